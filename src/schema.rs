@@ -1,0 +1,1 @@
+//! The tables `published` and `received`.
