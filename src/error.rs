@@ -53,6 +53,13 @@ pub enum MessageError {
     #[error("a header has an empty name")]
     EmptyHeaderName,
 
+    /// A header belongs to the frame, and a message may not set it.
+    #[error("the header `{name}` belongs to the frame: choose another name")]
+    ReservedHeader {
+        /// The header's name.
+        name: String,
+    },
+
     /// The body could not be turned into JSON.
     #[error("the body could not be serialised as JSON: {0}")]
     Body(#[source] serde_json::Error),
