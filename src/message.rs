@@ -27,7 +27,9 @@ impl Message {
     /// Appends `.version` to the destination and fills the column `version`.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+        let version = version.into();
+        self.destination = format!("{}.{version}", self.destination);
+        self.version = Some(version);
         self
     }
 
@@ -36,5 +38,20 @@ impl Message {
     pub fn key(mut self, key: impl Into<Option<String>>) -> Self {
         self.key = key.into();
         self
+    }
+
+    /// Where it goes, the version appended.
+    pub fn destination(&self) -> &str {
+        &self.destination
+    }
+
+    /// The body, unless it could not be turned into JSON.
+    pub fn body(&self) -> Option<&serde_json::Value> {
+        self.body.as_ref().ok()
+    }
+
+    /// The ordering key.
+    pub fn ordering_key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 }
