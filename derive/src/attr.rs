@@ -1,8 +1,8 @@
 //! `#[publish(...)]`, as it is written.
 
-use proc_macro2::TokenTree;
+use proc_macro2::{TokenStream, TokenTree};
 use syn::ext::IdentExt;
-use syn::parse::ParseStream;
+use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, ExprPath, Ident, LitBool, LitStr, Meta, Path, Token, Type};
 
@@ -205,7 +205,9 @@ fn equals<T: syn::parse::Parse>(input: ParseStream<'_>) -> syn::Result<T> {
 fn names(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
     let content;
     syn::parenthesized!(content in input);
-    let names = Punctuated::<Ident, Token![,]>::parse_terminated(&content)?;
+    // Taken out whole, or syn would complain a second time of what a mistake leaves behind.
+    let content: TokenStream = content.parse()?;
+    let names = Punctuated::<Ident, Token![,]>::parse_terminated.parse2(content)?;
     Ok(names.into_iter().collect())
 }
 
