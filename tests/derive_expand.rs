@@ -51,9 +51,35 @@ mod schema {
             text -> Text,
         }
     }
+
+    diesel::table! {
+        wide {
+            id -> Integer,
+            c01 -> Nullable<Integer>,
+            c02 -> Nullable<Integer>,
+            c03 -> Nullable<Integer>,
+            c04 -> Nullable<Integer>,
+            c05 -> Nullable<Integer>,
+            c06 -> Nullable<Integer>,
+            c07 -> Nullable<Integer>,
+            c08 -> Nullable<Integer>,
+            c09 -> Nullable<Integer>,
+            c10 -> Nullable<Integer>,
+            c11 -> Nullable<Integer>,
+            c12 -> Nullable<Integer>,
+            c13 -> Nullable<Integer>,
+            c14 -> Nullable<Integer>,
+            c15 -> Nullable<Integer>,
+            c16 -> Nullable<Integer>,
+            c17 -> Nullable<Integer>,
+            c18 -> Nullable<Integer>,
+            c19 -> Nullable<Integer>,
+            c20 -> Nullable<Integer>,
+        }
+    }
 }
 
-use schema::{audits, lines, orders, products, tags};
+use schema::{audits, lines, orders, products, tags, wide};
 
 fn connection() -> SqliteConnection {
     let mut conn = SqliteConnection::establish(":memory:").unwrap();
@@ -65,7 +91,10 @@ fn connection() -> SqliteConnection {
          CREATE TABLE tags (code TEXT NOT NULL, label TEXT NOT NULL, PRIMARY KEY (code, label));
          CREATE TABLE products (code TEXT PRIMARY KEY, type TEXT NOT NULL, price BIGINT NOT NULL,
              stock BIGINT NOT NULL DEFAULT 7, label TEXT NOT NULL);
-         CREATE TABLE audits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);",
+         CREATE TABLE audits (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+         CREATE TABLE wide (id INTEGER PRIMARY KEY, c01 INT, c02 INT, c03 INT, c04 INT, c05 INT, c06 INT,
+             c07 INT, c08 INT, c09 INT, c10 INT, c11 INT, c12 INT, c13 INT,
+             c14 INT, c15 INT, c16 INT, c17 INT, c18 INT, c19 INT, c20 INT);",
     )
     .unwrap();
     conn
@@ -431,4 +460,51 @@ fn a_row_whose_key_the_database_gives_is_updated_or_not_found() {
     audit().write(conn).unwrap();
     let rows: Vec<(i32, String)> = audits::table.load(conn).unwrap();
     assert_eq!(rows, [(5, "b".to_owned())]);
+}
+
+/// More columns than are put into one tuple.
+#[derive(Queryable, Publish, Debug, Clone, PartialEq, Default)]
+#[diesel(table_name = wide)]
+#[publish(destination = "/queue/wide", fields(c01, c20))]
+struct Wide {
+    id: i32,
+    c01: Option<i32>,
+    c02: Option<i32>,
+    c03: Option<i32>,
+    c04: Option<i32>,
+    c05: Option<i32>,
+    c06: Option<i32>,
+    c07: Option<i32>,
+    c08: Option<i32>,
+    c09: Option<i32>,
+    c10: Option<i32>,
+    c11: Option<i32>,
+    c12: Option<i32>,
+    c13: Option<i32>,
+    c14: Option<i32>,
+    c15: Option<i32>,
+    c16: Option<i32>,
+    c17: Option<i32>,
+    c18: Option<i32>,
+    c19: Option<i32>,
+    c20: Option<i32>,
+}
+
+#[test]
+fn a_wide_row_is_written_whole() {
+    let conn = &mut connection();
+    let mut row = Wide {
+        id: 1,
+        c01: Some(1),
+        c16: Some(16),
+        c17: Some(17),
+        c20: Some(20),
+        ..Wide::default()
+    };
+    row.clone().write(conn).unwrap();
+    assert_eq!(wide::table.load::<Wide>(conn).unwrap(), [row.clone()]);
+    row.c16 = None;
+    row.c20 = Some(21);
+    row.clone().write(conn).unwrap();
+    assert_eq!(wide::table.load::<Wide>(conn).unwrap(), [row]);
 }

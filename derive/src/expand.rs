@@ -12,9 +12,9 @@ use crate::message::{Body, Message, OrderingKey};
 use crate::model::{Form, Item, Model};
 use crate::row::{Field, Save};
 
-/// Diesel implements its traits for tuples of up to 32 in every build of this library; wider rows
-/// are tuples of tuples.
-const TUPLE: usize = 32;
+/// How many columns go into one tuple; wider rows are tuples of tuples. Diesel's limit depends on
+/// its features and is 16 at the least.
+const TUPLE: usize = 16;
 
 /// The impls for an item.
 pub(crate) fn expand(item: &Item) -> TokenStream {
