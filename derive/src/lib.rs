@@ -91,6 +91,9 @@ use syn::{DeriveInput, parse_macro_input};
 /// `primary_key`. A field goes by its Rust name (`r#type` is `type`) and by its type's own
 /// `Serialize`; attributes of serde on the field are not seen.
 ///
+/// Where several attributes give the same `version`, clippy's `duplicated_attributes` takes the
+/// second for a slip; `#[allow(clippy::duplicated_attributes)]` on the struct says that it is none.
+///
 /// # Saving a model
 ///
 /// `save` writes every column by `UPDATE ... WHERE <primary key>`, `None` as NULL, and where no

@@ -58,4 +58,13 @@ fn on_a_pool(
 
 fn main() {
     let _ = (on_a_connection, on_a_pool);
+    let order = Order {
+        id: 1,
+        customer: "ann".into(),
+        total: 13,
+    };
+    assert_eq!(
+        order.messages().map(|messages| messages.len()).ok(),
+        Some(2)
+    );
 }
