@@ -1,0 +1,274 @@
+//! The code that the derive gives.
+//!
+//! Everything is named by its whole path, and traits are called by name, so that nothing in the
+//! user's module (another `RunQueryDsl`, a method of the same name) can get in between.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Generics, Ident, Path, Type};
+
+use crate::backend::Backend;
+use crate::message::{Body, Message, OrderingKey};
+use crate::model::{Form, Item, Model};
+use crate::row::{Field, Save};
+
+/// How many columns go into one tuple; wider rows are tuples of tuples. Diesel's limit depends on
+/// its features and is 16 at the least.
+const TUPLE: usize = 16;
+
+/// The impls for an item.
+pub(crate) fn expand(item: &Item) -> TokenStream {
+    let outbox = match &item.outbox {
+        Some(path) => path.to_token_stream(),
+        None => quote!(::diesel_outbox),
+    };
+    let target = Target {
+        ident: &item.ident,
+        generics: &item.generics,
+        backends: &item.backends,
+        diesel: quote!(#outbox::__private::diesel),
+        outbox,
+    };
+    match &item.form {
+        Form::Insertable { model, table } => target.save_insertable(model, table),
+        Form::Model(model) => {
+            let publish = target.publish(model);
+            let save = model
+                .save
+                .as_ref()
+                .map(|s| target.save_model(s, &model.key));
+            quote!(#publish #save)
+        }
+    }
+}
+
+/// What every impl is made for, and the paths that all of them name.
+struct Target<'a> {
+    ident: &'a Ident,
+    generics: &'a Generics,
+    backends: &'a [&'static Backend],
+    outbox: TokenStream,
+    diesel: TokenStream,
+}
+
+impl Target<'_> {
+    fn publish(&self, model: &Model) -> TokenStream {
+        let outbox = &self.outbox;
+        let messages = model.messages.iter().map(|m| self.message(m, &model.key));
+        self.implement(
+            &quote!(Publish),
+            &quote! {
+                fn messages(
+                    &self,
+                ) -> ::core::result::Result<
+                    ::std::vec::Vec<#outbox::Message>,
+                    #outbox::Error,
+                > {
+                    ::core::result::Result::Ok(::std::vec![#(#messages),*])
+                }
+            },
+        )
+    }
+
+    fn message(&self, message: &Message, primary_key: &[Field]) -> TokenStream {
+        let outbox = &self.outbox;
+        let destination = &message.destination;
+        let body = match &message.body {
+            Body::Serializer(function) => quote!(#function(self)),
+            Body::Fields(fields) => self.body(fields, primary_key),
+        };
+        let version = message.version.iter();
+        let key = message.key.iter().map(|key| match key {
+            OrderingKey::Field(field) => {
+                let span = inside(field.span());
+                quote_spanned!(span=> #outbox::__private::IntoKey::into_key(&self.#field))
+            }
+            OrderingKey::Function(function) => {
+                quote!(#outbox::__private::IntoKey::into_key(#function(self)))
+            }
+        });
+        quote! {
+            #outbox::Message::new(#destination, #body)
+                #(.version(#version))*
+                #(.key(#key))*
+        }
+    }
+
+    fn body(&self, fields: &[Field], primary_key: &[Field]) -> TokenStream {
+        let json = self.json();
+        let id = match primary_key {
+            [field] => self.value(field),
+            fields => {
+                let values = fields.iter().map(|field| self.value(field));
+                quote!(#json::Value::Array(::std::vec![#(#values),*]))
+            }
+        };
+        let names = fields.iter().map(Field::name);
+        let values = fields.iter().map(|field| self.value(field));
+        quote! {{
+            let mut __body = #json::Map::new();
+            __body.insert(::std::string::String::from("id"), #id);
+            #(__body.insert(::std::string::String::from(#names), #values);)*
+            #json::Value::Object(__body)
+        }}
+    }
+
+    /// A field as JSON.
+    fn value(&self, field: &Field) -> TokenStream {
+        let (outbox, json) = (&self.outbox, self.json());
+        let (ident, name) = (&field.ident, field.name());
+        let span = inside(ident.span());
+        quote_spanned! {span=>
+            #json::to_value(&self.#ident).map_err(|source| {
+                #outbox::MessageError::Field { field: #name, source }
+            })?
+        }
+    }
+
+    fn save_insertable(&self, model: &Type, table: &Path) -> TokenStream {
+        let diesel = &self.diesel;
+        self.save(&model, |backend| {
+            let backend = backend.path(diesel);
+            quote! {
+                #diesel::RunQueryDsl::get_result(
+                    #diesel::insert_into(#table::table)
+                        .values(self)
+                        .returning(
+                            <#model as #diesel::SelectableHelper<#backend>>::as_returning()
+                        ),
+                    __conn,
+                )
+            }
+        })
+    }
+
+    fn save_model(&self, save: &Save, key: &[Field]) -> TokenStream {
+        let diesel = &self.diesel;
+        let table = &save.table;
+        let row = key.iter().fold(quote!(#table::table), |row, field| {
+            let same = self.column(table, field);
+            quote!(#diesel::QueryDsl::filter(#row, #same))
+        });
+        let found = if save.update.is_empty() {
+            // Nothing but the key: there is no UPDATE that says whether the row is there.
+            quote! {
+                #diesel::RunQueryDsl::get_result::<bool>(
+                    #diesel::select(#diesel::dsl::exists(#row)),
+                    __conn,
+                )?
+            }
+        } else {
+            let columns = self.columns(table, &save.update);
+            quote! {
+                #diesel::RunQueryDsl::execute(
+                    #diesel::update(#row).set(#columns),
+                    __conn,
+                )? != 0
+            }
+        };
+        let insert = match &save.insert {
+            Some(fields) => {
+                let columns = self.columns(table, fields);
+                quote! {
+                    #diesel::RunQueryDsl::execute(
+                        #diesel::insert_into(#table::table).values(#columns),
+                        __conn,
+                    )?;
+                }
+            }
+            None => quote! {
+                return ::core::result::Result::Err(#diesel::result::Error::NotFound);
+            },
+        };
+        self.save(&quote!(Self), |_| {
+            quote! {
+                let __found: bool = #found;
+                if !__found {
+                    #insert
+                }
+                ::core::result::Result::Ok(self)
+            }
+        })
+    }
+
+    /// `Save`, and `SaveOn` for each database.
+    fn save(&self, saved: &impl ToTokens, write: impl Fn(&Backend) -> TokenStream) -> TokenStream {
+        let (outbox, diesel) = (&self.outbox, &self.diesel);
+        let save = self.implement(&quote!(Save), &quote!(type Saved = #saved;));
+        let on = self.backends.iter().map(|backend| {
+            let connection = backend.connection(diesel);
+            let body = write(backend);
+            self.implement(
+                &quote!(SaveOn<#connection>),
+                &quote! {
+                    fn write(
+                        self,
+                        __conn: &mut #connection,
+                    ) -> #diesel::QueryResult<<Self as #outbox::Save>::Saved> {
+                        #body
+                    }
+                },
+            )
+        });
+        quote!(#save #(#on)*)
+    }
+
+    fn implement(&self, name: &TokenStream, body: &TokenStream) -> TokenStream {
+        let (outbox, ident) = (&self.outbox, self.ident);
+        let (generics, arguments, bounds) = self.generics.split_for_impl();
+        quote! {
+            #[automatically_derived]
+            impl #generics #outbox::#name for #ident #arguments #bounds {
+                #body
+            }
+        }
+    }
+
+    /// `column = value` for each field, nested where there are more than a tuple may hold.
+    fn columns(&self, table: &Path, fields: &[Field]) -> TokenStream {
+        nest(
+            fields
+                .iter()
+                .map(|field| self.column(table, field))
+                .collect(),
+        )
+    }
+
+    /// `column = value`. Not `AsChangeset`, which leaves out what is `None`.
+    fn column(&self, table: &Path, field: &Field) -> TokenStream {
+        let diesel = &self.diesel;
+        let Field { ident, column, .. } = field;
+        let span = inside(ident.span());
+        let value = match &field.serialize_as {
+            // Diesel converts by value, and the model is given back to the caller.
+            Some(written) => quote_spanned! {span=>
+                ::core::convert::Into::<#written>::into(::core::clone::Clone::clone(&self.#ident))
+            },
+            None => quote_spanned!(span=> &self.#ident),
+        };
+        quote_spanned!(span=> #diesel::ExpressionMethods::eq(#table::#column, #value))
+    }
+
+    fn json(&self) -> TokenStream {
+        let outbox = &self.outbox;
+        quote!(#outbox::__private::serde_json)
+    }
+}
+
+fn nest(items: Vec<TokenStream>) -> TokenStream {
+    if items.len() <= TUPLE {
+        return quote!((#(#items,)*));
+    }
+    nest(
+        items
+            .chunks(TUPLE)
+            .map(|chunk| quote!((#(#chunk,)*)))
+            .collect(),
+    )
+}
+
+/// The place of `span`, with the names of the derive: `self` must be the one of our methods, also
+/// where a macro of the user wrote the field.
+fn inside(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}

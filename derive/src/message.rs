@@ -1,0 +1,260 @@
+//! The messages of a model.
+
+use syn::ext::IdentExt;
+use syn::{ExprPath, Ident, LitStr};
+
+use crate::attr::{Keyed, PublishAttr};
+use crate::errors::{Errors, suggestion};
+use crate::row::{Field, Row};
+
+/// How many characters the column `destination` holds.
+const DESTINATION: usize = 255;
+/// How many characters the column `version` holds.
+const VERSION: usize = 100;
+
+/// One message of a model.
+pub(crate) struct Message {
+    /// Where to, without the version.
+    pub(crate) destination: LitStr,
+    /// The version.
+    pub(crate) version: Option<LitStr>,
+    /// What is in it.
+    pub(crate) body: Body,
+    /// The ordering key.
+    pub(crate) key: Option<OrderingKey>,
+}
+
+/// What is in a message.
+pub(crate) enum Body {
+    /// `id` and these fields.
+    Fields(Vec<Field>),
+    /// What this function returns.
+    Serializer(ExprPath),
+}
+
+/// Where the ordering key comes from.
+pub(crate) enum OrderingKey {
+    /// From a field.
+    Field(Ident),
+    /// From a function of the model.
+    Function(ExprPath),
+}
+
+impl Message {
+    /// Reads one attribute of the struct `model`.
+    pub(crate) fn read(
+        attribute: &PublishAttr,
+        model: &Ident,
+        rows: &[Row],
+        primary_key: &[Field],
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        if let (Some(_), Some(serializer)) = (&attribute.fields, &attribute.serializer) {
+            errors.at(
+                serializer.key.span(),
+                "`fields` and `serializer` exclude each other: a serializer makes the whole body",
+            );
+        }
+        let body = match &attribute.serializer {
+            Some(serializer) => Body::Serializer(serializer.value.clone()),
+            None => body(attribute, model, rows, primary_key, errors),
+        };
+        let key = attribute.key.as_ref();
+        let key = key.and_then(|key| OrderingKey::read(key, model, rows, errors));
+        let version = attribute.version.as_ref().map(|version| &version.value);
+        if let Some(version) = version {
+            check_version(version, errors);
+        }
+        let Some(destination) = &attribute.destination else {
+            Self::refuse_without_destination(attribute, errors);
+            return None;
+        };
+        check_destination(&destination.value, version, errors);
+        Some(Self {
+            destination: destination.value.clone(),
+            version: version.cloned(),
+            body,
+            key,
+        })
+    }
+
+    /// Says that `attribute` goes nowhere, unless a mistake in it said so.
+    pub(crate) fn refuse_without_destination(attribute: &PublishAttr, errors: &mut Errors) {
+        if !attribute.broken {
+            errors.on(
+                &attribute.attribute,
+                "no destination: add `destination = \"/topic/...\"`",
+            );
+        }
+    }
+}
+
+/// The fields that go beside the primary key.
+fn body(
+    attribute: &PublishAttr,
+    model: &Ident,
+    rows: &[Row],
+    primary_key: &[Field],
+    errors: &mut Errors,
+) -> Body {
+    let in_key = |field: &Field| primary_key.iter().any(|key| key.ident == field.ident);
+    let mut chosen: Vec<Field> = Vec::new();
+    match &attribute.fields {
+        None => chosen.extend(
+            rows.iter()
+                .map(|row| row.field.clone())
+                .filter(|f| !in_key(f)),
+        ),
+        Some(named) => {
+            if named.value.is_empty() {
+                errors.at(
+                    named.key.span(),
+                    "`fields()` names no field: leave it out to publish all of them",
+                );
+            }
+            for name in &named.value {
+                if let Some(field) = find(name, model, rows, errors) {
+                    if chosen.iter().any(|other| other.ident == field.ident) {
+                        errors.at(name.span(), format!("`{name}` is named twice in `fields`"));
+                    }
+                    chosen.push(field.clone());
+                }
+            }
+        }
+    }
+    if primary_key.is_empty() {
+        return Body::Fields(chosen);
+    }
+    // The name `id` is the primary key's. Alone under its own name it is not said twice.
+    let alone = primary_key.len() == 1;
+    chosen.retain(|field| {
+        let is_id = field.name() == "id";
+        if is_id && !(alone && in_key(field)) {
+            errors.at(
+                field.ident.span(),
+                "this field would take the place of the primary key, which is `id` in the body: \
+                 leave it out with `fields(...)`, or make the body with `serializer = path`",
+            );
+        }
+        !is_id
+    });
+    Body::Fields(chosen)
+}
+
+impl OrderingKey {
+    fn read(
+        key: &Keyed<ExprPath>,
+        model: &Ident,
+        rows: &[Row],
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let Some(name) = key
+            .value
+            .path
+            .get_ident()
+            .filter(|_| key.value.qself.is_none())
+        else {
+            return Some(Self::Function(key.value.clone()));
+        };
+        match rows
+            .iter()
+            .find(|row| row.field.ident.unraw() == name.unraw())
+        {
+            Some(row) => Some(Self::Field(row.field.ident.clone())),
+            None => {
+                let fields = suggest(name, rows);
+                errors.at(
+                    name.span(),
+                    format!(
+                        "`{model}` has no field `{name}`; {fields}; a function needs a path with \
+                         `::`, such as `self::{name}`"
+                    ),
+                );
+                None
+            }
+        }
+    }
+}
+
+fn find<'a>(
+    name: &Ident,
+    model: &Ident,
+    rows: &'a [Row],
+    errors: &mut Errors,
+) -> Option<&'a Field> {
+    let found = rows
+        .iter()
+        .map(|row| &row.field)
+        .find(|field| field.ident.unraw() == name.unraw());
+    if found.is_none() {
+        let fields = suggest(name, rows);
+        errors.at(
+            name.span(),
+            format!("`{model}` has no field `{name}`; {fields}"),
+        );
+    }
+    found
+}
+
+fn suggest(name: &Ident, rows: &[Row]) -> String {
+    let names: Vec<String> = rows.iter().map(|row| row.field.name()).collect();
+    suggestion(
+        &name.unraw().to_string(),
+        "the fields are",
+        names.iter().map(String::as_str),
+    )
+}
+
+fn check_version(version: &LitStr, errors: &mut Errors) {
+    let text = version.value();
+    let length = text.chars().count();
+    if text.is_empty() {
+        errors.at(
+            version.span(),
+            "the version is empty: leave it out, or name one, such as `v1`",
+        );
+    } else if length > VERSION {
+        errors.at(
+            version.span(),
+            format!("the version has {length} characters, and its column holds {VERSION}"),
+        );
+    }
+    refuse_nul(version, "version", errors);
+}
+
+fn check_destination(destination: &LitStr, version: Option<&LitStr>, errors: &mut Errors) {
+    let text = destination.value();
+    let length = text.chars().count();
+    // `.v1` is appended with its dot.
+    let appended = version.map_or(0, |version| 1 + version.value().chars().count());
+    if text.is_empty() {
+        errors.at(
+            destination.span(),
+            "the destination is empty: name one, such as `/topic/orders`",
+        );
+    } else if length > DESTINATION {
+        errors.at(
+            destination.span(),
+            format!("the destination has {length} characters, and its column holds {DESTINATION}"),
+        );
+    } else if length + appended > DESTINATION {
+        let length = length + appended;
+        errors.at(
+            destination.span(),
+            format!(
+                "the destination has {length} characters with the version behind it, and its \
+                 column holds {DESTINATION}"
+            ),
+        );
+    }
+    refuse_nul(destination, "destination", errors);
+}
+
+fn refuse_nul(text: &LitStr, what: &str, errors: &mut Errors) {
+    if text.value().contains('\0') {
+        errors.at(
+            text.span(),
+            format!("the {what} holds the character U+0000, which neither STOMP nor the databases can carry"),
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! What is derived, after everything that can be wrong with it was looked for.
+
+use syn::spanned::Spanned;
+use syn::{Data, DeriveInput, Fields, Generics, Ident, Path, Type};
+
+use crate::attr::{Keyed, PublishAttr};
+use crate::backend::Backend;
+use crate::diesel::{StructAttrs, default_table};
+use crate::errors::Errors;
+use crate::message::Message;
+use crate::row::{Field, Row, Save, primary_key};
+
+/// A struct that `Publish` can be derived for.
+pub(crate) struct Item {
+    /// Its name.
+    pub(crate) ident: Ident,
+    /// Its generics.
+    pub(crate) generics: Generics,
+    /// Where diesel-outbox is, when not at its own name.
+    pub(crate) outbox: Option<Path>,
+    /// The databases to save on.
+    pub(crate) backends: Vec<&'static Backend>,
+    /// Which of the two forms it has.
+    pub(crate) form: Form,
+}
+
+/// The two forms of the derive.
+pub(crate) enum Form {
+    /// `#[publish(destination = "...")]`: the struct is the row.
+    Model(Model),
+    /// `#[publish(model = Order)]`: the struct is inserted and gives the row back.
+    Insertable {
+        /// The model.
+        model: Type,
+        /// The table, `table!`'s module.
+        table: Path,
+    },
+}
+
+/// A struct that is a row.
+pub(crate) struct Model {
+    /// The fields of the primary key, in its order.
+    pub(crate) key: Vec<Field>,
+    /// What is published.
+    pub(crate) messages: Vec<Message>,
+    /// How it is written back, unless `save = false`.
+    pub(crate) save: Option<Save>,
+}
+
+impl Item {
+    /// Looks for every mistake, then gives what to expand.
+    pub(crate) fn read(input: &DeriveInput) -> syn::Result<Self> {
+        let mut errors = Errors::default();
+        let attributes = PublishAttr::read_all(&input.attrs, &mut errors);
+        let diesel = StructAttrs::read(&input.attrs, &mut errors);
+        let outbox = only(&attributes, "crate", |a| &a.outbox, &mut errors);
+        let form = Form::read(input, &attributes, &diesel, &mut errors);
+        Ok(Self {
+            ident: input.ident.clone(),
+            generics: input.generics.clone(),
+            outbox: outbox.map(|outbox| outbox.value.clone()),
+            backends: Backend::chosen(diesel.backends.as_deref()),
+            form: errors.finish(form)?,
+        })
+    }
+}
+
+impl Form {
+    fn read(
+        input: &DeriveInput,
+        attributes: &[PublishAttr],
+        diesel: &StructAttrs,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let (keyword, what) = match &input.data {
+            Data::Struct(data) => {
+                return Self::of_struct(input, &data.fields, attributes, diesel, errors);
+            }
+            Data::Enum(data) => (data.enum_token.span, "an enum"),
+            Data::Union(data) => (data.union_token.span, "a union"),
+        };
+        errors.at(
+            keyword,
+            format!("`Publish` is for structs, whose fields are those of a row; this is {what}"),
+        );
+        None
+    }
+
+    fn of_struct(
+        input: &DeriveInput,
+        fields: &Fields,
+        attributes: &[PublishAttr],
+        diesel: &StructAttrs,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let name = &input.ident;
+        if attributes.is_empty() {
+            if !input.attrs.iter().any(|a| a.path().is_ident("publish")) {
+                errors.at(
+                    name.span(),
+                    format!(
+                        "`{name}` says nowhere what to publish: add \
+                         `#[publish(destination = \"/topic/...\")]`, or \
+                         `#[publish(model = ...)]` to a struct that is only inserted"
+                    ),
+                );
+            }
+            return None;
+        }
+        if let Some(model) = only(attributes, "model", |a| &a.model, errors) {
+            refuse_beside_model(attributes, errors);
+            let model = model.value.clone();
+            let table = table(input, diesel, errors)?;
+            return Some(Self::Insertable { model, table });
+        }
+        match fields {
+            Fields::Named(named) => {
+                let rows = named.named.iter();
+                let rows: Vec<_> = rows.filter_map(|f| Row::read(f, errors)).collect();
+                Model::read(input, &rows, attributes, diesel, errors).map(Self::Model)
+            }
+            Fields::Unnamed(unnamed) => {
+                errors.at(
+                    unnamed.span(),
+                    "`Publish` needs named fields: their names are those in the message",
+                );
+                None
+            }
+            Fields::Unit => {
+                errors.at(name.span(), format!("`{name}` has no fields to publish"));
+                None
+            }
+        }
+    }
+}
+
+impl Model {
+    fn read(
+        input: &DeriveInput,
+        rows: &[Row],
+        attributes: &[PublishAttr],
+        diesel: &StructAttrs,
+        errors: &mut Errors,
+    ) -> Option<Self> {
+        let saved = only(attributes, "save", |a| &a.save, errors).is_none_or(|s| s.value.value);
+        let described: Vec<_> = attributes
+            .iter()
+            .filter(|a| a.describes_message())
+            .collect();
+        if described.is_empty()
+            && let Some(setting) = attributes.first()
+        {
+            Message::refuse_without_destination(setting, errors);
+        }
+
+        let needs_key = saved || described.iter().any(|a| a.serializer.is_none());
+        let key = if needs_key {
+            primary_key(&input.ident, rows, diesel, errors)
+        } else {
+            Some(Vec::new())
+        };
+        let known = key.as_deref().unwrap_or_default();
+        let messages = described
+            .into_iter()
+            .filter_map(|a| Message::read(a, &input.ident, rows, known, errors))
+            .collect();
+        let save = if saved {
+            Some(Save::read(
+                table(input, diesel, errors)?,
+                rows,
+                known,
+                errors,
+            ))
+        } else {
+            None
+        };
+        Some(Self {
+            key: key?,
+            messages,
+            save,
+        })
+    }
+}
+
+/// Finds a key that concerns the struct and may be given once, in any of the attributes.
+fn only<'a, T>(
+    attributes: &'a [PublishAttr],
+    name: &str,
+    slot: impl Fn(&'a PublishAttr) -> &'a Option<Keyed<T>>,
+    errors: &mut Errors,
+) -> Option<&'a Keyed<T>> {
+    let mut found = attributes.iter().filter_map(|a| slot(a).as_ref());
+    let first = found.next();
+    for again in found {
+        errors.at(
+            again.key.span(),
+            format!("`{name}` is given twice; it concerns the whole struct"),
+        );
+    }
+    first
+}
+
+/// A struct that is inserted as another model publishes what that model says, and nothing else.
+fn refuse_beside_model(attributes: &[PublishAttr], errors: &mut Errors) {
+    for key in attributes.iter().flat_map(PublishAttr::keys_of_a_model) {
+        errors.at(
+            key.span(),
+            format!("`{key}` does not go with `model`: write it on the model itself"),
+        );
+    }
+}
+
+/// The one table of a struct.
+fn table(input: &DeriveInput, diesel: &StructAttrs, errors: &mut Errors) -> Option<Path> {
+    match diesel.tables.as_slice() {
+        [] => Some(default_table(&input.ident)),
+        [table] => Some(table.clone()),
+        [_, others @ ..] => {
+            for other in others {
+                errors.on(
+                    other,
+                    "`Publish` saves to one table: write a struct for each, or `#[publish(save = false)]` on a model",
+                );
+            }
+            None
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The fields of a model, as columns.
+
+use syn::ext::IdentExt;
+use syn::{Ident, Path, Type};
+
+use crate::diesel::{FieldAttrs, StructAttrs};
+use crate::errors::Errors;
+
+/// What is needed to write a row.
+pub(crate) struct Save {
+    /// The table, `table!`'s module.
+    pub(crate) table: Path,
+    /// What an UPDATE sets.
+    pub(crate) update: Vec<Field>,
+    /// What an INSERT gives; `None` where the database gives the key itself, so that no INSERT
+    /// could write this row.
+    pub(crate) insert: Option<Vec<Field>>,
+}
+
+/// A field of a model.
+#[derive(Clone)]
+pub(crate) struct Field {
+    /// The field.
+    pub(crate) ident: Ident,
+    /// Its column.
+    pub(crate) column: Ident,
+    /// The type that is written in its place.
+    pub(crate) serialize_as: Option<Type>,
+}
+
+impl Field {
+    /// The name in bodies and in errors.
+    pub(crate) fn name(&self) -> String {
+        self.ident.unraw().to_string()
+    }
+}
+
+/// A field with what Diesel's attributes say about it.
+pub(crate) struct Row {
+    /// The field.
+    pub(crate) field: Field,
+    attrs: FieldAttrs,
+}
+
+impl Row {
+    /// Reads a named field.
+    pub(crate) fn read(field: &syn::Field, errors: &mut Errors) -> Option<Self> {
+        let ident = field.ident.clone()?;
+        let attrs = FieldAttrs::read(&field.attrs, errors);
+        let column = attrs.column.clone().unwrap_or_else(|| ident.clone());
+        let field = Field {
+            ident,
+            column,
+            serialize_as: attrs.serialize_as.clone(),
+        };
+        Some(Self { field, attrs })
+    }
+}
+
+/// The fields of the primary key, by Diesel's rule: the columns of `primary_key(...)`, else `id`.
+pub(crate) fn primary_key(
+    model: &Ident,
+    rows: &[Row],
+    diesel: &StructAttrs,
+    errors: &mut Errors,
+) -> Option<Vec<Field>> {
+    let names = match &diesel.primary_key {
+        Some(columns) => columns.iter().map(|c| c.unraw().to_string()).collect(),
+        None => vec!["id".to_owned()],
+    };
+    let mut key = Vec::with_capacity(names.len());
+    for name in &names {
+        match rows.iter().find(|row| row.field.column.unraw() == name) {
+            Some(row) => key.push(row.field.clone()),
+            None => errors.at(
+                model.span(),
+                format!(
+                    "`{model}` has no field for its primary key `{name}`: add it, or name the key \
+                     with `#[diesel(primary_key(...))]`"
+                ),
+            ),
+        }
+    }
+    (!key.is_empty() && key.len() == names.len()).then_some(key)
+}
+
+impl Save {
+    /// Chooses the columns of the statements.
+    pub(crate) fn read(table: Path, rows: &[Row], key: &[Field], errors: &mut Errors) -> Self {
+        for embed in rows.iter().filter_map(|row| row.attrs.embed.as_ref()) {
+            errors.at(
+                embed.span(),
+                "`save` cannot write an embedded struct, whose columns it does not see: write the \
+                 columns as fields, or leave saving out with `#[publish(save = false)]`",
+            );
+        }
+        // What `select_expression` computes is no column.
+        let stored = || rows.iter().filter(|row| !row.attrs.computed);
+        let in_key = |row: &Row| key.iter().any(|key| key.ident == row.field.ident);
+        let given_key = !stored().any(|row| in_key(row) && row.attrs.skip_insertion);
+        Self {
+            table,
+            update: stored()
+                .filter(|row| !in_key(row) && !row.attrs.skip_update)
+                .map(|row| row.field.clone())
+                .collect(),
+            insert: given_key.then(|| {
+                stored()
+                    .filter(|row| !row.attrs.skip_insertion)
+                    .map(|row| row.field.clone())
+                    .collect()
+            }),
+        }
+    }
+}

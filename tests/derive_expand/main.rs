@@ -1,0 +1,8 @@
+//! What the derived code does: the messages it makes, and the rows it writes.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod messages;
+mod models;
+mod rows;
+mod schema;

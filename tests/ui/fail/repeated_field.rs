@@ -1,0 +1,10 @@
+use diesel_outbox::Publish;
+
+#[derive(Publish)]
+#[publish(destination = "/topic/orders", fields(total, total))]
+struct Order {
+    id: i32,
+    total: i64,
+}
+
+fn main() {}
