@@ -152,7 +152,13 @@ impl Builder {
                 });
             }
         }
-        problems.extend(check::problems(&config, &origin));
+        // A key that could not be read holds its default: nothing to check, nor to compare.
+        let unread: Vec<&str> = problems.iter().flat_map(ConfigError::keys).collect();
+        let checked = check::problems(&config, &origin).into_iter();
+        let checked: Vec<ConfigError> = checked
+            .filter(|problem| !problem.keys().any(|key| unread.contains(&key)))
+            .collect();
+        problems.extend(checked);
         let unreadable = problems.iter().any(|problem| match problem {
             // What could not be read may well hold the address.
             ConfigError::File { .. } | ConfigError::Syntax { .. } => true,

@@ -133,6 +133,16 @@ impl ConfigError {
         }
     }
 
+    /// The settings whose values are at fault.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let (one, other) = match self {
+            Self::BadValue { key, .. } => (Some(*key), None),
+            Self::Conflict { key, other_key, .. } => (Some(*key), Some(*other_key)),
+            _ => (None, None),
+        };
+        one.into_iter().chain(other)
+    }
+
     /// No problem, the one there is, or all of them.
     pub(super) fn from_problems(mut problems: Vec<ConfigError>) -> Result<(), Self> {
         match problems.len() {

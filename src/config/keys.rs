@@ -169,7 +169,7 @@ keys! {
     Cleanup {
         days_to_keep "days-to-keep" "DAYS" = "30",
             "a whole number from 0 to 36500",
-            "Age at which rows that are done with are deleted";
+            "Age at which rows that succeeded are deleted";
         cleanup_interval "cleanup-interval" "TIME" = "24h",
             "a time from 1s to 365 days, such as 30s or 1m 30s",
             "Pause between clean-ups";

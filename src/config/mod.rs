@@ -115,7 +115,7 @@ pub struct Config {
     pub consumer: String,
     /// Longest run of a program started for a message, 1 ms to 365 days. Default `None`: no limit.
     pub exec_timeout: Option<Duration>,
-    /// Age in days at which rows that are done with are deleted, 0 to 36500. Default 30.
+    /// Age in days at which rows that succeeded are deleted, 0 to 36500. Default 30.
     pub days_to_keep: u32,
     /// Pause between clean-ups, 1 s to 365 days. Default 24 h.
     pub cleanup_interval: Duration,
