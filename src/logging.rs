@@ -19,9 +19,11 @@ use crate::config::{Config, ConfigError, LogFormat};
 /// [`ConfigError::BadValue`] for the key `log_level`.
 pub fn init(format: LogFormat, level: &str) -> Result<(), ConfigError> {
     let Some(filter) = filter(level) else {
-        let mut config = Config::default();
-        config.log_level = level.to_owned();
-        return config.validate();
+        return Config {
+            log_level: level.to_owned(),
+            ..Config::default()
+        }
+        .validate();
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

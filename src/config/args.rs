@@ -86,7 +86,8 @@ fn augment(mut command: Command, groups: &[Group]) -> Command {
 
 fn argument(key: &'static Key) -> Arg {
     let mut help = key.help.to_owned();
-    if !key.default.is_empty() && !(key.secret && key.default == "none") {
+    let has_default = !key.default.is_empty() && key.name != "database_url";
+    if has_default {
         help.push_str(&format!(" [default: {}]", key.default));
     }
     help.push_str(&format!(" [env: {}", key.env()));

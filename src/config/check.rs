@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, Origin, Written};
 use super::{Config, Secret, keys, value};
 use crate::logging;
 
@@ -177,15 +177,13 @@ impl Found<'_> {
         relation: &'static str,
         other: (&'static str, Duration),
     ) {
-        self.problems.push(ConfigError::Conflict {
-            key: one.0,
-            value: show(one.1),
-            origin: (self.origin)(one.0),
-            relation,
-            other_key: other.0,
-            other_value: show(other.1),
-            other_origin: (self.origin)(other.0),
-        });
+        let written = |(key, time)| Written {
+            key,
+            value: show(time),
+            origin: (self.origin)(key),
+        };
+        let pair = Box::new([written(one), written(other)]);
+        self.problems.push(ConfigError::Conflict { pair, relation });
     }
 }
 

@@ -36,6 +36,24 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A key, its value, and where that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {} from {}", self.key, self.value, self.origin)
+    }
+}
+
 /// What is wrong with a configuration. Nothing was connected.
 ///
 /// No message holds the value of a key that may hold a password, nor that of an unknown key,
@@ -90,24 +108,12 @@ pub enum ConfigError {
     },
 
     /// Two values do not go together.
-    #[error(
-        "{key} = {value} from {origin} must be {relation} {other_key} = {other_value} from {other_origin}"
-    )]
+    #[error("{} must be {relation} {}", .pair[0], .pair[1])]
     Conflict {
-        /// One key.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// Where it was written.
-        origin: Origin,
-        /// What the one must be, compared with the other.
+        /// The two of them.
+        pair: Box<[Written; 2]>,
+        /// What the first must be, compared with the second.
         relation: &'static str,
-        /// The other key.
-        other_key: &'static str,
-        /// Its value.
-        other_value: String,
-        /// Where that was written.
-        other_origin: Origin,
     },
 
     /// A key that has no default was set nowhere.
@@ -137,7 +143,7 @@ impl ConfigError {
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
         let (one, other) = match self {
             Self::BadValue { key, .. } => (Some(*key), None),
-            Self::Conflict { key, other_key, .. } => (Some(*key), Some(*other_key)),
+            Self::Conflict { pair, .. } => (Some(pair[0].key), Some(pair[1].key)),
             _ => (None, None),
         };
         one.into_iter().chain(other)

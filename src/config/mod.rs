@@ -36,7 +36,7 @@ pub use args::{
     CleanupArgs, ConfigArgs, ConnectionArgs, Flags, LogArgs, PublishArgs, RunArgs, SubscribeArgs,
 };
 pub use builder::Builder;
-pub use error::{ConfigError, Origin};
+pub use error::{ConfigError, Origin, Written};
 pub use keys::Key;
 pub use secret::Secret;
 pub use value::Setting;
@@ -165,7 +165,6 @@ impl Default for Config {
 
 impl Config {
     /// A builder without any source: it builds the defaults.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
