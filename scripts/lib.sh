@@ -23,25 +23,23 @@ as_root() {
 
 # Installs packages, without letting a service among them start by itself: what runs for the tests
 # is started by scripts/servers, which then knows that it may stop it.
-install_packages() {
+install_packages() (
     if ! has apt-get; then
         say "missing here, and there is no apt-get to install it with: $*"
         return 1
     fi
     say "installing $*"
-    local policy=/usr/sbin/policy-rc.d ours=no status=0
-    if [ ! -e "$policy" ] && as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy"; then
-        ours=yes
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # In a shell of its own, so that this is undone however the installation ends.
+        trap 'as_root rm -f "$policy"' EXIT
+        as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" || return 1
     fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null >&2 ||
         say "the lists of packages could not be refreshed; trying with those there are"
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "$@" </dev/null >&2 || status=$?
-    if [ "$ours" = yes ]; then
-        as_root rm -f "$policy"
-    fi
-    return "$status"
-}
+        apt-get install -y -qq --no-install-recommends "$@" </dev/null >&2
+)
 
 # Whether something listens on a port of the loopback.
 port_open() {

@@ -70,7 +70,6 @@ mod tests {
             "",
             " ",
             "inof",
-            "info,",
             "info,diesel_outbox",
             "diesel_outbox=loud",
             "=",
