@@ -7,6 +7,8 @@ mod message;
 mod publish;
 
 pub mod backend;
+pub mod config;
+pub mod logging;
 pub mod schema;
 pub mod stomp;
 

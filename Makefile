@@ -1,0 +1,45 @@
+# `make test` is all it takes: see scripts/servers for what it starts, and stops again.
+
+# By name and not by --all-features, which would compile libpq from source.
+FEATURES := sqlite,postgres,testing
+CLIPPY := cargo clippy --workspace --all-targets --no-default-features
+
+.PHONY: test check ci fmt fmt-check clippy docs quickstart servers servers-down tools
+
+test: tools
+	scripts/with-servers cargo test --workspace --features $(FEATURES)
+
+## Everything that a change has to pass.
+check: fmt-check test clippy docs quickstart
+
+ci:
+	.ci/run
+
+fmt:
+	cargo fmt --all
+
+fmt-check: tools
+	cargo fmt --all -- --check
+
+## Each database alone, as users choose them, and all together.
+clippy: tools
+	$(CLIPPY) --features sqlite -- -D warnings
+	$(CLIPPY) --features postgres -- -D warnings
+	$(CLIPPY) --features sqlite,testing -- -D warnings
+	$(CLIPPY) --features $(FEATURES) -- -D warnings
+
+docs: tools
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES)
+
+quickstart: tools
+	cargo run --example quickstart
+
+## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.
+servers:
+	scripts/servers up
+
+servers-down:
+	scripts/servers down
+
+tools:
+	@scripts/tools

@@ -1,0 +1,59 @@
+# Shared by the scripts here; sourced, never run.
+# shellcheck shell=bash
+
+say() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Runs a command as root, by sudo where need be; never asks for a password.
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif has sudo && sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        say "this needs root, or sudo without a password: $*"
+        return 1
+    fi
+}
+
+# Installs packages, without letting a service among them start by itself: what runs for the tests
+# is started by scripts/servers, which then knows that it may stop it.
+install_packages() (
+    if ! has apt-get; then
+        say "missing here, and there is no apt-get to install it with: $*"
+        return 1
+    fi
+    say "installing $*"
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # In a shell of its own, so that this is undone however the installation ends.
+        trap 'as_root rm -f "$policy"' EXIT
+        as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy" || return 1
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null >&2 ||
+        say "the lists of packages could not be refreshed; trying with those there are"
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" </dev/null >&2
+)
+
+# Whether something listens on a port of the loopback.
+port_open() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# Calls a command again and again until it succeeds; gives up after so many seconds.
+wait_until() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            return 1
+        fi
+        sleep 0.2
+    done
+}

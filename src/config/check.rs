@@ -1,0 +1,196 @@
+//! The limits of the values, whoever has set them.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::error::{ConfigError, Origin, Written};
+use super::{Config, Secret, keys, value};
+use crate::logging;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+/// Far beyond use, and far below what overflows when it is added to a time.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Everything that is out of its limits. `origin` says where a key's value came from.
+pub(super) fn problems(
+    config: &Config,
+    origin: &dyn Fn(&'static str) -> Origin,
+) -> Vec<ConfigError> {
+    let mut found = Found {
+        origin,
+        problems: Vec::new(),
+    };
+    found.secrets(config);
+    found.numbers(config);
+    found.times(config);
+    found.texts(config);
+    found.pairs(config);
+    found.problems
+}
+
+struct Found<'a> {
+    origin: &'a dyn Fn(&'static str) -> Origin,
+    problems: Vec<ConfigError>,
+}
+
+impl Found<'_> {
+    fn expect(&mut self, good: bool, name: &'static str, shown: impl FnOnce() -> String) {
+        if good {
+            return;
+        }
+        let Some(key) = keys::find(name) else { return };
+        self.problems.push(ConfigError::BadValue {
+            key: key.name,
+            value: (!key.secret).then(shown),
+            origin: (self.origin)(name),
+            expected: key.expected.to_owned(),
+        });
+    }
+
+    fn secrets(&mut self, config: &Config) {
+        let clean = |url: &Secret| !url.expose().chars().any(char::is_control);
+        let database = config.database_url.as_ref();
+        self.expect(
+            database.is_none_or(|url| !url.expose().trim().is_empty() && clean(url)),
+            "database_url",
+            String::new,
+        );
+        // Only the scheme: the connection's own parser looks at the rest.
+        let broker = config.stomp_url.expose().trim_start();
+        self.expect(
+            (broker.starts_with("stomp") || broker.starts_with("failover"))
+                && broker.contains("://")
+                && clean(&config.stomp_url),
+            "stomp_url",
+            String::new,
+        );
+    }
+
+    fn number(&mut self, name: &'static str, number: usize, limits: RangeInclusive<usize>) {
+        self.expect(limits.contains(&number), name, || number.to_string());
+    }
+
+    fn numbers(&mut self, config: &Config) {
+        self.number("chunk_size", config.chunk_size, 1..=10_000);
+        self.number("window", config.window, 1..=10_000);
+        self.number("retry_attempts", wide(config.retry_attempts), 1..=1_000_000);
+        self.number(
+            "callback_attempts",
+            wide(config.callback_attempts),
+            1..=1_000,
+        );
+        self.number("days_to_keep", wide(config.days_to_keep), 0..=36_500);
+        if let Some(size) = config.database_pool_size {
+            self.number("database_pool_size", wide(size), 1..=1_000);
+        }
+        if let Some(count) = config.prefetch_count {
+            self.number("prefetch_count", wide(count), 1..=65_535);
+        }
+    }
+
+    fn time(&mut self, name: &'static str, time: Duration, least: Duration) {
+        self.expect((least..=YEAR).contains(&time), name, || show(time));
+    }
+
+    fn times(&mut self, config: &Config) {
+        for (name, time, least) in [
+            ("database_timeout", config.database_timeout, MILLISECOND),
+            ("connect_timeout", config.connect_timeout, MILLISECOND),
+            ("receipt_timeout", config.receipt_timeout, MILLISECOND),
+            ("maximum_backoff", config.maximum_backoff, SECOND),
+            ("lease", config.lease, MILLISECOND),
+            ("poll_interval", config.poll_interval, MILLISECOND),
+            ("retry_first_delay", config.retry_first_delay, MILLISECOND),
+            (
+                "retry_maximum_delay",
+                config.retry_maximum_delay,
+                MILLISECOND,
+            ),
+            (
+                "callback_first_delay",
+                config.callback_first_delay,
+                Duration::ZERO,
+            ),
+            ("cleanup_interval", config.cleanup_interval, SECOND),
+        ] {
+            self.time(name, time, least);
+        }
+        for (name, time) in [
+            ("heartbeat_send", config.heartbeat_send),
+            ("heartbeat_receive", config.heartbeat_receive),
+        ] {
+            if !time.is_zero() {
+                self.time(name, time, MILLISECOND);
+            }
+        }
+        if let Some(time) = config.shutdown_timeout {
+            self.time("shutdown_timeout", time, Duration::ZERO);
+        }
+        if let Some(time) = config.exec_timeout {
+            self.time("exec_timeout", time, MILLISECOND);
+        }
+    }
+
+    fn texts(&mut self, config: &Config) {
+        let names = &config.msg_id_headers;
+        let good_name = |name: &String| {
+            !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+        };
+        self.expect(
+            !names.is_empty() && names.iter().all(good_name),
+            "msg_id_headers",
+            || value::shorten(&names.join(",")),
+        );
+        self.expect(
+            config.consumer.chars().count() <= 100 && !config.consumer.contains('\0'),
+            "consumer",
+            || value::shorten(&config.consumer),
+        );
+        self.expect(
+            logging::filter(&config.log_level).is_some(),
+            "log_level",
+            || value::shorten(&config.log_level),
+        );
+    }
+
+    fn pairs(&mut self, config: &Config) {
+        if config.lease <= config.receipt_timeout {
+            self.conflict(
+                ("lease", config.lease),
+                "longer than",
+                ("receipt_timeout", config.receipt_timeout),
+            );
+        }
+        if config.retry_maximum_delay < config.retry_first_delay {
+            self.conflict(
+                ("retry_maximum_delay", config.retry_maximum_delay),
+                "no shorter than",
+                ("retry_first_delay", config.retry_first_delay),
+            );
+        }
+    }
+
+    fn conflict(
+        &mut self,
+        one: (&'static str, Duration),
+        relation: &'static str,
+        other: (&'static str, Duration),
+    ) {
+        let written = |(key, time)| Written {
+            key,
+            value: show(time),
+            origin: (self.origin)(key),
+        };
+        let pair = Box::new([written(one), written(other)]);
+        self.problems.push(ConfigError::Conflict { pair, relation });
+    }
+}
+
+fn show(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+fn wide(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

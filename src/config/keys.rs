@@ -1,0 +1,185 @@
+//! The list of settings: one line of truth for flags, variables, help texts and messages.
+
+/// The heading of a setting in the help of the programs, and the flags' group it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Connection,
+    Run,
+    Publish,
+    Subscribe,
+    Cleanup,
+    Log,
+}
+
+impl Group {
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Self::Connection => "Connections",
+            Self::Run => "Running",
+            Self::Publish => "Publishing",
+            Self::Subscribe => "Subscribing",
+            Self::Cleanup => "Cleaning up",
+            Self::Log => "Logging",
+        }
+    }
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name in the file and in [`Builder::set`](super::Builder::set).
+    pub name: &'static str,
+    /// Its flag, without the dashes.
+    pub flag: &'static str,
+    /// Its default, as it would be written; empty for the empty text.
+    pub default: &'static str,
+    /// What a value must be, as in "is not …".
+    pub expected: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// Whether a value may hold a password, and is never shown.
+    pub secret: bool,
+    pub(super) value_name: &'static str,
+    pub(super) group: Group,
+}
+
+impl Key {
+    /// The environment variable: `OUTBOX_` and the name in capitals.
+    #[must_use]
+    pub fn env(&self) -> String {
+        format!("OUTBOX_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// The variable without the prefix, for the two keys that have one.
+    #[must_use]
+    pub fn bare_env(&self) -> Option<&'static str> {
+        match self.name {
+            "database_url" => Some("DATABASE_URL"),
+            "stomp_url" => Some("STOMP_URL"),
+            _ => None,
+        }
+    }
+}
+
+/// The setting of this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+macro_rules! keys {
+    ($($group:ident { $($name:ident $flag:literal $value_name:literal = $default:literal,
+        $expected:literal, $help:literal $(, $secret:ident)?;)* })*) => {
+        /// The settings, in the order of the documentation.
+        pub(super) static KEYS: &[Key] = &[$($(Key {
+            name: stringify!($name),
+            flag: $flag,
+            default: $default,
+            expected: $expected,
+            help: $help,
+            secret: keys!(@secret $($secret)?),
+            value_name: $value_name,
+            group: Group::$group,
+        },)*)*];
+    };
+    (@secret secret) => { true };
+    (@secret) => { false };
+}
+
+keys! {
+    Connection {
+        database_url "database-url" "URL" = "none",
+            "the address of a database, such as postgres://user:password@host/name",
+            "The database", secret;
+        stomp_url "stomp-url" "URL" = "stomp://guest:guest@127.0.0.1:61613/",
+            "the address of a broker, such as stomp://user:password@host:61613/",
+            "The broker", secret;
+        database_pool_size "database-pool-size" "COUNT" = "none",
+            "a whole number from 1 to 1000, or none",
+            "Most database connections at a time; none: as many as the program needs";
+        database_timeout "database-timeout" "TIME" = "5s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Longest wait for a database connection";
+        connect_timeout "connect-timeout" "TIME" = "10s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Longest wait for a connection to the broker";
+        heartbeat_send "heartbeat-send" "TIME" = "10s",
+            "0, or a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "How often to show the broker that we live; 0: never";
+        heartbeat_receive "heartbeat-receive" "TIME" = "10s",
+            "0, or a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "How often the broker is to show that it lives; 0: never";
+        receipt_timeout "receipt-timeout" "TIME" = "30s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Longest wait for a receipt from the broker";
+    }
+    Run {
+        maximum_backoff "maximum-backoff" "TIME" = "3600s",
+            "a time from 1s to 365 days, such as 30s or 1m 30s",
+            "Longest pause between attempts to reach a broker or database that is away";
+        shutdown_timeout "shutdown-timeout" "TIME" = "90s",
+            "a time up to 365 days, such as 30s or 1m 30s, or none",
+            "How long to finish what is under way when asked to stop; none: for ever";
+    }
+    Publish {
+        chunk_size "chunk-size" "ROWS" = "200",
+            "a whole number from 1 to 10000",
+            "Rows claimed at a time";
+        window "window" "ROWS" = "128",
+            "a whole number from 1 to 10000",
+            "Rows sent and waiting for their receipts at a time";
+        lease "lease" "TIME" = "60s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "How long claimed rows stay with this program; longer than receipt_timeout";
+        poll_interval "poll-interval" "TIME" = "1s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Pause between looks at an empty outbox";
+        retry_attempts "retry-attempts" "COUNT" = "50",
+            "a whole number from 1 to 1000000",
+            "Own failures after which a row is parked as FAILED";
+        retry_first_delay "retry-first-delay" "TIME" = "1s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Pause after a row's first failure; it doubles at each further one";
+        retry_maximum_delay "retry-maximum-delay" "TIME" = "60s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Longest pause between two attempts of a row";
+    }
+    Subscribe {
+        prefetch_count "prefetch-count" "COUNT" = "none",
+            "a whole number from 1 to 65535, or none",
+            "Messages the broker may hand over unacknowledged; none: twice the workers";
+        exclusive "exclusive" "BOOL" = "false",
+            "true or false",
+            "Whether this subscription shuts out all others from its queue";
+        callback_attempts "callback-attempts" "COUNT" = "3",
+            "a whole number from 1 to 1000",
+            "Attempts of a callback before its message goes to the dead letters";
+        callback_first_delay "callback-first-delay" "TIME" = "1s",
+            "a time up to 365 days, such as 30s or 1m 30s",
+            "Pause after a callback's first failure; it doubles at each further one";
+        msg_id_headers "msg-id-headers" "NAMES" = "cap-msg-id,dop-msg-id,message-id",
+            "a list of one or more header names",
+            "Headers that may carry a message's id; the first that is there counts";
+        consumer "consumer" "NAME" = "",
+            "a text of at most 100 characters without U+0000",
+            "Name under which messages are remembered; empty: one effect for the whole service";
+        exec_timeout "exec-timeout" "TIME" = "none",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s, or none",
+            "Longest run of a program started for a message; none: no limit";
+    }
+    Cleanup {
+        days_to_keep "days-to-keep" "DAYS" = "30",
+            "a whole number from 0 to 36500",
+            "Age at which rows that succeeded are deleted";
+        cleanup_interval "cleanup-interval" "TIME" = "24h",
+            "a time from 1s to 365 days, such as 30s or 1m 30s",
+            "Pause between clean-ups";
+    }
+    Log {
+        log_format "log-format" "FORMAT" = "text",
+            "text or json",
+            "How log lines are written";
+        log_level "log-level" "FILTER" = "info",
+            "a level (off, error, warn, info, debug, trace) or a list such as info,diesel_outbox=debug",
+            "Which log lines are written";
+    }
+}

@@ -1,0 +1,231 @@
+//! The settings of the programs and of what they are made of.
+//!
+//! A value comes from the last of these that gives one: the default, the program's code
+//! ([`Builder::set`]), a TOML file, the environment, a flag. A setting has one name everywhere:
+//! `chunk_size` in code and file, `OUTBOX_CHUNK_SIZE` in the environment, `--chunk-size` as a flag.
+//! Whatever is wrong with any of them is found before anything connects, all at once, and each
+//! problem names the key, the value (never one that may hold a password) and the place.
+//!
+//! ```
+//! use diesel_outbox::config::Config;
+//!
+//! let config = Config::builder().set("chunk_size", 10).set("lease", "2m").build()?;
+//! assert_eq!(config.chunk_size, 10);
+//! assert_eq!(config.lease.as_secs(), 120);
+//!
+//! let error = Config::builder().set("chunk_sise", 10).build().unwrap_err();
+//! assert!(error.to_string().contains("did you mean `chunk_size`?"));
+//! # Ok::<(), diesel_outbox::config::ConfigError>(())
+//! ```
+
+mod args;
+mod builder;
+mod check;
+mod error;
+mod keys;
+mod secret;
+mod source;
+mod suggest;
+mod value;
+
+use std::time::Duration;
+
+use value::FromValue;
+
+pub use args::{
+    CleanupArgs, ConfigArgs, ConnectionArgs, Flags, LogArgs, PublishArgs, RunArgs, SubscribeArgs,
+};
+pub use builder::Builder;
+pub use error::{ConfigError, Origin, Written};
+pub use keys::Key;
+pub use secret::Secret;
+pub use value::Setting;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// One line of text for each event.
+    #[default]
+    Text,
+    /// One JSON object on a line for each event.
+    Json,
+}
+
+/// The settings. [`Config::load`] reads them as the programs do, [`Config::builder`] as you say,
+/// and `Config::default()` with fields set by hand needs no source at all
+/// (then call [`validate`](Self::validate)).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The address of the database. No default: the programs ask for it.
+    pub database_url: Option<Secret>,
+    /// The address of the broker. Default `stomp://guest:guest@127.0.0.1:61613/`.
+    pub stomp_url: Secret,
+    /// Most database connections at a time, 1 to 1000. Default `None`: as many as are needed.
+    pub database_pool_size: Option<u32>,
+    /// Longest wait for a database connection, 1 ms to 365 days. Default 5 s.
+    pub database_timeout: Duration,
+    /// Longest wait for a connection to the broker, 1 ms to 365 days. Default 10 s.
+    pub connect_timeout: Duration,
+    /// How often we show the broker that we live; zero for never, or 1 ms to 365 days.
+    /// RabbitMQ rounds to whole seconds. Default 10 s.
+    pub heartbeat_send: Duration,
+    /// How often the broker is to show that it lives; zero for never, or 1 ms to 365 days.
+    /// Default 10 s.
+    pub heartbeat_receive: Duration,
+    /// Longest wait for a receipt, 1 ms to 365 days. Default 30 s.
+    pub receipt_timeout: Duration,
+    /// Longest pause between attempts to reach a broker or a database that is away, 1 s to
+    /// 365 days. Default 3600 s.
+    pub maximum_backoff: Duration,
+    /// How long a program that is asked to stop may finish what is under way, up to 365 days;
+    /// `None` for ever. Default 90 s.
+    pub shutdown_timeout: Option<Duration>,
+    /// Rows claimed at a time, 1 to 10000. Default 200.
+    pub chunk_size: usize,
+    /// Rows sent and waiting for their receipts at a time, 1 to 10000. Default 128.
+    pub window: usize,
+    /// How long claimed rows stay with their holder, 1 ms to 365 days; longer than
+    /// `receipt_timeout`. Default 60 s.
+    pub lease: Duration,
+    /// Pause between looks at an empty outbox, 1 ms to 365 days. Default 1 s.
+    pub poll_interval: Duration,
+    /// Own failures after which a row is parked as FAILED, 1 to 1000000. Default 50.
+    pub retry_attempts: u32,
+    /// Pause after a row's first failure, 1 ms to 365 days; it doubles. Default 1 s.
+    pub retry_first_delay: Duration,
+    /// Longest pause between two attempts of a row, 1 ms to 365 days; no shorter than
+    /// `retry_first_delay`. Default 60 s.
+    pub retry_maximum_delay: Duration,
+    /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the
+    /// workers.
+    pub prefetch_count: Option<u32>,
+    /// Whether the subscription shuts out all others from its queue. Default false.
+    pub exclusive: bool,
+    /// Attempts of a callback before its message goes to the dead letters, 1 to 1000. Default 3.
+    pub callback_attempts: u32,
+    /// Pause after a callback's first failure, up to 365 days; it doubles. Default 1 s.
+    pub callback_first_delay: Duration,
+    /// Headers that may carry a message's id, at least one; the first that is there counts.
+    /// Default `cap-msg-id`, `dop-msg-id`, `message-id`.
+    pub msg_id_headers: Vec<String>,
+    /// The name under which messages are remembered, at most 100 characters. Default empty:
+    /// one effect for the whole service.
+    pub consumer: String,
+    /// Longest run of a program started for a message, 1 ms to 365 days. Default `None`: no limit.
+    pub exec_timeout: Option<Duration>,
+    /// Age in days at which rows that succeeded are deleted, 0 to 36500. Default 30.
+    pub days_to_keep: u32,
+    /// Pause between clean-ups, 1 s to 365 days. Default 24 h.
+    pub cleanup_interval: Duration,
+    /// How log lines are written. Default text.
+    pub log_format: LogFormat,
+    /// Which log lines are written: a level, or directives as `tracing-subscriber`'s `EnvFilter`
+    /// takes them. Default `info`.
+    pub log_level: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database_url: None,
+            stomp_url: Secret::new("stomp://guest:guest@127.0.0.1:61613/"),
+            database_pool_size: None,
+            database_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+            heartbeat_send: Duration::from_secs(10),
+            heartbeat_receive: Duration::from_secs(10),
+            receipt_timeout: Duration::from_secs(30),
+            maximum_backoff: Duration::from_secs(3600),
+            shutdown_timeout: Some(Duration::from_secs(90)),
+            chunk_size: 200,
+            window: 128,
+            lease: Duration::from_secs(60),
+            poll_interval: Duration::from_secs(1),
+            retry_attempts: 50,
+            retry_first_delay: Duration::from_secs(1),
+            retry_maximum_delay: Duration::from_secs(60),
+            prefetch_count: None,
+            exclusive: false,
+            callback_attempts: 3,
+            callback_first_delay: Duration::from_secs(1),
+            msg_id_headers: ["cap-msg-id", "dop-msg-id", "message-id"]
+                .map(str::to_owned)
+                .into(),
+            consumer: String::new(),
+            exec_timeout: None,
+            days_to_keep: 30,
+            cleanup_interval: Duration::from_secs(24 * 3600),
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// A builder without any source: it builds the defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The settings as the programs read them: the file (`--config`, else `OUTBOX_CONFIG`, else
+    /// `outbox.toml` in the working directory where it exists), the environment, the flags.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them; `database_url` must be set.
+    pub fn load(flags: &dyn Flags) -> Result<Self, ConfigError> {
+        Self::builder()
+            .file_if_present("outbox.toml")
+            .env()
+            .flags(flags)
+            .require_database_url()
+            .build()
+    }
+
+    /// Checks every limit, for settings made in code.
+    ///
+    /// # Errors
+    ///
+    /// Every value that is out of its limits, and the pairs that do not go together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::from_problems(check::problems(self, &|_| Origin::Field))
+    }
+
+    /// The address of the database.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Missing`] where it is not set; the message says how to set it.
+    pub fn require_database_url(&self) -> Result<&Secret, ConfigError> {
+        self.database_url
+            .as_ref()
+            .ok_or_else(builder::missing_database_url)
+    }
+
+    /// All settings there are, in the order of the documentation.
+    pub fn keys() -> impl ExactSizeIterator<Item = &'static Key> {
+        keys::KEYS.iter()
+    }
+
+    /// Reads `value` into the field that `key` names.
+    fn assign(&mut self, key: &str, value: &figment::value::Value) -> Result<(), value::Mismatch> {
+        macro_rules! fields {
+            ($($field:ident)*) => {
+                match key {
+                    $(stringify!($field) => self.$field = FromValue::from_value(value)?,)*
+                    _ => return Err(value::Mismatch),
+                }
+            };
+        }
+        fields! {
+            database_url stomp_url database_pool_size database_timeout connect_timeout
+            heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
+            chunk_size window lease poll_interval retry_attempts retry_first_delay
+            retry_maximum_delay prefetch_count exclusive callback_attempts callback_first_delay
+            msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
+        }
+        Ok(())
+    }
+}

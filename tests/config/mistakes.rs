@@ -1,0 +1,364 @@
+//! What each mistake is told, and that no password is shown.
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use diesel_outbox::config::{Config, ConfigArgs, ConfigError, LogFormat, Origin, Secret};
+
+use crate::{file, flags, from_env, from_file, message, parse};
+
+#[test]
+fn an_unknown_key_is_told_with_its_place_and_the_key_that_is_near() {
+    let (path, error) = from_file("chunk_sise = 3").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "unknown key \"chunk_sise\" in file {}: did you mean `chunk_size`?",
+            path.display()
+        ),
+    );
+    assert_eq!(
+        message(from_env("OUTBOX_LEAS", "3s")),
+        "unknown setting in environment variable OUTBOX_LEAS: did you mean `OUTBOX_LEASE`?",
+    );
+    let line = line!() + 1;
+    let error = message(Config::builder().set("chunk-size", 3).build());
+    assert_eq!(
+        error,
+        format!(
+            "unknown key \"chunk-size\" in the code at tests/config/mistakes.rs:{line}: did you mean `chunk_size`?"
+        ),
+    );
+    let (path, error) = from_file("[relay]\nchunk_size = 3").unwrap_err();
+    let start = format!(
+        "unknown key \"relay\" in file {}: there are database_url, ",
+        path.display()
+    );
+    assert!(error.to_string().starts_with(&start), "{error}");
+    assert!(
+        error.to_string().ends_with(", log_format, log_level"),
+        "{error}"
+    );
+    let error = message(from_env("OUTBOX_COLOUR", "red"));
+    assert!(
+        error.contains("OUTBOX_COLOUR: there are OUTBOX_DATABASE_URL, "),
+        "{error}"
+    );
+
+    let others = [
+        ("OUTBOX_TEST_POSTGRES", "x"),
+        ("OUTBOX_HEADER_DOP_MSG_ID", "x"),
+        ("OUTBOX_SERVICE_PORT", "x"),
+        ("OUTBOXES", "x"),
+    ];
+    assert_eq!(
+        Config::builder().env_from(others).build().unwrap(),
+        Config::default()
+    );
+    let error = parse::<ConfigArgs>(&["--chunk-sise", "3"]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("--chunk-size"), "{error}");
+}
+
+#[test]
+fn a_bad_value_is_told_with_its_key_its_place_and_its_limits() {
+    let (path, error) = from_file("chunk_size = \"many\"").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "chunk_size = \"many\" from file {} is not a whole number from 1 to 10000",
+            path.display()
+        ),
+    );
+    assert_eq!(
+        message(from_env("OUTBOX_LEASE", "soon")),
+        "lease = \"soon\" from environment variable OUTBOX_LEASE is not a time from 1ms to 365 days, \
+         such as 30s or 1m 30s",
+    );
+    let builder = Config::builder().flags(&flags(&["--days-to-keep", "-5"]));
+    assert_eq!(
+        message(builder.build()),
+        "days_to_keep = \"-5\" from flag --days-to-keep is not a whole number from 0 to 36500",
+    );
+    let line = line!() + 1;
+    let error = Config::builder().set("window", 0).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "window = 0 from the code at tests/config/mistakes.rs:{line} is not a whole number from 1 to 10000"
+        ),
+    );
+    assert!(matches!(
+        error,
+        ConfigError::BadValue {
+            key: "window",
+            origin: Origin::Code(_),
+            ..
+        }
+    ));
+    let text = OsString::from_vec(vec![b'a', 0xff]);
+    let error = Config::builder()
+        .env_from([(OsString::from("OUTBOX_CONSUMER"), text)])
+        .build();
+    assert_eq!(
+        message(error),
+        "consumer = \"a\\xFF\" from environment variable OUTBOX_CONSUMER is not text in UTF-8",
+    );
+}
+
+#[test]
+fn every_limit_holds_in_every_source() {
+    let long = "x".repeat(101);
+    for (key, bad) in [
+        ("database_url", ""),
+        ("stomp_url", "http://127.0.0.1/"),
+        ("stomp_url", "stomp"),
+        ("database_pool_size", "0"),
+        ("database_pool_size", ""),
+        ("database_timeout", "0"),
+        ("connect_timeout", "0"),
+        ("receipt_timeout", "0"),
+        ("maximum_backoff", "0"),
+        ("maximum_backoff", "366 days"),
+        ("heartbeat_send", "1us"),
+        ("heartbeat_receive", "-1"),
+        ("shutdown_timeout", "never"),
+        ("chunk_size", "0"),
+        ("chunk_size", "10001"),
+        ("chunk_size", "1.5"),
+        ("chunk_size", "99999999999999999999"),
+        ("window", "10001"),
+        ("lease", "0"),
+        ("lease", "1e300"),
+        ("lease", "NaN"),
+        ("poll_interval", "0"),
+        ("retry_attempts", "0"),
+        ("retry_first_delay", "0"),
+        ("retry_maximum_delay", "366 days"),
+        ("prefetch_count", "65536"),
+        ("exclusive", "maybe"),
+        ("callback_attempts", "0"),
+        ("callback_first_delay", "366 days"),
+        ("msg_id_headers", ""),
+        ("msg_id_headers", "a,,b"),
+        ("consumer", &long),
+        ("exec_timeout", "0"),
+        ("days_to_keep", "36501"),
+        ("cleanup_interval", "0"),
+        ("log_format", "xml"),
+        ("log_level", "inof"),
+    ] {
+        let error = Config::builder().set(key, bad).build().expect_err(key);
+        let blamed: Vec<&str> = error
+            .problems()
+            .iter()
+            .filter_map(|problem| match problem {
+                ConfigError::BadValue { key, .. } => Some(*key),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(blamed, [key], "{key} = {bad}: {error}");
+    }
+    for (key, toml) in [
+        ("exclusive", "1"),
+        ("consumer", "5"),
+        ("lease", "[1]"),
+        ("window", "{}"),
+    ] {
+        let (_, error) = from_file(&format!("{key} = {toml}")).expect_err(key);
+        assert!(matches!(&error, ConfigError::BadValue { key: blamed, .. } if *blamed == key));
+    }
+}
+
+#[test]
+fn values_that_do_not_go_together_are_told_with_both_places() {
+    let builder = Config::builder().env_from([("OUTBOX_RECEIPT_TIMEOUT", "2m")]);
+    assert_eq!(
+        message(builder.build()),
+        "lease = 1m from the default must be longer than receipt_timeout = 2m \
+         from environment variable OUTBOX_RECEIPT_TIMEOUT",
+    );
+    assert!(
+        Config::builder().set("lease", "30s").build().is_err(),
+        "equal is not longer"
+    );
+    assert!(
+        Config::builder()
+            .set("retry_maximum_delay", "500ms")
+            .build()
+            .is_err()
+    );
+    assert!(
+        Config::builder()
+            .set("retry_maximum_delay", "1s")
+            .build()
+            .is_ok()
+    );
+    // Where one of the two cannot be read there is nothing to compare.
+    let builder = Config::builder()
+        .set("lease", "soon")
+        .set("receipt_timeout", "5m");
+    assert_eq!(builder.build().unwrap_err().problems().len(), 1);
+}
+
+#[test]
+fn settings_made_in_code_are_checked_too() {
+    let mut config = Config::default();
+    config.validate().unwrap();
+    config.chunk_size = 0;
+    config.lease = Duration::from_secs(1);
+    let error = config.validate().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the configuration has 2 problems:\
+         \n  chunk_size = 0 from the program's own code is not a whole number from 1 to 10000\
+         \n  lease = 1s from the program's own code must be longer than receipt_timeout = 30s \
+         from the program's own code",
+    );
+}
+
+#[test]
+fn all_problems_are_found_at_once() {
+    let file = file("chunk_sise = 3\nwindow = 0");
+    let error = Config::builder()
+        .file(&file.path)
+        .env_from([("OUTBOX_LEASE", "soon"), ("OUTBOX_COLOUR", "red")])
+        .flags(&flags(&["--log-format", "xml"]))
+        .require_database_url()
+        .build()
+        .unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.problems().len(), 6, "{text}");
+    for part in [
+        "6 problems",
+        "chunk_sise",
+        "window",
+        "lease",
+        "OUTBOX_COLOUR",
+        "--log-format",
+        "database_url",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
+fn a_missing_database_is_told_with_the_ways_to_name_it() {
+    let builder = Config::builder()
+        .env_from([("", ""); 0])
+        .require_database_url();
+    let error = message(builder.build());
+    assert!(error.starts_with("database_url is not set: "), "{error}");
+    for way in [
+        "--database-url",
+        "OUTBOX_DATABASE_URL",
+        "DATABASE_URL",
+        "outbox.toml",
+    ] {
+        assert!(error.contains(way), "{way} in {error}");
+    }
+    assert_eq!(
+        Config::default()
+            .require_database_url()
+            .unwrap_err()
+            .to_string(),
+        error
+    );
+    // A file that cannot be read may well hold it: no second complaint.
+    let broken = file("database_url = \"x");
+    let error = Config::builder()
+        .file(&broken.path)
+        .require_database_url()
+        .build()
+        .unwrap_err();
+    assert_eq!(error.problems().len(), 1, "{error}");
+}
+
+#[test]
+fn a_syntax_error_is_told_with_its_line_and_not_with_its_text() {
+    let (path, error) =
+        from_file("window = 1\ndatabase_url = \"postgres://u:hunter2@h/d\n").unwrap_err();
+    let start = format!(
+        "the configuration file {} is not valid TOML, at line 2: ",
+        path.display()
+    );
+    assert!(error.to_string().starts_with(&start), "{error}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+    let (_, error) = from_file("window = 1\nwindow = 2\n").unwrap_err();
+    assert!(error.to_string().contains("duplicate key"), "{error}");
+}
+
+#[test]
+fn no_password_is_ever_shown() {
+    let url = "postgres://app:hunter2@db/shop";
+    let broker = "stomp://app:hunter2@mq/";
+    let words = ["--database-url", url, "--stomp-url", broker];
+    let args = flags(&words);
+    let builder = Config::builder().set("stomp_url", broker).flags(&args);
+    let mut shown = format!("{args:?} {builder:?}");
+    let config = builder.build().unwrap();
+    assert_eq!(config.require_database_url().unwrap().expose(), url);
+    shown.push_str(&format!("{config:?} {config:#?} {}", config.stomp_url));
+    shown.push_str(&config.stomp_url.redacted());
+
+    let bad = "app:hunter2@db";
+    let nul = "postgres://app:hunter2@db/\n";
+    let mut errors = vec![
+        Config::builder()
+            .flags(&flags(&["--stomp-url", bad]))
+            .build()
+            .unwrap_err(),
+        Config::builder()
+            .set("database_url", nul)
+            .build()
+            .unwrap_err(),
+        from_env("STOMP_URL", bad).unwrap_err(),
+        from_env("OUTBOX_DATABSE_URL", url).unwrap_err(),
+        from_file(&format!("databse_url = \"{url}\""))
+            .unwrap_err()
+            .1,
+        from_file(&format!("database_url = [\"{url}\"]"))
+            .unwrap_err()
+            .1,
+        from_file(&format!("stomp_url = {{ url = \"{url}\" }}"))
+            .unwrap_err()
+            .1,
+        from_file(&format!("stomp_url = {url}")).unwrap_err().1,
+        from_file(&format!("stomp_url = \"{url}\\q\""))
+            .unwrap_err()
+            .1,
+        from_file(&format!("{url} = 1")).unwrap_err().1,
+    ];
+    let not_utf8 = OsString::from_vec([b"stomp://app:hunter2@mq/", &[0xff][..]].concat());
+    let variables = [(OsString::from("STOMP_URL"), not_utf8)];
+    errors.push(Config::builder().env_from(variables).build().unwrap_err());
+    let mut config = Config::default();
+    config.stomp_url = Secret::new(bad);
+    errors.push(config.validate().unwrap_err());
+    for error in errors {
+        shown.push_str(&format!("{error} {error:?} {error:#?}\n"));
+    }
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains(
+        "stomp_url (its value is not shown) from flag --stomp-url is not the address of a broker"
+    ));
+}
+
+#[test]
+fn a_bad_level_is_a_configuration_error() {
+    let error = diesel_outbox::logging::init(LogFormat::Text, "inof").unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ConfigError::BadValue {
+                key: "log_level",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("log_level = \"inof\""),
+        "{error}"
+    );
+}
