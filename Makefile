@@ -1,16 +1,16 @@
 # `make test` is all it takes: see scripts/servers for what it starts, and stops again.
 
 # By name and not by --all-features, which would compile libpq from source.
-FEATURES := sqlite,postgres,testing
+FEATURES := sqlite,postgres
 CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
-.PHONY: test check ci fmt fmt-check clippy docs quickstart servers servers-down tools
+.PHONY: test check ci fmt fmt-check clippy docs servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --workspace --features $(FEATURES)
 
 ## Everything that a change has to pass.
-check: fmt-check test clippy docs quickstart
+check: fmt-check test clippy docs
 
 ci:
 	.ci/run
@@ -25,14 +25,10 @@ fmt-check: tools
 clippy: tools
 	$(CLIPPY) --features sqlite -- -D warnings
 	$(CLIPPY) --features postgres -- -D warnings
-	$(CLIPPY) --features sqlite,testing -- -D warnings
 	$(CLIPPY) --features $(FEATURES) -- -D warnings
 
 docs: tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES)
-
-quickstart: tools
-	cargo run --example quickstart
 
 ## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.
 servers:

@@ -1,7 +1,5 @@
 //! What can go wrong, as types.
 
-use crate::stomp;
-
 /// Why a call of this crate failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,10 +15,6 @@ pub enum Error {
     /// No connection could be had from the pool.
     #[error("no database connection: {0}")]
     Pool(#[from] r2d2::Error),
-
-    /// The broker refused, or the connection to it failed.
-    #[error(transparent)]
-    Stomp(#[from] stomp::Error),
 }
 
 /// What is wrong with a message. Nothing was written.

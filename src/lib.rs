@@ -8,12 +8,11 @@ mod publish;
 
 pub mod backend;
 pub mod config;
+pub mod correlation;
+pub mod headers;
 pub mod logging;
+pub mod migrations;
 pub mod schema;
-pub mod stomp;
-
-#[cfg(feature = "testing")]
-pub mod testing;
 
 pub use error::{Error, MessageError};
 pub use message::Message;

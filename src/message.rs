@@ -14,7 +14,7 @@ const VERSION_LIMIT: usize = 100;
 const STREAM_LIMIT: usize = 100;
 const KEY_LIMIT: usize = 255;
 
-/// A message for the outbox, or for [`Producer::send`](crate::Producer::send).
+/// A message for the outbox.
 ///
 /// What is wrong with it is told when it is published; nothing is written then.
 ///
@@ -43,9 +43,9 @@ pub struct Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Ready {
     pub(crate) id: Uuid,
-    pub(crate) destination: String,
-    pub(crate) body: Value,
-    pub(crate) headers: Headers,
+    destination: String,
+    body: Value,
+    headers: Headers,
     version: Option<String>,
     stream: Option<String>,
     key: Option<String>,
@@ -266,11 +266,23 @@ mod tests {
         let long = "x".repeat(254);
         let cases: [(Message, &str); 7] = [
             (Message::new(" ", 1), "the destination is empty"),
-            (Message::new(&long, 1).version("v1"), "the destination has 257 characters"),
-            (Message::new("/queue/a", 1).key("k".repeat(256)), "the key has 256 characters"),
-            (Message::new("/queue/a", 1).header("x", "a\0b"), "the header `x` holds"),
+            (
+                Message::new(&long, 1).version("v1"),
+                "the destination has 257 characters",
+            ),
+            (
+                Message::new("/queue/a", 1).key("k".repeat(256)),
+                "the key has 256 characters",
+            ),
+            (
+                Message::new("/queue/a", 1).header("x", "a\0b"),
+                "the header `x` holds",
+            ),
             (Message::new("/queue/a", 1).header("", "b"), "empty name"),
-            (Message::new("/queue/a", 1).header("Message-Id", "b"), "`Message-Id`"),
+            (
+                Message::new("/queue/a", 1).header("Message-Id", "b"),
+                "`Message-Id`",
+            ),
             (
                 Message::new("/queue/a", HashMap::from([((1, 2), 3)])),
                 "the body could not be serialised",

@@ -1,23 +1,16 @@
-//! The storage contract: every statement that this crate runs is below this module.
+//! The storage contract: the statements on `published` and `received` are below this module.
 
+use chrono::{DateTime, TimeZone, Utc};
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
+use serde_json::Value;
+use uuid::Uuid;
 
-mod sealed {
-    /// Keeps the storage contract to the connections of this crate.
-    pub trait Sealed {}
-}
+use crate::schema::{Document, Id, Moment, published};
 
 /// A Diesel connection that this crate can keep its tables on.
-pub trait Backend: sealed::Sealed + R2D2Connection + Send + Sized + 'static {}
-
-#[cfg(feature = "postgres")]
-impl sealed::Sealed for diesel::PgConnection {}
-#[cfg(feature = "postgres")]
-impl Backend for diesel::PgConnection {}
-#[cfg(feature = "sqlite")]
-impl sealed::Sealed for diesel::SqliteConnection {}
-#[cfg(feature = "sqlite")]
-impl Backend for diesel::SqliteConnection {}
+pub trait Backend: Storage + R2D2Connection + Send + Sized + 'static {}
 
 /// A [`Backend`] connection, or what holds one, such as r2d2's pooled connection.
 pub trait AsBackend {
@@ -43,3 +36,119 @@ impl<C: Backend> AsBackend for PooledConnection<ConnectionManager<C>> {
         self
     }
 }
+
+mod sealed {
+    /// Keeps the storage contract to the connections of this crate.
+    pub trait Sealed {}
+}
+
+/// What the crate does on a connection; not for use by hand.
+#[doc(hidden)]
+pub trait Storage: sealed::Sealed {
+    /// Whether the database's JSON cannot hold U+0000.
+    fn refuses_nul(&self) -> bool;
+
+    /// Runs `work` in a transaction, or in a savepoint where one is open.
+    fn atomically<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<diesel::result::Error>;
+
+    /// Writes rows to the outbox.
+    fn insert_published(&mut self, rows: &[NewPublished]) -> QueryResult<()>;
+}
+
+/// A row for the outbox.
+#[doc(hidden)]
+#[derive(Debug, Insertable)]
+#[diesel(table_name = published, treat_none_as_default_value = false)]
+pub struct NewPublished {
+    id: Id,
+    version: Option<String>,
+    destination: String,
+    body: Document,
+    headers: Document,
+    expires_at: Moment,
+    stream: Option<String>,
+    key: Option<String>,
+}
+
+impl NewPublished {
+    #[allow(clippy::too_many_arguments)] // the columns, in their order
+    pub(crate) fn new(
+        id: Uuid,
+        version: Option<String>,
+        destination: String,
+        body: Value,
+        headers: Value,
+        expires_at: Option<DateTime<Utc>>,
+        stream: Option<String>,
+        key: Option<String>,
+    ) -> Self {
+        Self {
+            id: Id(id),
+            version,
+            destination,
+            body: Document(body),
+            headers: Document(headers),
+            expires_at: Moment(expires_at.unwrap_or_else(never)),
+            stream,
+            key,
+        }
+    }
+}
+
+/// The moment at which nothing expires: the year 9000.
+fn never() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(9000, 1, 1, 0, 0, 0)
+        .single()
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// Rows in one INSERT, well below the limit of bound values: 32,766 on SQLite, 65,535 on
+/// PostgreSQL.
+const ROWS_IN_ONE_INSERT: usize = 500;
+
+macro_rules! storage {
+    ($feature:literal, $connection:ty, refuses_nul: $refuses_nul:literal, begin: $begin:ident) => {
+        #[cfg(feature = $feature)]
+        impl sealed::Sealed for $connection {}
+
+        #[cfg(feature = $feature)]
+        impl Backend for $connection {}
+
+        #[cfg(feature = $feature)]
+        impl Storage for $connection {
+            fn refuses_nul(&self) -> bool {
+                $refuses_nul
+            }
+
+            fn atomically<T, E>(
+                &mut self,
+                work: impl FnOnce(&mut Self) -> Result<T, E>,
+            ) -> Result<T, E>
+            where
+                E: From<diesel::result::Error>,
+            {
+                let status = AnsiTransactionManager::transaction_manager_status_mut(self);
+                if matches!(status.transaction_depth(), Ok(None)) {
+                    self.$begin(work)
+                } else {
+                    self.transaction(work)
+                }
+            }
+
+            fn insert_published(&mut self, rows: &[NewPublished]) -> QueryResult<()> {
+                for rows in rows.chunks(ROWS_IN_ONE_INSERT) {
+                    diesel::insert_into(published::table)
+                        .values(rows)
+                        .execute(self)?;
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+storage!("postgres", diesel::PgConnection, refuses_nul: true, begin: transaction);
+// A deferred transaction that turns into a writer may fail at once where an immediate one waits.
+storage!("sqlite", diesel::SqliteConnection, refuses_nul: false, begin: immediate_transaction);

@@ -4,7 +4,7 @@ pub(crate) mod key;
 
 use diesel::query_dsl::methods::LoadQuery;
 
-use crate::backend::{AsBackend, Backend};
+use crate::backend::{AsBackend, Backend, Storage};
 use crate::{Error, Message};
 
 /// A model whose changes are published; derive it.
@@ -32,7 +32,7 @@ pub trait Save: Sized {
         C: AsBackend,
         Self: SaveOn<C::Connection>,
     {
-        save(conn, |conn| Ok(self.write(conn)?))
+        save(conn, |conn| self.write(conn))
     }
 }
 
@@ -50,63 +50,75 @@ pub trait SaveOn<C: Backend>: Save {
     fn write(self, conn: &mut C) -> diesel::QueryResult<Self::Saved>;
 }
 
-/// `publish_all` on any statement that returns models.
+/// `publish_all` on any statement that returns models: INSERT, UPDATE, upsert, DELETE, with
+/// `.returning(Model::as_returning())`.
 pub trait PublishDsl: Sized {
-    /// Runs the statement and publishes each row that it returns.
+    /// Runs the statement and publishes each row that it returns, in one transaction.
     ///
     /// # Errors
     ///
-    /// When the database refuses; nothing is written then.
-    fn publish_all<'q, C, U>(self, conn: &mut C) -> Result<Vec<U>, Error>
-    where
-        C: AsBackend,
-        Self: LoadQuery<'q, C::Connection, U>,
-        U: Publish;
-}
-
-impl<Q> PublishDsl for Q {
+    /// When a message is invalid or the database refuses; nothing is written then.
     fn publish_all<'q, C, U>(self, conn: &mut C) -> Result<Vec<U>, Error>
     where
         C: AsBackend,
         Self: LoadQuery<'q, C::Connection, U>,
         U: Publish,
     {
-        let rows = self
-            .internal_load(conn.as_backend())?
-            .collect::<diesel::QueryResult<Vec<U>>>()?;
-        for row in &rows {
-            row.messages()?;
-        }
-        Ok(rows)
+        conn.as_backend().atomically(|conn| {
+            let rows = self
+                .internal_load(conn)?
+                .collect::<diesel::QueryResult<Vec<U>>>()?;
+            record(conn, &rows)?;
+            Ok(rows)
+        })
     }
 }
 
-/// Runs `write` and publishes what it returns, in one transaction.
+impl<Q> PublishDsl for Q {}
+
+/// Runs `write` and publishes the model that it returns, in one transaction: the caller's where
+/// one is open (as a savepoint), else its own.
 ///
 /// # Errors
 ///
-/// When the database refuses; nothing is written then.
-pub fn save<C, M, F>(conn: &mut C, write: F) -> Result<M, Error>
+/// What `write` returns; when a message is invalid or the database refuses. Nothing is written
+/// then.
+pub fn save<C, M, E, F>(conn: &mut C, write: F) -> Result<M, Error>
 where
     C: AsBackend,
     M: Publish,
-    F: FnOnce(&mut C::Connection) -> Result<M, Error>,
+    E: Into<Error>,
+    F: FnOnce(&mut C::Connection) -> Result<M, E>,
 {
-    let model = write(conn.as_backend())?;
-    model.messages()?;
-    Ok(model)
+    conn.as_backend().atomically(|conn| {
+        let model = write(conn).map_err(Into::into)?;
+        record(conn, std::slice::from_ref(&model))?;
+        Ok(model)
+    })
 }
 
-/// Publishes a model that is written already.
+/// Publishes a model that the caller wrote. Call it in the transaction that wrote the model.
 ///
 /// # Errors
 ///
-/// When the database refuses; nothing is written then.
-pub fn publish<C, M>(_conn: &mut C, model: &M) -> Result<(), Error>
+/// When a message is invalid or the database refuses; nothing is written then.
+pub fn publish<C, M>(conn: &mut C, model: &M) -> Result<(), Error>
 where
     C: AsBackend,
     M: Publish,
 {
-    model.messages()?;
-    Ok(())
+    conn.as_backend()
+        .atomically(|conn| record(conn, std::slice::from_ref(model)))
+}
+
+/// Writes the messages of all models, in their order.
+fn record<C: Backend, M: Publish>(conn: &mut C, models: &[M]) -> Result<(), Error> {
+    let refuses_nul = conn.refuses_nul();
+    let mut rows = Vec::new();
+    for model in models {
+        for message in model.messages()? {
+            rows.push(message.ready()?.into_row(refuses_nul)?);
+        }
+    }
+    Ok(conn.insert_published(&rows)?)
 }

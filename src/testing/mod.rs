@@ -1,1 +1,0 @@
-//! A loopback broker for tests.
