@@ -1,0 +1,231 @@
+//! From a model to rows in `published`, on each database, with one suite for all.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
+use diesel::prelude::*;
+use diesel_outbox::migrations::Migrate;
+use diesel_outbox::schema::{Document, published};
+use diesel_outbox::{Error, Message, Publish, PublishDsl, Save};
+use serde_json::json;
+
+diesel::table! {
+    orders (id) {
+        id -> Integer,
+        customer -> Text,
+        total -> BigInt,
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Identifiable, Publish)]
+#[diesel(table_name = orders)]
+#[publish(destination = "/topic/orders", fields(customer, total), version = "v1")]
+#[publish(destination = "/topic/orders.audit", serializer = Order::audit, key = id)]
+struct Order {
+    id: i32,
+    customer: String,
+    total: i64,
+}
+
+impl Order {
+    fn audit(&self) -> serde_json::Value {
+        json!({"order": self.id})
+    }
+}
+
+#[derive(Insertable, Publish)]
+#[diesel(table_name = orders)]
+#[publish(model = Order)]
+struct NewOrder<'a> {
+    customer: &'a str,
+    total: i64,
+}
+
+macro_rules! suite {
+    ($name:ident, $connection:ty, $connect:path) => {
+        mod $name {
+            use super::*;
+
+            fn rows(conn: &mut $connection) -> Vec<(String, Option<String>, Document)> {
+                published::table
+                    .order(published::seq)
+                    .select((published::destination, published::key, published::body))
+                    .load(conn)
+                    .unwrap()
+            }
+
+            #[test]
+            fn a_save_writes_the_row_and_its_messages() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                let new = NewOrder { customer: "ann", total: 12 };
+                let mut order = new.save(conn).unwrap();
+                order.total = 13;
+                let order = order.save(conn).unwrap();
+                assert_eq!(orders::table.first::<Order>(conn).unwrap(), order);
+                let id = order.id;
+                let key = Some(id.to_string());
+                let body = |total| Document(json!({"id": id, "customer": "ann", "total": total}));
+                let audit = (
+                    "/topic/orders.audit".to_owned(),
+                    key,
+                    Document(json!({"order": id})),
+                );
+                assert_eq!(
+                    rows(conn),
+                    [
+                        ("/topic/orders.v1".to_owned(), None, body(12)),
+                        audit.clone(),
+                        ("/topic/orders.v1".to_owned(), None, body(13)),
+                        audit,
+                    ]
+                );
+            }
+
+            #[test]
+            fn what_is_rolled_back_was_never_written() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                let outcome = conn.transaction(|conn| {
+                    NewOrder { customer: "ann", total: 1 }.save(conn)?;
+                    Err::<(), Error>(diesel::result::Error::RollbackTransaction.into())
+                });
+                assert!(outcome.is_err());
+                assert_eq!(orders::table.count().get_result(conn), Ok(0_i64));
+                assert_eq!(rows(conn), []);
+            }
+
+            #[test]
+            fn an_invalid_message_takes_the_business_write_with_it() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                let outcome = diesel_outbox::save(conn, |conn| {
+                    diesel::insert_into(orders::table)
+                        .values((orders::customer.eq("ann"), orders::total.eq(1)))
+                        .execute(conn)?;
+                    Message::new("", 1).publish(conn)?;
+                    Ok::<_, Error>(Order { id: 1, customer: String::new(), total: 0 })
+                });
+                assert!(matches!(outcome, Err(Error::Message(_))), "{outcome:?}");
+                assert_eq!(orders::table.count().get_result(conn), Ok(0_i64));
+            }
+
+            #[test]
+            fn a_failed_save_leaves_the_callers_transaction_usable() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                conn.transaction(|conn| {
+                    let twice = diesel_outbox::save(conn, |conn| {
+                        let insert = || {
+                            diesel::insert_into(orders::table)
+                                .values((orders::id.eq(7), orders::customer.eq("a"), orders::total.eq(1)))
+                                .returning(Order::as_returning())
+                        };
+                        insert().get_result(conn)?;
+                        insert().get_result(conn)
+                    });
+                    assert!(twice.is_err());
+                    NewOrder { customer: "bob", total: 2 }.save(conn)?;
+                    Ok::<_, Error>(())
+                })
+                .unwrap();
+                assert_eq!(rows(conn).len(), 2);
+            }
+
+            #[test]
+            fn any_statement_that_returns_models_publishes_them() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                let batch: Vec<_> = (0..3)
+                    .map(|n| (orders::customer.eq("ann"), orders::total.eq(n)))
+                    .collect();
+                let all: Vec<Order> = diesel::insert_into(orders::table)
+                    .values(&batch)
+                    .returning(Order::as_returning())
+                    .publish_all(conn)
+                    .unwrap();
+                assert_eq!(all.len(), 3);
+                let changed: Vec<Order> = diesel::update(orders::table.filter(orders::total.lt(2)))
+                    .set(orders::total.eq(9))
+                    .returning(Order::as_returning())
+                    .publish_all(conn)
+                    .unwrap();
+                assert_eq!(changed.len(), 2);
+                let gone: Vec<Order> = diesel::delete(orders::table)
+                    .returning(Order::as_returning())
+                    .publish_all(conn)
+                    .unwrap();
+                assert_eq!(gone.len(), 3);
+                assert_eq!(rows(conn).len(), 2 * (3 + 2 + 3));
+            }
+
+            #[test]
+            fn a_message_without_a_model_carries_its_headers() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                let id = Message::new("/queue/mail", json!({"some": "data"}))
+                    .header("x", "y")
+                    .publish(conn)
+                    .unwrap();
+                let (headers, status, retry) = published::table
+                    .select((published::headers, published::status, published::retry))
+                    .first::<(Document, i32, i32)>(conn)
+                    .unwrap();
+                assert_eq!(headers.0["x"], "y");
+                assert_eq!(headers.0["dop-msg-id"], id.to_string());
+                assert_eq!((status, retry), (1, 0));
+            }
+
+            #[test]
+            fn our_migrations_stay_out_of_the_users_way() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                assert_eq!(conn.migrate().unwrap(), Vec::<String>::new());
+                let theirs = || {
+                    diesel_migrations::FileBasedMigrations::from_path("tests/outbox/migrations")
+                        .unwrap()
+                };
+                use diesel_migrations::MigrationHarness;
+                assert_eq!(conn.run_pending_migrations(theirs()).unwrap().len(), 1);
+                assert_eq!(conn.revert_all_migrations(theirs()).unwrap().len(), 1);
+                assert_eq!(rows(conn), []);
+                assert_eq!(conn.revert().unwrap().len(), 1);
+                assert!(published::table.count().get_result::<i64>(conn).is_err());
+                assert_eq!(conn.migrate().unwrap().len(), 1);
+            }
+        }
+    };
+}
+
+/// A database of the test's own.
+struct Database<C> {
+    conn: C,
+    _drop: Box<dyn std::any::Any>,
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite() -> Option<Database<SqliteConnection>> {
+    use diesel::connection::SimpleConnection;
+    let mut conn = SqliteConnection::establish(":memory:").unwrap();
+    conn.migrate().unwrap();
+    conn.batch_execute(
+        "create table orders (id integer primary key, customer text not null, total bigint not null)",
+    )
+    .unwrap();
+    Some(Database {
+        conn,
+        _drop: Box::new(()),
+    })
+}
+
+#[cfg(feature = "sqlite")]
+suite!(on_sqlite, SqliteConnection, sqlite);
+
+#[cfg(feature = "postgres")]
+mod postgres;
+
+#[cfg(feature = "postgres")]
+suite!(on_postgres, PgConnection, postgres::postgres);

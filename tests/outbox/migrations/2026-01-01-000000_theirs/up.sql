@@ -1,0 +1,1 @@
+create table theirs (id integer primary key);
