@@ -4,13 +4,13 @@
 FEATURES := sqlite,postgres
 CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
-.PHONY: test check ci fmt fmt-check clippy docs servers servers-down tools
+.PHONY: test check ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --workspace --features $(FEATURES)
 
 ## Everything that a change has to pass.
-check: fmt-check test clippy docs
+check: fmt-check test clippy docs examples
 
 ci:
 	.ci/run
@@ -29,6 +29,10 @@ clippy: tools
 
 docs: tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES)
+
+## Each example runs to its end.
+examples: tools
+	cargo run --example orders
 
 ## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.
 servers:
