@@ -229,3 +229,29 @@ mod postgres;
 
 #[cfg(feature = "postgres")]
 suite!(on_postgres, PgConnection, postgres::postgres);
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_pooled_connection_saves_as_a_plain_one_does() {
+    use diesel::connection::SimpleConnection;
+    use diesel::r2d2::{ConnectionManager, Pool};
+    let pool = Pool::builder()
+        .max_size(1)
+        .build(ConnectionManager::<SqliteConnection>::new(":memory:"))
+        .unwrap();
+    let mut conn = pool.get().unwrap();
+    conn.migrate().unwrap();
+    conn.batch_execute(
+        "create table orders (id integer primary key, customer text not null, total bigint not null)",
+    )
+    .unwrap();
+    let order = NewOrder {
+        customer: "ann",
+        total: 1,
+    };
+    let order = order.save(&mut conn).unwrap();
+    diesel_outbox::publish(&mut conn, &order).unwrap();
+    Message::new("/queue/mail", 1).publish(&mut conn).unwrap();
+    let rows: i64 = published::table.count().get_result(&mut conn).unwrap();
+    assert_eq!(rows, 5);
+}
