@@ -1,0 +1,65 @@
+//! A STOMP frame as it is on the wire, of either side.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A frame: a command, headers in their order, a body.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Frame {
+    /// The command, such as `MESSAGE`.
+    pub command: String,
+    /// The headers, unescaped. Where a name repeats, the first counts (STOMP 1.2, "Repeated Header
+    /// Entries").
+    pub headers: Vec<(String, String)>,
+    /// The body, empty where there is none.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// A frame without headers and body.
+    #[must_use]
+    pub fn new(command: &str) -> Self {
+        Self {
+            command: command.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Appends a header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The value of the first header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    }
+}
+
+// A passcode never shows, and a body may be a customer's.
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.command)?;
+        for (name, value) in &self.headers {
+            let shown = match name.as_str() {
+                "passcode" | "login" => "***",
+                _ => value,
+            };
+            write!(f, " {name}:{shown}")?;
+        }
+        write!(f, " ({} bytes)", self.body.len())
+    }
+}

@@ -1,0 +1,77 @@
+//! Heart-beats, as both sides agree on them (STOMP 1.2, "Heart-beating").
+
+use std::time::Duration;
+
+/// What the broker's and our own clock, or the network, may be late.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The intervals of one connection; `None` is never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Heartbeat {
+    /// After so long without a byte written we write one.
+    pub(super) send: Option<Duration>,
+    /// After so long without a byte read the broker counts as gone.
+    pub(super) receive: Option<Duration>,
+}
+
+impl Heartbeat {
+    /// From our offer and the `heart-beat` header of CONNECTED.
+    pub(super) fn negotiate(ours: (u32, u32), theirs: Option<&str>) -> Self {
+        let (they_send, they_want) = theirs.and_then(parse).unwrap_or_default();
+        // A bit early, so that the broker never sees us late.
+        let send = interval(ours.0, they_want).map(|interval| interval * 4 / 5);
+        let receive = interval(they_send, ours.1).map(|interval| interval * 2 + GRACE);
+        Self { send, receive }
+    }
+}
+
+/// An offer in the milliseconds of CONNECT; not 0 unless it is zero.
+pub(super) fn milliseconds(duration: Duration) -> u32 {
+    if duration.is_zero() {
+        return 0;
+    }
+    u32::try_from(duration.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+fn interval(one: u32, other: u32) -> Option<Duration> {
+    (one > 0 && other > 0).then(|| Duration::from_millis(one.max(other).into()))
+}
+
+fn parse(header: &str) -> Option<(u32, u32)> {
+    let (send, want) = header.split_once(',')?;
+    Some((send.trim().parse().ok()?, want.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_wish_counts_and_zero_is_never() {
+        let agreed = |ours, theirs| {
+            let Heartbeat { send, receive } = Heartbeat::negotiate(ours, theirs);
+            (
+                send.map_or(0, |interval| interval.as_millis()),
+                receive.map_or(0, |interval| interval.as_millis()),
+            )
+        };
+        assert_eq!(agreed((1000, 2000), Some("3000,500")), (800, 6500));
+        assert_eq!(agreed((1000, 2000), Some("500, 5000")), (4000, 4500));
+        assert_eq!(agreed((0, 0), Some("500,5000")), (0, 0));
+        assert_eq!(agreed((1000, 2000), Some("0,0")), (0, 0));
+        assert_eq!(agreed((1000, 2000), Some("what,ever")), (0, 0));
+        assert_eq!(agreed((1000, 2000), None), (0, 0));
+        let longest = u32::MAX.to_string();
+        Heartbeat::negotiate((u32::MAX, u32::MAX), Some(&format!("{longest},{longest}")));
+    }
+
+    #[test]
+    fn an_offer_is_in_milliseconds() {
+        assert_eq!(milliseconds(Duration::ZERO), 0);
+        assert_eq!(milliseconds(Duration::from_nanos(1)), 1);
+        assert_eq!(milliseconds(Duration::from_secs(10)), 10_000);
+        assert_eq!(milliseconds(Duration::MAX), u32::MAX);
+    }
+}

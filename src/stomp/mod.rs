@@ -1,0 +1,37 @@
+//! A STOMP 1.2 client: frames, one connection, its receipts. It knows no database.
+//!
+//! [`Client::connect`] makes one connection, [`Connector`] keeps trying until there is one. Nothing
+//! here reconnects by itself: whoever holds a [`Client`] learns from [`Client::closed`] that it
+//! ended, and from each [`Receipt`] what became of that frame.
+
+pub mod decoder;
+pub mod encoder;
+pub mod frame;
+
+mod broker;
+mod client;
+mod command;
+mod connection;
+mod connector;
+mod error;
+mod error_frame;
+mod handshake;
+mod heartbeat;
+mod incoming;
+mod options;
+mod outgoing;
+mod pending;
+mod receipt;
+mod subscription;
+mod url_error;
+
+pub use broker::Broker;
+pub use client::Client;
+pub use command::SendFrame;
+pub use connector::Connector;
+pub use error::{Error, NotSentReason};
+pub use error_frame::{ErrorFrame, ErrorKind};
+pub use options::Options;
+pub use receipt::Receipt;
+pub use subscription::{Delivery, Subscribe, Subscription};
+pub use url_error::UrlError;

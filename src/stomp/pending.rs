@@ -1,0 +1,192 @@
+//! Frames that wait for their receipts, each with a deadline.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::command::{Content, Responder};
+use super::error::Error;
+
+/// What an [`Instant`] can be moved by without overflow; as good as never.
+pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What the connection has to know of a frame when its receipt comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Send,
+    Subscribe(String),
+    Unsubscribe(String),
+    Disconnect,
+    Other,
+}
+
+impl Purpose {
+    fn of(content: &Content) -> Self {
+        match content {
+            Content::Send(_) => Self::Send,
+            Content::Subscribe { id, .. } => Self::Subscribe(id.clone()),
+            Content::Unsubscribe { id } => Self::Unsubscribe(id.clone()),
+            Content::Disconnect => Self::Disconnect,
+            Content::Ack { .. } | Content::Nack { .. } | Content::Ping { .. } => Self::Other,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) purpose: Purpose,
+    responder: Option<Responder>,
+    /// Where in the stream of all bytes the frame begins; `None` while it is queued.
+    begins_at: Option<u64>,
+}
+
+impl Entry {
+    pub(super) fn answer(self, result: Result<(), Error>) -> Purpose {
+        if let Some(responder) = self.responder {
+            // Nobody waits for it: that is allowed.
+            let _ = responder.send(result);
+        }
+        self.purpose
+    }
+
+    /// Whether at least a byte of it is among the first `written` of the stream.
+    pub(super) fn is_written(&self, written: u64) -> bool {
+        self.begins_at.is_some_and(|at| at < written)
+    }
+
+    pub(super) fn is_encoded(&self) -> bool {
+        self.begins_at.is_some()
+    }
+}
+
+/// The frames without a receipt, by their number, which is the receipt's id.
+#[derive(Debug)]
+pub(super) struct Pending {
+    timeout: Duration,
+    next: u64,
+    entries: HashMap<u64, Entry>,
+    /// Every frame has the same time, so the deadlines are in order. Those of frames that are
+    /// settled stay in it until they get to the front.
+    deadlines: VecDeque<(Instant, u64)>,
+}
+
+impl Pending {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            next: 1,
+            entries: HashMap::new(),
+            deadlines: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Numbers a frame, whose time begins now.
+    pub(super) fn insert(
+        &mut self,
+        content: &Content,
+        responder: Option<Responder>,
+        now: Instant,
+    ) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let entry = Entry {
+            purpose: Purpose::of(content),
+            responder,
+            begins_at: None,
+        };
+        self.entries.insert(number, entry);
+        self.deadlines
+            .push_back((now + self.timeout.min(FAR), number));
+        // One receipt that does not come must not let the list grow by all that come after it.
+        if self.deadlines.len() > 2 * self.entries.len() + 1024 {
+            self.deadlines
+                .retain(|(_, number)| self.entries.contains_key(number));
+        }
+        number
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn contains(&self, number: u64) -> bool {
+        self.entries.contains_key(&number)
+    }
+
+    /// Whether a frame had this number, settled or not.
+    pub(super) fn was_given(&self, number: u64) -> bool {
+        (1..self.next).contains(&number)
+    }
+
+    pub(super) fn purpose(&self, number: u64) -> Option<&Purpose> {
+        self.entries.get(&number).map(|entry| &entry.purpose)
+    }
+
+    pub(super) fn encoded(&mut self, number: u64, begins_at: u64) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.begins_at = Some(begins_at);
+        }
+    }
+
+    pub(super) fn take(&mut self, number: u64) -> Option<Entry> {
+        self.entries.remove(&number)
+    }
+
+    /// The next deadline, of a frame that is not settled.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        while let Some((deadline, number)) = self.deadlines.front() {
+            if self.entries.contains_key(number) {
+                return Some(*deadline);
+            }
+            self.deadlines.pop_front();
+        }
+        None
+    }
+
+    /// A frame whose time is over.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<Entry> {
+        if self.deadline()? > now {
+            return None;
+        }
+        let (_, number) = self.deadlines.pop_front()?;
+        self.entries.remove(&number)
+    }
+
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Entry> {
+        self.deadlines.clear();
+        self.entries.drain().map(|(_, entry)| entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_lost_receipt_does_not_make_the_list_grow() {
+        let mut pending = Pending::new(Duration::from_secs(30));
+        let now = Instant::now();
+        let lost = pending.insert(&Content::Disconnect, None, now);
+        for _ in 0..100_000 {
+            let number = pending.insert(&Content::Disconnect, None, now);
+            pending.take(number);
+        }
+        assert!(pending.deadlines.len() < 2000);
+        assert!(pending.take_expired(now).is_none());
+        let later = now + Duration::from_secs(30);
+        assert!(pending.contains(lost) && pending.take_expired(later).is_some());
+        assert!(pending.take_expired(later).is_none() && pending.is_empty());
+        assert!(pending.was_given(lost) && !pending.was_given(0));
+    }
+
+    #[test]
+    fn a_timeout_beyond_all_time_is_no_panic() {
+        let mut pending = Pending::new(Duration::MAX);
+        pending.insert(&Content::Disconnect, None, Instant::now());
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages from the broker.
+
+use std::fmt;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::client::Outbound;
+use super::command::Content;
+use super::error::Error;
+use super::frame::Frame;
+use super::receipt::Receipt;
+
+/// What to subscribe to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subscribe {
+    /// Where the messages come from.
+    pub destination: String,
+    /// Further headers, such as `prefetch-count`. The client's own `id`, `ack`, `destination` and
+    /// `receipt` come before any of the same name here.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A subscription. Dropping it stops the forwarding of its messages but sends no UNSUBSCRIBE,
+/// after which RabbitMQ refuses the ACKs that are still to come; the broker keeps what it had
+/// delivered until the connection ends.
+#[derive(Debug)]
+pub struct Subscription {
+    pub(super) id: String,
+    pub(super) deliveries: UnboundedReceiver<Delivery>,
+    pub(super) outbound: Outbound,
+}
+
+impl Subscription {
+    /// The next message; `None` when the connection or the subscription ended. Safe to cancel: no
+    /// message is lost.
+    ///
+    /// Messages wait here without a limit of our own, so that a slow callback does not hold up
+    /// heart-beats and receipts: a `prefetch-count` at SUBSCRIBE is the limit.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.deliveries.recv().await
+    }
+
+    /// The subscription's id, the `subscription` header of its messages.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Sends UNSUBSCRIBE. With its receipt the subscription ends; messages that were on their way
+    /// are still given out by [`next`](Self::next). Acknowledge first: RabbitMQ answers a later
+    /// ACK with ERROR.
+    pub fn unsubscribe(&self) -> Receipt {
+        self.outbound.queue(Content::Unsubscribe {
+            id: self.id.clone(),
+        })
+    }
+}
+
+/// A message from the broker, which waits for its ACK or NACK.
+#[derive(Clone)]
+pub struct Delivery {
+    /// The `destination` header.
+    pub destination: String,
+    /// The `message-id` header. RabbitMQ gives a message another one at every delivery.
+    pub message_id: String,
+    /// All headers, in their order; where a name repeats, the first counts.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    pub(super) subscription: String,
+    pub(super) ack: Option<String>,
+    /// The connection it came through.
+    pub(super) connection: u64,
+}
+
+impl Delivery {
+    /// A MESSAGE as a delivery; the error is a frame that lacks what every MESSAGE has.
+    pub(super) fn new(frame: Frame, connection: u64) -> Result<Self, Error> {
+        let header = |name: &str| frame.header(name).map(str::to_owned);
+        let (Some(destination), Some(message_id), Some(subscription)) = (
+            header("destination"),
+            header("message-id"),
+            header("subscription"),
+        ) else {
+            return Err(Error::UnexpectedFrame {
+                command: "MESSAGE without destination, message-id or subscription".to_owned(),
+            });
+        };
+        Ok(Self {
+            destination,
+            message_id,
+            subscription,
+            ack: header("ack"),
+            connection,
+            headers: frame.headers,
+            body: frame.body,
+        })
+    }
+
+    /// The value of the first header of this name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    }
+
+    /// Whether the broker says that it has delivered the message before: `redelivered:true`, of
+    /// RabbitMQ and ActiveMQ alike.
+    #[must_use]
+    pub fn is_redelivered(&self) -> bool {
+        self.header("redelivered") == Some("true")
+    }
+}
+
+// A body may be a customer's.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("destination", &self.destination)
+            .field("message_id", &self.message_id)
+            .field("subscription", &self.subscription)
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}

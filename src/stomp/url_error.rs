@@ -1,0 +1,49 @@
+//! Why a broker's URL cannot be used.
+
+/// Why a broker's URL cannot be used. No variant holds a part of the URL: it may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// It is not a URL.
+    #[error("the broker's URL is malformed: {0} (expected stomp://user:password@host:61613/vhost)")]
+    Malformed(#[from] url::ParseError),
+    /// It is not `stomp://`.
+    #[error("the broker's URL must begin with stomp://")]
+    Scheme,
+    /// It asks for TLS.
+    #[error("TLS to the broker (stomp+tls://, stomp+ssl://) is not supported yet: use stomp://")]
+    TlsNotSupported,
+    /// It lists several brokers.
+    #[error("failover: URLs are not supported yet: name one broker as stomp://host:port")]
+    FailoverNotSupported,
+    /// It names no host.
+    #[error("the broker's URL names no host")]
+    MissingHost,
+    /// Its port is 0.
+    #[error("the broker's URL has port 0")]
+    PortZero,
+    /// It has a query string.
+    #[error(
+        "the broker's URL has a query string (?…), which is not supported; \
+         a ? in the password or the virtual host is written %3F"
+    )]
+    Query,
+    /// It has a fragment.
+    #[error(
+        "the broker's URL has a fragment (#…); \
+         a # in the password or the virtual host is written %23"
+    )]
+    Fragment,
+    /// Its path has an `@`, most likely of a password with a slash in it.
+    #[error(
+        "the broker's URL has an @ in its path; a / in the password is written %2F, \
+         and an @ in the virtual host %40"
+    )]
+    AtInPath,
+    /// A part is not UTF-8 when its `%` sequences are decoded.
+    #[error("the {0} in the broker's URL is not UTF-8 when decoded")]
+    NotUtf8(&'static str),
+    /// A part holds a character that a CONNECT frame cannot carry.
+    #[error("the {0} in the broker's URL holds a line break or a NUL")]
+    ControlCharacter(&'static str),
+}

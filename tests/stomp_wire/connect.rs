@@ -1,0 +1,94 @@
+//! CONNECT and what may come of it.
+
+use std::time::Duration;
+
+use diesel_outbox::stomp::{Broker, Client, Error, Options};
+
+use crate::{Peer, listener, options, within};
+
+#[tokio::test]
+async fn connect() {
+    let listener = listener().await;
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("stomp://sh%3Aop:p%3Aa%5Cb%C3%A9@127.0.0.1:{port}/orders");
+    let options = Options::from_url(&url).unwrap();
+    let broker = async {
+        let mut peer = Peer::accept(&listener).await;
+        peer.expect(
+            b"CONNECT\naccept-version:1.2\nhost:orders\nheart-beat:10000,10000\n\
+              login:sh:op\npasscode:p:a\\\\b\xc3\xa9\n\n\0",
+        )
+        .await;
+        // The beginning of a later frame may come with it.
+        peer.send(b"CONNECTED\nversion:1.2\nserver:ActiveMQ/5.17\nsession:x\n\n\0\nRECE")
+            .await;
+        peer.send(b"IPT\nreceipt-id:1\n\n\0").await;
+        peer
+    };
+    let (client, _peer) = tokio::join!(within(Client::connect(&options)), broker);
+    let client = client.unwrap();
+    assert_eq!(client.server(), "ActiveMQ/5.17");
+    assert_eq!(client.broker(), Broker::ActiveMq);
+    assert!(!client.is_closed());
+}
+
+async fn answer(bytes: &[u8]) -> Error {
+    let listener = listener().await;
+    let options = options(&listener);
+    let broker = async {
+        let mut peer = Peer::accept(&listener).await;
+        peer.expect(
+            b"CONNECT\naccept-version:1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0",
+        )
+        .await;
+        peer.send(bytes).await;
+    };
+    let (client, ()) = tokio::join!(within(Client::connect(&options)), broker);
+    client.unwrap_err()
+}
+
+#[tokio::test]
+async fn answers_that_are_no_connection() {
+    let error = answer(b"ERROR\nmessage:Bad CONNECT\n\nAccess refused for user 'u'\n\0").await;
+    assert!(error.is_refused_login(), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "the broker refused the connection: Bad CONNECT: Access refused for user '***' (check \
+         the user and the password in STOMP_URL)"
+    );
+    let error = answer(b"ERROR\nmessage:Bad CONNECT\n\nVirtual host '/' access denied\0").await;
+    assert!(error.is_refused_login(), "{error}");
+    let error = answer(b"ERROR\nmessage:busy\n\n\0").await;
+    assert!(!error.is_refused_login() && error.error_frame().is_some());
+    let error = answer(b"CONNECTED\nversion:1.1\n\n\0").await;
+    assert!(matches!(error, Error::UnsupportedVersion { .. }), "{error}");
+    let error = answer(b"RECEIPT\nreceipt-id:1\n\n\0").await;
+    assert!(matches!(error, Error::UnexpectedFrame { .. }), "{error}");
+    for bytes in [&b""[..], b"ERROR\nmessage:cut", b"AMQP\0\0\x09\x01\n\n\n"] {
+        let error = answer(bytes).await;
+        assert!(matches!(error, Error::ConnectLost { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_at_all() {
+    let listener = listener().await;
+    let address = listener.local_addr().unwrap();
+    let options = options(&listener).connect_timeout(Duration::from_millis(50));
+    // The system accepts, nobody answers.
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectTimeout { .. }));
+    assert_eq!(
+        error.to_string(),
+        format!("no connection to {address} within 50ms")
+    );
+    drop(listener);
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }), "{error}");
+    let options = Options::from_url("stomp://broker.invalid").unwrap();
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Resolve { .. } | Error::ConnectTimeout { .. }),
+        "{error}"
+    );
+}

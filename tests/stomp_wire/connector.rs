@@ -1,0 +1,120 @@
+//! Connecting again.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use diesel_outbox::stomp::{Connector, Error};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::Level;
+
+use crate::{accept, listener, options, within};
+
+/// What is logged in this thread, one line each.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn count(&self, word: &str) -> usize {
+        let bytes = self.0.lock().unwrap();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        assert!(!text.contains("passcode") && !text.contains("u:p"));
+        text.lines().filter(|line| line.contains(word)).count()
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_two_lines_in_the_log() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let first = listener().await;
+    let address = first.local_addr().unwrap();
+    let connector = Connector::new(options(&first), Duration::from_millis(20));
+    drop(first);
+    let attempts = Mutex::new(0);
+    let connected = connector.connect(|error| {
+        assert!(matches!(error, Error::Connect { .. }));
+        *attempts.lock().unwrap() += 1;
+        false
+    });
+    let broker = async {
+        while *attempts.lock().unwrap() < 5 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(log.count("WARN"), 1);
+        accept(&TcpListener::bind(address).await.unwrap()).await
+    };
+    let (client, _peer) = within(async { tokio::join!(connected, broker) }).await;
+    assert!(!client.unwrap().is_closed());
+    assert_eq!((log.count("WARN"), log.count("INFO")), (1, 1));
+}
+
+#[tokio::test]
+async fn who_says_so_gives_up() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let listener = listener().await;
+    let connector = Connector::new(options(&listener), Duration::from_secs(60));
+    drop(listener);
+    let error = within(connector.connect(|_| true)).await.unwrap_err();
+    assert!(matches!(error, Error::Connect { .. }));
+    assert_eq!(log.count("WARN"), 0, "who gives up tells it");
+}
+
+#[tokio::test]
+async fn connections_that_die_at_once_are_made_ever_more_slowly() {
+    let (log, _guard) = Log::start(Level::INFO);
+    let listener = listener().await;
+    let connector = Connector::new(options(&listener), Duration::from_millis(200));
+    let started = Instant::now();
+    for _ in 0..5 {
+        let (client, peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
+        drop(peer);
+        within(client.unwrap().closed()).await;
+    }
+    // Four waits of 100 ms at least.
+    assert!(started.elapsed() >= Duration::from_millis(400));
+    assert_eq!((log.count("WARN"), log.count("INFO")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_second_connection_beside_one_that_lives_does_not_wait() {
+    let (log, _guard) = Log::start(Level::DEBUG);
+    let listener = listener().await;
+    let connector = Connector::new(options(&listener), Duration::from_millis(200));
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        let (client, peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
+        kept.push((client.unwrap(), peer));
+    }
+    // Nor does one after a connection that we closed.
+    kept[2].0.abort();
+    within(kept[2].0.closed()).await;
+    let (client, peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
+    assert_eq!(log.count("waiting"), 0);
+    // But one after a connection that broke does.
+    drop(peer);
+    within(client.unwrap().closed()).await;
+    let (client, _peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
+    client.unwrap();
+    assert_eq!(log.count("waiting"), 1);
+}

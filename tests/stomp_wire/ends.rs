@@ -1,0 +1,217 @@
+//! How a connection ends.
+
+use diesel_outbox::stomp::{Client, Error, ErrorKind, Subscribe, Subscription};
+
+use crate::{Peer, message, pair, sent, within};
+
+async fn subscribed(client: &Client, peer: &mut Peer) -> Subscription {
+    let subscribe = Subscribe {
+        destination: "/s".to_owned(),
+        ..Subscribe::default()
+    };
+    let broker = async {
+        peer.expect(SUBSCRIBE_1).await;
+        peer.receipt(1).await;
+    };
+    let (subscription, ()) = tokio::join!(within(client.subscribe(subscribe)), broker);
+    subscription.unwrap()
+}
+
+const SUBSCRIBE_1: &[u8] =
+    b"SUBSCRIBE\ndestination:/s\nid:sub-1\nack:client-individual\nreceipt:1\n\n\0";
+
+fn cause(error: &Error) -> &Error {
+    match error {
+        Error::ConnectionLost { cause, .. } => cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn error_then_close() {
+    let (client, mut peer) = pair().await;
+    let mut subscription = subscribed(&client, &mut peer).await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 2)).await;
+    peer.send(b"ERROR\nmessage:not_found\n\nNOT_FOUND - no exchange 'a'\n\0\n")
+        .await;
+    drop(peer);
+    let error = within(pending).await.unwrap_err();
+    assert!(error.is_fate_unknown() && !error.names_receipt());
+    assert_eq!(error.error_frame().unwrap().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        error.to_string(),
+        "the connection to the broker was lost: the broker closed the connection, after the \
+         error not_found: NOT_FOUND - no exchange 'a'"
+    );
+    assert!(within(subscription.next()).await.is_none());
+    assert!(within(client.closed()).await.error_frame().is_some());
+
+    // What comes later was not written, and says why.
+    let error = client.send(message("/b")).await.unwrap_err();
+    assert!(matches!(error, Error::NotSent { .. }) && error.error_frame().is_some());
+    assert!(subscription.unsubscribe().await.is_err());
+    assert!(client.disconnect().await.is_err());
+}
+
+/// As RabbitMQ 3.10 does for an unknown destination; and its receipt for a SUBSCRIBE after the
+/// ERROR that refused it is not true.
+#[tokio::test]
+async fn error_and_no_close() {
+    let (client, mut peer) = pair().await;
+    let refused = client.subscribe(Subscribe {
+        destination: "/s".to_owned(),
+        ..Subscribe::default()
+    });
+    let broker = async {
+        peer.expect(SUBSCRIBE_1).await;
+        let bad = client.send(message("/bad"));
+        let good = client.send(message("/good"));
+        peer.expect(sent("/bad", 2) + &sent("/good", 3)).await;
+        peer.send(b"ERROR\nmessage:Unknown destination\n\n\0\n")
+            .await;
+        peer.receipt(1).await;
+        peer.receipt(3).await;
+        within(good).await.unwrap();
+        // Nothing more is written.
+        let queued = client.send(message("/queued"));
+        let error = within(bad).await.unwrap_err();
+        assert!(error.is_fate_unknown() && error.error_frame().is_some());
+        assert!(matches!(cause(&error), Error::LeftOpen), "{error}");
+        assert!(!error.is_closed_by_us());
+        let error = within(queued).await.unwrap_err();
+        assert!(matches!(error, Error::NotSent { .. }), "{error}");
+        assert!(peer.rest().await.is_empty());
+    };
+    let (refused, ()) = tokio::join!(within(refused), broker);
+    assert!(refused.unwrap_err().error_frame().is_some());
+}
+
+/// RabbitMQ, where a queue is deleted under its consumer.
+#[tokio::test]
+async fn a_cancelled_subscription_ends_at_once() {
+    let (client, mut peer) = pair().await;
+    let mut subscription = subscribed(&client, &mut peer).await;
+    peer.send(b"ERROR\nmessage:Server cancelled subscription\nsubscription:sub-1\n\n\0\n")
+        .await;
+    assert!(within(subscription.next()).await.is_none());
+    let error = within(client.closed()).await;
+    assert_eq!(error.error_frame().unwrap().kind(), ErrorKind::Cancelled);
+}
+
+#[tokio::test]
+async fn close_without_error() {
+    let (client, mut peer) = pair().await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    drop(peer);
+    let error = within(pending).await.unwrap_err();
+    assert!(error.is_fate_unknown() && error.error_frame().is_none());
+    assert!(matches!(cause(&error), Error::Disconnected), "{error}");
+    assert!(client.is_closed());
+}
+
+#[tokio::test]
+async fn what_is_not_stomp() {
+    for (bytes, expected) in [
+        (&b"MESSAGE\n\xff:x\n\n\0"[..], "not UTF-8"),
+        (b"RECEIPT\nreceipt-id:\\x\n\n\0", "undefined escape"),
+        (b"RECEIPT\ncontent-length:x\n\n\0", "not a number"),
+        (b"RECEIPT\n\n\0", "RECEIPT without receipt-id"),
+        (b"MESSAGE\nmessage-id:1\n\n\0", "MESSAGE without"),
+        (b"CONNECTED\nversion:1.2\n\n\0", "unexpected frame"),
+        (b"HTTP/1.1 400\x1b\r\n\r\n\0", "unexpected frame"),
+    ] {
+        let (client, mut peer) = pair().await;
+        let pending = client.send(message("/a"));
+        peer.expect(sent("/a", 1)).await;
+        peer.send(bytes).await;
+        let error = within(pending).await.unwrap_err();
+        assert!(error.is_fate_unknown());
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!error.to_string().contains('\u{1b}'));
+        peer.rest().await;
+    }
+}
+
+#[tokio::test]
+async fn the_last_handle_dropped_disconnects() {
+    let (client, mut peer) = pair().await;
+    let subscription = subscribed(&client, &mut peer).await;
+    drop(client.send(message("/a")));
+    drop(client.clone());
+    drop(client);
+    peer.expect(sent("/a", 2)).await;
+    // Its receipt is waited for: RabbitMQ's for DISCONNECT would not stand for it.
+    peer.receipt(2).await;
+    peer.expect(b"DISCONNECT\nreceipt:3\n\n\0").await;
+    peer.receipt(3).await;
+    assert!(peer.rest().await.is_empty());
+    assert!(
+        subscription
+            .unsubscribe()
+            .await
+            .unwrap_err()
+            .is_closed_by_us()
+    );
+}
+
+#[tokio::test]
+async fn abort_is_at_once() {
+    let (client, mut peer) = pair().await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    client.abort();
+    let error = within(pending).await.unwrap_err();
+    assert!(error.is_fate_unknown() && error.is_closed_by_us());
+    assert!(within(client.closed()).await.is_closed_by_us());
+    assert!(peer.rest().await.is_empty());
+    client.abort();
+}
+
+#[tokio::test]
+async fn disconnect_comes_after_what_was_queued_and_before_what_is_queued_later() {
+    let (client, mut peer) = pair().await;
+    let before = client.send(message("/before"));
+    let disconnect = tokio::spawn({
+        let client = client.clone();
+        async move { client.disconnect().await }
+    });
+    peer.expect(sent("/before", 1) + "DISCONNECT\nreceipt:2\n\n\0")
+        .await;
+    let after = within(client.send(message("/after"))).await.unwrap_err();
+    assert!(matches!(after, Error::NotSent { .. }) && after.is_closed_by_us());
+    peer.receipt(1).await;
+    within(before).await.unwrap();
+    peer.receipt(2).await;
+    within(disconnect).await.unwrap().unwrap();
+    assert!(peer.rest().await.is_empty());
+}
+
+/// A frame counts as written from its first byte that the socket took.
+#[tokio::test]
+async fn only_what_was_begun_has_an_unknown_fate() {
+    let (client, mut peer) = pair().await;
+    let mut frame = message("/a");
+    frame.body = vec![b'x'; 100_000].into();
+    let receipts: Vec<_> = (0..300).map(|_| client.send(frame.clone())).collect();
+    // It is writing now, more than the peer reads.
+    let begin = b"SEND\ndestination:/a\nreceipt:1\n";
+    peer.expect(begin).await;
+    client.abort();
+    let mut begun = 0;
+    for receipt in receipts {
+        let error = within(receipt).await.unwrap_err();
+        assert!(error.is_closed_by_us());
+        begun += usize::from(error.is_fate_unknown());
+    }
+    let bytes = [&begin[..], &peer.rest().await].concat();
+    let frames = bytes.windows(5).filter(|bytes| bytes == b"SEND\n");
+    let last_is_short = !bytes.ends_with(b"\0") && !bytes.ends_with(b"x");
+    let frames = frames.count();
+    assert!(
+        begun == frames || (last_is_short && begun == frames + 1),
+        "{begun} begun, {frames} seen"
+    );
+    assert!((1..300).contains(&begun));
+}
