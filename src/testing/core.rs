@@ -1,0 +1,649 @@
+//! Queues, bindings, subscriptions: what the broker knows, without a socket.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::stomp::frame::Frame;
+
+use super::destination::{Destination, fits};
+use super::faults::Faults;
+use super::queue::{Queue, Stored, Subscriber, arguments, inequivalent};
+use super::view::Sent;
+
+/// What a session writes next.
+#[derive(Debug)]
+pub(super) enum Out {
+    Frame(Frame),
+    /// Nothing comes after it.
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    out: UnboundedSender<Out>,
+    subscriptions: BTreeMap<String, Subscription>,
+    /// Frames of transactions that were begun.
+    transactions: BTreeMap<String, Vec<Frame>>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    queue: String,
+    ack: Ack,
+    /// 0 for no limit.
+    prefetch: usize,
+    unacknowledged: BTreeMap<u64, Stored>,
+    /// After UNSUBSCRIBE what was handed over stays so until the connection ends.
+    has_ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ack {
+    Auto,
+    /// This message and all before it.
+    Client,
+    Individual,
+}
+
+/// An ERROR, and whether the connection outlives it.
+struct Refusal {
+    message: &'static str,
+    body: String,
+    names_receipt: bool,
+    closes: bool,
+}
+
+impl Refusal {
+    fn fatal(message: &'static str, body: impl Into<String>) -> Self {
+        Self {
+            message,
+            body: body.into(),
+            names_receipt: false,
+            closes: true,
+        }
+    }
+
+    fn harmless(message: &'static str, body: impl Into<String>) -> Self {
+        Self {
+            closes: false,
+            ..Self::fatal(message, body)
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Core {
+    pub(super) queues: BTreeMap<String, Queue>,
+    /// Patterns of routing keys, and the queues that they lead to.
+    bindings: BTreeSet<(String, String)>,
+    pub(super) connections: BTreeMap<u64, Connection>,
+    pub(super) sent: Vec<Sent>,
+    pub(super) faults: Faults,
+    pub(super) logins: u64,
+    last_place: u64,
+    last_tag: u64,
+    last_name: u64,
+}
+
+impl Core {
+    /// Lets a connection in and returns its number.
+    pub(super) fn enter(&mut self, out: UnboundedSender<Out>) -> u64 {
+        self.logins += 1;
+        let connection = Connection {
+            out,
+            subscriptions: BTreeMap::new(),
+            transactions: BTreeMap::new(),
+        };
+        self.connections.insert(self.logins, connection);
+        self.logins
+    }
+
+    /// Forgets a connection; what it had not acknowledged goes back.
+    pub(super) fn leave(&mut self, number: u64) {
+        let Some(connection) = self.connections.remove(&number) else {
+            return;
+        };
+        for (id, subscription) in connection.subscriptions {
+            self.give_back(
+                &subscription.queue,
+                subscription.unacknowledged.into_values(),
+            );
+            self.release_queue(&subscription.queue, &(number, id));
+        }
+        self.hand_out();
+    }
+
+    /// Closes all connections.
+    pub(super) fn cut(&mut self) {
+        let numbers: Vec<u64> = self.connections.keys().copied().collect();
+        for number in numbers {
+            self.close(number);
+        }
+    }
+
+    fn close(&mut self, number: u64) {
+        if let Some(connection) = self.connections.get(&number) {
+            let _ = connection.out.send(Out::Close);
+        }
+        self.leave(number);
+    }
+
+    fn write(&self, number: u64, frame: Frame) {
+        if let Some(connection) = self.connections.get(&number) {
+            let _ = connection.out.send(Out::Frame(frame));
+        }
+    }
+
+    /// Deals with a frame of a connection that is logged in.
+    pub(super) fn take(&mut self, number: u64, frame: Frame) {
+        let receipt = frame.header("receipt").map(str::to_owned);
+        let is_send = frame.command == "SEND";
+        let is_last = frame.command == "DISCONNECT";
+        match self.obey(number, frame) {
+            Ok(()) => {
+                if is_send && self.cuts_now() {
+                    return self.cut();
+                }
+                if let Some(id) = receipt
+                    && !(is_send && self.faults.swallow_receipts)
+                {
+                    self.write(number, Frame::new("RECEIPT").with("receipt-id", id));
+                }
+                if is_last {
+                    self.close(number);
+                }
+            }
+            Err(None) => self.close(number),
+            Err(Some(refusal)) => {
+                let mut error = Frame::new("ERROR")
+                    .with("message", refusal.message)
+                    .with("content-type", "text/plain")
+                    .with("version", "1.2")
+                    .with_body(refusal.body);
+                if let Some(id) = receipt.filter(|_| refusal.names_receipt) {
+                    error = error.with("receipt-id", id);
+                }
+                self.write(number, error);
+                if refusal.closes {
+                    self.close(number);
+                }
+            }
+        }
+    }
+
+    fn cuts_now(&mut self) -> bool {
+        match &mut self.faults.cut_after {
+            Some(left) if *left <= 1 => {
+                self.faults.cut_after = None;
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// `Err(None)` closes without a word.
+    fn obey(&mut self, number: u64, frame: Frame) -> Result<(), Option<Refusal>> {
+        if let Some(name) = frame.header("transaction").map(str::to_owned)
+            && matches!(frame.command.as_str(), "SEND" | "ACK" | "NACK")
+        {
+            return self.postpone(number, &name, frame);
+        }
+        match frame.command.as_str() {
+            "SEND" => self.send(number, frame),
+            "SUBSCRIBE" => self.subscribe(number, &frame).map_err(Some),
+            "UNSUBSCRIBE" => self.unsubscribe(number, &frame).map_err(Some),
+            "ACK" => self.answer(number, &frame, Answer::Done).map_err(Some),
+            "NACK" => {
+                let answer = match frame.header("requeue") {
+                    Some("false") => Answer::GiveUp,
+                    _ => Answer::Requeue,
+                };
+                self.answer(number, &frame, answer).map_err(Some)
+            }
+            "BEGIN" => self.transaction(number, &frame, Turn::Begin),
+            "COMMIT" => self.transaction(number, &frame, Turn::Commit),
+            "ABORT" => self.transaction(number, &frame, Turn::Abort),
+            "DISCONNECT" => Ok(()),
+            other => Err(Some(Refusal::fatal(
+                "Bad command",
+                format!("Could not interpret command {other}"),
+            ))),
+        }
+    }
+
+    // --- the way in -------------------------------------------------------------------------------
+
+    fn send(&mut self, number: u64, frame: Frame) -> Result<(), Option<Refusal>> {
+        let Some(destination) = frame.header("destination").map(str::to_owned) else {
+            let reason =
+                Refusal::harmless("Missing destination", "'SEND' must include 'destination'");
+            return Err(Some(reason));
+        };
+        if self.faults.poisonous.contains(&destination) {
+            return Err(None);
+        }
+        if self.faults.rejected.contains(&destination) {
+            return Err(Some(Refusal {
+                names_receipt: true,
+                ..Refusal::harmless("rejected", format!("'{destination}' is rejected on demand"))
+            }));
+        }
+        if frame.header("message-id").is_some() {
+            let reason = "'message-id' is not allowed on 'SEND'.";
+            return Err(Some(Refusal::harmless("Invalid header", reason)));
+        }
+        let target = parse(&destination)?;
+        let queues: Vec<String> = match target {
+            Destination::Queue(queue) => {
+                self.declare(&queue, arguments(&frame.headers))?;
+                vec![queue]
+            }
+            Destination::Existing(queue) => vec![self.existing(queue)?],
+            Destination::Exchange(name) => return Err(Some(no_exchange(&name))),
+            Destination::Topic(key) => {
+                let fitting = self.bindings.iter();
+                let fitting: BTreeSet<String> = fitting
+                    .filter(|(pattern, _)| fits(pattern, &key))
+                    .map(|(_, queue)| queue.clone())
+                    .collect();
+                fitting.into_iter().collect()
+            }
+        };
+        let headers: Vec<(String, String)> = frame
+            .headers
+            .iter()
+            .filter(|(name, _)| {
+                !matches!(name.as_str(), "destination" | "receipt" | "content-length")
+            })
+            .cloned()
+            .collect();
+        for queue in queues {
+            self.store(&queue, headers.clone(), &destination, &frame);
+        }
+        self.sent.push(Sent {
+            destination,
+            headers: frame.headers,
+            body: frame.body,
+            connection: number,
+        });
+        self.hand_out();
+        Ok(())
+    }
+
+    fn store(
+        &mut self,
+        queue: &str,
+        headers: Vec<(String, String)>,
+        destination: &str,
+        frame: &Frame,
+    ) {
+        self.last_place += 1;
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.ready.push_back(Stored {
+                headers,
+                destination: destination.to_owned(),
+                body: frame.body.clone(),
+                redelivered: false,
+                place: self.last_place,
+            });
+        }
+    }
+
+    fn declare(&mut self, name: &str, arguments: BTreeMap<String, String>) -> Result<(), Refusal> {
+        if let Some(queue) = self.queues.get(name) {
+            return match inequivalent(name, &queue.arguments, &arguments) {
+                Some(reason) => Err(Refusal::fatal("precondition_failed", reason)),
+                None => Ok(()),
+            };
+        }
+        let queue = Queue {
+            auto_delete: arguments
+                .get("auto-delete")
+                .is_some_and(|value| value == "true"),
+            arguments,
+            ..Queue::default()
+        };
+        self.queues.insert(name.to_owned(), queue);
+        Ok(())
+    }
+
+    fn existing(&self, name: String) -> Result<String, Refusal> {
+        if self.queues.contains_key(&name) {
+            return Ok(name);
+        }
+        let reason = format!("NOT_FOUND - no queue '{name}' in vhost '/'");
+        Err(Refusal::fatal("not_found", reason))
+    }
+
+    // --- the way out ------------------------------------------------------------------------------
+
+    fn subscribe(&mut self, number: u64, frame: &Frame) -> Result<(), Refusal> {
+        let destination = frame.header("destination").unwrap_or_default();
+        let Some(id) = frame.header("id").filter(|id| !id.is_empty()) else {
+            return Err(Refusal::fatal(
+                "Missing header",
+                "Header \"id\" is required",
+            ));
+        };
+        let ack = match frame.header("ack").unwrap_or("auto") {
+            "client" => Ack::Client,
+            "client-individual" => Ack::Individual,
+            _ => Ack::Auto,
+        };
+        let is_true = |name| frame.header(name) == Some("true");
+        let named = frame.header("x-queue-name").map(str::to_owned);
+        let queue = match parse(destination)? {
+            Destination::Existing(queue) => self.existing(queue)?,
+            Destination::Exchange(name) => return Err(no_exchange(&name)),
+            Destination::Queue(queue) => {
+                let queue = named.unwrap_or(queue);
+                self.declare(&queue, arguments(&frame.headers))?;
+                queue
+            }
+            Destination::Topic(pattern) => {
+                let queue = match named {
+                    Some(queue) => {
+                        self.declare(&queue, arguments(&frame.headers))?;
+                        queue
+                    }
+                    None => self.temporary(),
+                };
+                self.bindings.insert((pattern, queue.clone()));
+                queue
+            }
+        };
+        let subscriber: Subscriber = (number, id.to_owned());
+        if let Some(state) = self.queues.get_mut(&queue) {
+            let wants_alone = is_true("exclusive");
+            let is_taken = state.exclusive.is_some_and(|owner| owner != number)
+                || (wants_alone && !state.subscribers.is_empty());
+            if is_taken {
+                let reason =
+                    format!("ACCESS_REFUSED - queue '{queue}' in vhost '/' in exclusive use");
+                return Err(Refusal::fatal("access_refused", reason));
+            }
+            if wants_alone {
+                state.exclusive = Some(number);
+            }
+            state.subscribers.push_back(subscriber);
+        }
+        let prefetch = frame
+            .header("prefetch-count")
+            .and_then(|count| count.parse().ok());
+        let subscription = Subscription {
+            queue,
+            ack,
+            prefetch: prefetch.unwrap_or(0),
+            unacknowledged: BTreeMap::new(),
+            has_ended: false,
+        };
+        if let Some(connection) = self.connections.get_mut(&number) {
+            connection.subscriptions.insert(id.to_owned(), subscription);
+        }
+        self.hand_out();
+        Ok(())
+    }
+
+    fn temporary(&mut self) -> String {
+        self.last_name += 1;
+        let name = format!("stomp-subscription-{}", self.last_name);
+        let queue = Queue {
+            auto_delete: true,
+            ..Queue::default()
+        };
+        self.queues.insert(name.clone(), queue);
+        name
+    }
+
+    fn unsubscribe(&mut self, number: u64, frame: &Frame) -> Result<(), Refusal> {
+        let id = frame.header("id").unwrap_or_default().to_owned();
+        let connection = self.connections.get_mut(&number);
+        let subscription = connection.and_then(|connection| connection.subscriptions.get_mut(&id));
+        let Some(subscription) = subscription.filter(|subscription| !subscription.has_ended) else {
+            return Err(Refusal::harmless(
+                "Subscription not found",
+                "There is no current subscription with this id",
+            ));
+        };
+        subscription.has_ended = true;
+        let queue = subscription.queue.clone();
+        self.release_queue(&queue, &(number, id));
+        Ok(())
+    }
+
+    fn release_queue(&mut self, name: &str, subscriber: &Subscriber) {
+        let Some(queue) = self.queues.get_mut(name) else {
+            return;
+        };
+        queue.subscribers.retain(|other| other != subscriber);
+        if queue.exclusive == Some(subscriber.0) {
+            queue.exclusive = None;
+        }
+        if queue.auto_delete && queue.subscribers.is_empty() {
+            self.queues.remove(name);
+            self.bindings.retain(|(_, queue)| queue != name);
+        }
+    }
+
+    /// Hands messages to those who have room for them, in turn.
+    fn hand_out(&mut self) {
+        for queue in self.queues.values_mut() {
+            let mut refused = 0;
+            while refused < queue.subscribers.len() && !queue.ready.is_empty() {
+                let Some(subscriber) = queue.subscribers.pop_front() else {
+                    break;
+                };
+                let (number, id) = &subscriber;
+                let connection = self.connections.get_mut(number);
+                let room = connection.and_then(|connection| {
+                    let subscription = connection.subscriptions.get_mut(id)?;
+                    let has_room = subscription.prefetch == 0
+                        || subscription.unacknowledged.len() < subscription.prefetch;
+                    has_room.then_some((&connection.out, subscription))
+                });
+                match room {
+                    None => refused += 1,
+                    Some((out, subscription)) => {
+                        if let Some(message) = queue.ready.pop_front() {
+                            refused = 0;
+                            self.last_tag += 1;
+                            let frame = message_frame(&message, *number, id, self.last_tag);
+                            let _ = out.send(Out::Frame(frame));
+                            if subscription.ack != Ack::Auto {
+                                subscription.unacknowledged.insert(self.last_tag, message);
+                            }
+                        }
+                    }
+                }
+                queue.subscribers.push_back(subscriber);
+            }
+        }
+    }
+
+    fn give_back(&mut self, queue: &str, messages: impl Iterator<Item = Stored>) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            for mut message in messages {
+                message.redelivered = true;
+                queue.put_back(message);
+            }
+        }
+    }
+
+    fn answer(&mut self, number: u64, frame: &Frame, answer: Answer) -> Result<(), Refusal> {
+        let id = frame.header("id").unwrap_or_default();
+        let unknown = || {
+            Refusal::fatal(
+                "Subscription not found",
+                format!("Message with id '{id}' has no subscription"),
+            )
+        };
+        let mut parts = id.rsplit("@@");
+        let tag: u64 = parts
+            .next()
+            .and_then(|tag| tag.parse().ok())
+            .ok_or_else(unknown)?;
+        let connection = self.connections.get_mut(&number).ok_or_else(unknown)?;
+        let subscription = connection
+            .subscriptions
+            .values_mut()
+            .find(|subscription| subscription.unacknowledged.contains_key(&tag))
+            .filter(|subscription| !subscription.has_ended)
+            .ok_or_else(unknown)?;
+        let tags: VecDeque<u64> = match subscription.ack {
+            Ack::Client => subscription
+                .unacknowledged
+                .range(..=tag)
+                .map(|(tag, _)| *tag)
+                .collect(),
+            _ => [tag].into(),
+        };
+        let messages: Vec<Stored> = tags
+            .iter()
+            .filter_map(|tag| subscription.unacknowledged.remove(tag))
+            .collect();
+        let queue = subscription.queue.clone();
+        match answer {
+            Answer::Done => {}
+            Answer::Requeue => self.give_back(&queue, messages.into_iter()),
+            Answer::GiveUp => self.bury(&queue, messages),
+        }
+        self.hand_out();
+        Ok(())
+    }
+
+    /// To the dead letters, where the queue says where those are.
+    fn bury(&mut self, queue: &str, messages: Vec<Stored>) {
+        let Some(arguments) = self.queues.get(queue).map(|queue| &queue.arguments) else {
+            return;
+        };
+        if arguments.get("x-dead-letter-exchange").map(String::as_str) != Some("") {
+            return;
+        }
+        let target = arguments.get("x-dead-letter-routing-key").cloned();
+        let Some(target) = target.and_then(|target| self.queues.get_mut(&target)) else {
+            return;
+        };
+        for mut message in messages {
+            self.last_place += 1;
+            message.place = self.last_place;
+            message.redelivered = false;
+            for (name, value) in [
+                ("x-first-death-queue", queue),
+                ("x-first-death-reason", "rejected"),
+            ] {
+                if message.header(name).is_none() {
+                    message.headers.push((name.to_owned(), value.to_owned()));
+                }
+            }
+            target.ready.push_back(message);
+        }
+    }
+
+    pub(super) fn unacknowledged(&self, queue: &str) -> usize {
+        self.connections
+            .values()
+            .flat_map(|connection| connection.subscriptions.values())
+            .filter(|subscription| subscription.queue == queue)
+            .map(|subscription| subscription.unacknowledged.len())
+            .sum()
+    }
+
+    // --- transactions -------------------------------------------------------------------------------
+
+    fn transaction(
+        &mut self,
+        number: u64,
+        frame: &Frame,
+        turn: Turn,
+    ) -> Result<(), Option<Refusal>> {
+        let name = frame.header("transaction").unwrap_or_default();
+        let bad = || {
+            Some(Refusal::harmless(
+                "Bad transaction",
+                format!("Invalid transaction: {name}"),
+            ))
+        };
+        let connection = self.connections.get_mut(&number).ok_or(None)?;
+        let transactions = &mut connection.transactions;
+        match turn {
+            Turn::Begin if transactions.contains_key(name) => Err(bad()),
+            Turn::Begin => {
+                transactions.insert(name.to_owned(), Vec::new());
+                Ok(())
+            }
+            Turn::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
+            Turn::Commit => {
+                for mut frame in transactions.remove(name).ok_or_else(bad)? {
+                    frame
+                        .headers
+                        .retain(|(name, _)| name != "transaction" && name != "receipt");
+                    self.obey(number, frame)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn postpone(&mut self, number: u64, name: &str, frame: Frame) -> Result<(), Option<Refusal>> {
+        let connection = self.connections.get_mut(&number).ok_or(None)?;
+        match connection.transactions.get_mut(name) {
+            Some(frames) => {
+                frames.push(frame);
+                Ok(())
+            }
+            None => Err(Some(Refusal::harmless(
+                "Bad transaction",
+                format!("Invalid transaction: {name}"),
+            ))),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Done,
+    Requeue,
+    GiveUp,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    Begin,
+    Commit,
+    Abort,
+}
+
+fn parse(destination: &str) -> Result<Destination, Refusal> {
+    Destination::parse(destination).ok_or_else(|| {
+        Refusal::harmless(
+            "Unknown destination",
+            format!("'{destination}' is not a valid destination."),
+        )
+    })
+}
+
+fn no_exchange(name: &str) -> Refusal {
+    Refusal::fatal(
+        "not_found",
+        format!("NOT_FOUND - no exchange '{name}' in vhost '/'"),
+    )
+}
+
+fn message_frame(message: &Stored, number: u64, subscription: &str, tag: u64) -> Frame {
+    // As RabbitMQ makes them: new at each delivery.
+    let id = format!("T_{subscription}@@session-{number}@@{tag}");
+    let mut frame = Frame::new("MESSAGE")
+        .with("subscription", subscription)
+        .with("destination", &message.destination)
+        .with("message-id", &id)
+        .with("redelivered", message.redelivered.to_string())
+        .with("ack", id)
+        .with_body(message.body.clone());
+    frame.headers.extend(message.headers.iter().cloned());
+    frame
+}

@@ -1,0 +1,213 @@
+//! One connection: frames in, frames out, heart-beats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::codec::Decoder as _;
+
+use crate::stomp::decoder::Decoder;
+use crate::stomp::encoder::encode_frame;
+use crate::stomp::frame::Frame;
+
+use super::broker::Shared;
+use super::core::Out;
+
+/// A client that misses so many of its heart-beats is gone; so does RabbitMQ count.
+const MISSED: u32 = 3;
+
+pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
+    let _ = socket.set_nodelay(true);
+    let (mut reader, mut writer) = socket.into_split();
+    let mut decoder = Decoder::default();
+    let mut buffer = BytesMut::new();
+    let Some(frame) = next(&mut reader, &mut decoder, &mut buffer).await else {
+        return;
+    };
+    let (send, receive) = match login(&shared, &frame) {
+        Ok(beats) => beats,
+        Err(error) => {
+            let mut bytes = BytesMut::new();
+            encode_frame(&error, &mut bytes);
+            let _ = writer.write_all(&bytes).await;
+            return;
+        }
+    };
+    let (out, queue) = unbounded_channel();
+    let number = shared.with(|core| core.enter(out.clone()));
+    let connected = Frame::new("CONNECTED")
+        .with(
+            "server",
+            concat!("diesel-outbox-loopback/", env!("CARGO_PKG_VERSION")),
+        )
+        .with("session", format!("session-{number}"))
+        .with(
+            "heart-beat",
+            format!("{},{}", milliseconds(send), milliseconds(receive)),
+        )
+        .with("version", "1.2");
+    let _ = out.send(Out::Frame(connected));
+    drop(out);
+    let stalled = shared.stalled.subscribe();
+    let writing = tokio::spawn(write(writer, queue, send, stalled.clone()));
+    read(&shared, number, reader, decoder, buffer, receive, stalled).await;
+    shared.with(|core| core.leave(number));
+    // What was said last may still go out.
+    let _ = writing.await;
+}
+
+/// Whether the client may come in, and the heart-beats that we send and expect.
+fn login(shared: &Shared, frame: &Frame) -> Result<(Option<Duration>, Option<Duration>), Frame> {
+    let refusal = |message: &str, body: String| {
+        Frame::new("ERROR")
+            .with("message", message)
+            .with("content-type", "text/plain")
+            .with_body(body)
+    };
+    if !matches!(frame.command.as_str(), "CONNECT" | "STOMP") {
+        return Err(refusal(
+            "Illegal command",
+            "You must log in using CONNECT first".to_owned(),
+        ));
+    }
+    let header = |name| frame.header(name).unwrap_or_default();
+    let user = header("login");
+    let knows = user == "guest" && header("passcode") == "guest";
+    if !knows || shared.with(|core| core.faults.refuse_logins) {
+        return Err(refusal(
+            "Bad CONNECT",
+            format!("Access refused for user '{user}'\n"),
+        ));
+    }
+    let host = header("host");
+    if host != "/" {
+        return Err(refusal(
+            "Bad CONNECT",
+            format!("Virtual host '{host}' access denied"),
+        ));
+    }
+    let versions = frame.header("accept-version").unwrap_or("1.0");
+    if !versions.split(',').any(|version| version == "1.2") {
+        return Err(refusal(
+            "Version mismatch",
+            "Supported versions are 1.2\n".to_owned(),
+        ));
+    }
+    let (can, wants) = header("heart-beat").split_once(',').unwrap_or(("0", "0"));
+    let interval = |text: &str| {
+        let milliseconds = text.trim().parse().unwrap_or(0);
+        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+    };
+    Ok((interval(wants), interval(can)))
+}
+
+fn milliseconds(interval: Option<Duration>) -> u128 {
+    interval.map_or(0, |interval| interval.as_millis())
+}
+
+async fn next(
+    reader: &mut OwnedReadHalf,
+    decoder: &mut Decoder,
+    buffer: &mut BytesMut,
+) -> Option<Frame> {
+    loop {
+        if let Some(frame) = decoder.decode(buffer).ok()? {
+            return Some(frame);
+        }
+        if reader.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// Reads until the client goes, is silent for too long, or is sent away.
+async fn read(
+    shared: &Shared,
+    number: u64,
+    mut reader: OwnedReadHalf,
+    mut decoder: Decoder,
+    mut buffer: BytesMut,
+    expected: Option<Duration>,
+    mut stalled: watch::Receiver<bool>,
+) {
+    let mut last_sign = Instant::now();
+    loop {
+        if stalled.wait_for(|stalled| !stalled).await.is_err() {
+            return;
+        }
+        loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(frame)) => shared.with(|core| core.take(number, frame)),
+                Ok(None) => break,
+                // RabbitMQ closes without a word.
+                Err(_) => return,
+            }
+        }
+        if !shared.with(|core| core.connections.contains_key(&number)) {
+            return;
+        }
+        tokio::select! {
+            count = reader.read_buf(&mut buffer) => {
+                if !matches!(count, Ok(1..)) {
+                    return;
+                }
+                last_sign = Instant::now();
+            }
+            () = moment(expected.map(|interval| last_sign + interval * MISSED)) => return,
+            () = shared.sent_away(number) => return,
+            changed = stalled.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                last_sign = Instant::now();
+            }
+        }
+    }
+}
+
+/// Writes until there is nothing more to come.
+async fn write(
+    mut writer: OwnedWriteHalf,
+    mut queue: UnboundedReceiver<Out>,
+    beat: Option<Duration>,
+    mut stalled: watch::Receiver<bool>,
+) {
+    let mut bytes = BytesMut::new();
+    loop {
+        let next = tokio::select! {
+            next = queue.recv() => match next {
+                Some(next) => Some(next),
+                None => return,
+            },
+            () = moment(beat.map(|interval| Instant::now() + interval.mul_f32(0.8))) => None,
+        };
+        match next {
+            Some(Out::Close) => {
+                let _ = writer.shutdown().await;
+                return;
+            }
+            Some(Out::Frame(frame)) => encode_frame(&frame, &mut bytes),
+            None => bytes.extend_from_slice(b"\n"),
+        }
+        if stalled.wait_for(|stalled| !stalled).await.is_err() {
+            return;
+        }
+        if writer.write_all(&bytes).await.is_err() {
+            return;
+        }
+        bytes.clear();
+    }
+}
+
+async fn moment(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
