@@ -1,5 +1,15 @@
 //! The storage contract: the statements on `published` and `received` are below this module.
 
+mod dialect;
+mod inbox;
+mod outbox;
+mod upkeep;
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
 use chrono::{DateTime, TimeZone, Utc};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -9,8 +19,22 @@ use uuid::Uuid;
 
 use crate::schema::{Document, Id, Moment, published};
 
-/// A Diesel connection that this crate can keep its tables on.
-pub trait Backend: Storage + R2D2Connection + Send + Sized + 'static {}
+#[doc(hidden)]
+pub use inbox::{Arrival, Inbox};
+#[doc(hidden)]
+pub use outbox::{Claimed, Failure, Outbox, Verdict};
+
+#[doc(hidden)]
+pub use upkeep::Upkeep;
+pub use upkeep::{Counts, Table};
+
+/// A Diesel connection that this crate can keep its tables on: `PgConnection`, `SqliteConnection`.
+pub trait Backend:
+    Storage + Outbox + Inbox + Upkeep + R2D2Connection + Send + Sized + 'static
+{
+    /// The name of the database in messages.
+    const NAME: &'static str;
+}
 
 /// A [`Backend`] connection, or what holds one, such as r2d2's pooled connection.
 pub trait AsBackend {
@@ -98,7 +122,7 @@ impl NewPublished {
 }
 
 /// The moment at which nothing expires: the year 9000.
-fn never() -> DateTime<Utc> {
+pub(crate) fn never() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(9000, 1, 1, 0, 0, 0)
         .single()
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
@@ -109,12 +133,15 @@ fn never() -> DateTime<Utc> {
 const ROWS_IN_ONE_INSERT: usize = 500;
 
 macro_rules! storage {
-    ($feature:literal, $connection:ty, refuses_nul: $refuses_nul:literal, begin: $begin:ident) => {
+    ($feature:literal, $name:literal, $connection:ty, refuses_nul: $refuses_nul:literal,
+     begin: $begin:ident) => {
         #[cfg(feature = $feature)]
         impl sealed::Sealed for $connection {}
 
         #[cfg(feature = $feature)]
-        impl Backend for $connection {}
+        impl Backend for $connection {
+            const NAME: &'static str = $name;
+        }
 
         #[cfg(feature = $feature)]
         impl Storage for $connection {
@@ -149,6 +176,7 @@ macro_rules! storage {
     };
 }
 
-storage!("postgres", diesel::PgConnection, refuses_nul: true, begin: transaction);
+storage!("postgres", "PostgreSQL", diesel::PgConnection, refuses_nul: true, begin: transaction);
 // A deferred transaction that turns into a writer may fail at once where an immediate one waits.
-storage!("sqlite", diesel::SqliteConnection, refuses_nul: false, begin: immediate_transaction);
+storage!("sqlite", "SQLite", diesel::SqliteConnection, refuses_nul: false,
+    begin: immediate_transaction);

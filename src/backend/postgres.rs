@@ -1,0 +1,66 @@
+//! PostgreSQL's words for the outbox.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Double};
+use uuid::Uuid;
+
+use super::dialect::Dialect;
+use super::outbox::Claimed;
+use crate::schema::{self, Id, Moment};
+
+/// The key of the advisory lock under which claims are made: "outbox" in ASCII.
+const LOCK: i64 = 0x6f75_7462_6f78;
+
+/// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
+/// has a `due_at` to come. The UPDATE asks again for the status because READ COMMITTED shows it
+/// what a holder whose lease had ended settled in the meantime.
+const CLAIM: &str = "\
+with clock as materialized (select clock_timestamp() as now), ready as materialized (
+    select p.id
+    from published p, clock
+    where p.status = 1 and p.due_at <= clock.now and (p.key is null or not exists (
+        select 1 from published e
+        where e.key = p.key and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq))
+    order by p.seq
+    limit $1)
+update published p
+set lease_token = $2, due_at = clock.now + make_interval(secs => $3)
+from ready, clock
+where p.id = ready.id and p.status = 1 and p.due_at <= clock.now
+returning p.seq, p.id, p.destination, p.body::text as body, p.headers::text as headers, p.key,
+    p.retry, p.expires_at <= clock.now as expired";
+
+impl Dialect for diesel::PgConnection {
+    const NOW: &'static str = "clock_timestamp()";
+
+    fn now(&mut self) -> QueryResult<DateTime<Utc>> {
+        diesel::select(sql::<schema::Utc>(Self::NOW))
+            .get_result::<Moment>(self)
+            .map(|moment| moment.0)
+    }
+
+    fn lock_claims(&mut self) -> QueryResult<()> {
+        // With statistics that lag behind, the planner would sort all waiting rows.
+        self.batch_execute(&format!(
+            "select pg_advisory_xact_lock({LOCK}), set_config('enable_sort', 'off', true)"
+        ))
+    }
+
+    fn claim_rows(
+        &mut self,
+        token: Uuid,
+        lease: Duration,
+        limit: i64,
+    ) -> QueryResult<Vec<Claimed>> {
+        diesel::sql_query(CLAIM)
+            .bind::<BigInt, _>(limit)
+            .bind::<schema::Uuid, _>(Id(token))
+            .bind::<Double, _>(lease.as_secs_f64())
+            .load(self)
+    }
+}

@@ -1,0 +1,60 @@
+//! SQLite's words for the outbox.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use uuid::Uuid;
+
+use super::dialect::Dialect;
+use super::never;
+use super::outbox::Claimed;
+use crate::schema::{self, Id, Moment};
+
+/// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
+/// has a `due_at` to come. The index is named because the scan by the primary key would pass over
+/// all the rows that were sent.
+const CLAIM: &str = "\
+update published set lease_token = ?, due_at = ?
+where seq in (
+    select p.seq
+    from published p indexed by published_waiting
+    where p.status = 1 and p.due_at <= ?3 and (p.key is null or not exists (
+        select 1 from published e
+        where e.key = p.key and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq))
+    order by p.seq
+    limit ?4)
+returning seq, id, destination, body, headers, key, retry, expires_at <= ?3 as expired";
+
+impl Dialect for diesel::SqliteConnection {
+    const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
+
+    fn now(&mut self) -> QueryResult<DateTime<Utc>> {
+        diesel::select(sql::<schema::Utc>(Self::NOW))
+            .get_result::<Moment>(self)
+            .map(|moment| moment.0)
+    }
+
+    fn lock_claims(&mut self) -> QueryResult<()> {
+        // An immediate transaction writes alone.
+        Ok(())
+    }
+
+    fn claim_rows(
+        &mut self,
+        token: Uuid,
+        lease: Duration,
+        limit: i64,
+    ) -> QueryResult<Vec<Claimed>> {
+        let now = self.now()?;
+        let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
+        diesel::sql_query(CLAIM)
+            .bind::<schema::Uuid, _>(Id(token))
+            .bind::<schema::Utc, _>(Moment(until.unwrap_or_else(never)))
+            .bind::<schema::Utc, _>(Moment(now))
+            .bind::<BigInt, _>(limit)
+            .load(self)
+    }
+}

@@ -1,0 +1,150 @@
+//! What keeps the tables in order: deleting what is old, counting what is there.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+
+use super::Storage;
+use super::dialect::Dialect;
+use super::outbox::{FAILED, SCHEDULE, SUCCEEDED};
+use crate::schema::{self, Moment, published, received};
+
+/// One of the two tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Table {
+    /// The outbox.
+    Published,
+    /// The inbox.
+    Received,
+}
+
+/// What is in the outbox and the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Rows that wait to be sent, be it for a relay, for another attempt or under a lease.
+    pub waiting: i64,
+    /// Of those, the ones that are not due yet: leased, or held back after a failure.
+    pub not_due: i64,
+    /// Rows that are parked, each with its reason in `last_error`.
+    pub failed: i64,
+    /// Rows that the broker has, and that were not deleted yet.
+    pub sent: i64,
+    /// When the oldest waiting row was written.
+    pub oldest_waiting: Option<DateTime<Utc>>,
+    /// Messages in the inbox.
+    pub received: i64,
+}
+
+/// What the programs do with the tables besides sending and receiving; not for use by hand.
+#[doc(hidden)]
+pub trait Upkeep {
+    /// Fails where a table of the outbox is missing or has another shape.
+    fn check_tables(&mut self) -> QueryResult<()>;
+
+    /// Deletes up to `batch` rows of a table that were written longer ago than `age`: of
+    /// `published` only those that succeeded.
+    fn delete_older(&mut self, table: Table, age: Duration, batch: i64) -> QueryResult<usize>;
+
+    /// Whether the job was not begun for `interval`; if so it now counts as begun.
+    fn begin_job(&mut self, name: &str, interval: Duration) -> QueryResult<bool>;
+
+    /// Counts the rows.
+    fn counts(&mut self) -> QueryResult<Counts>;
+}
+
+fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(age)
+        .ok()
+        .and_then(|age| now.checked_sub_signed(age))
+        .unwrap_or(DateTime::<Utc>::UNIX_EPOCH)
+}
+
+// PostgreSQL and SQLite both take `$1` where parameters first appear in their order.
+const BEGIN_JOB: &str = "\
+insert into outbox_jobs (name, begun) values ($1, $2)
+on conflict (name) do update set begun = excluded.begun where outbox_jobs.begun <= $3";
+const DELETE_PUBLISHED: &str = "\
+delete from published where id in (
+    select id from published where status = 2 and added <= $1 order by added limit $2)";
+const DELETE_RECEIVED: &str = "\
+delete from received where id in (
+    select id from received where added <= $1 order by added limit $2)";
+
+macro_rules! upkeep {
+    ($feature:literal, $connection:ty) => {
+        #[cfg(feature = $feature)]
+        impl Upkeep for $connection {
+            fn check_tables(&mut self) -> QueryResult<()> {
+                published::table
+                    .select((published::id, published::seq, published::due_at))
+                    .filter(published::status.eq(0))
+                    .limit(0)
+                    .execute(self)?;
+                received::table
+                    .select((received::msg_id, received::consumer))
+                    .limit(0)
+                    .execute(self)?;
+                diesel::sql_query("select name, begun from outbox_jobs limit 0").execute(self)?;
+                Ok(())
+            }
+
+            fn delete_older(
+                &mut self,
+                table: Table,
+                age: Duration,
+                batch: i64,
+            ) -> QueryResult<usize> {
+                let before = Moment(before(self.now()?, age));
+                let statement = match table {
+                    Table::Published => DELETE_PUBLISHED,
+                    Table::Received => DELETE_RECEIVED,
+                };
+                diesel::sql_query(statement)
+                    .bind::<schema::Utc, _>(before)
+                    .bind::<BigInt, _>(batch)
+                    .execute(self)
+            }
+
+            fn begin_job(&mut self, name: &str, interval: Duration) -> QueryResult<bool> {
+                self.atomically(|conn| {
+                    let now = conn.now()?;
+                    let changed = diesel::sql_query(BEGIN_JOB)
+                        .bind::<Text, _>(name)
+                        .bind::<schema::Utc, _>(Moment(now))
+                        .bind::<schema::Utc, _>(Moment(before(now, interval)))
+                        .execute(conn)?;
+                    Ok(changed > 0)
+                })
+            }
+
+            fn counts(&mut self) -> QueryResult<Counts> {
+                let now = Moment(self.now()?);
+                let waiting = published::table.filter(published::status.eq(SCHEDULE));
+                let of = |status: i32| published::table.filter(published::status.eq(status));
+                let oldest: Option<Moment> = waiting
+                    .select(published::added)
+                    .order(published::seq)
+                    .first(self)
+                    .optional()?;
+                Ok(Counts {
+                    waiting: waiting.count().get_result(self)?,
+                    not_due: waiting
+                        .filter(published::due_at.gt(now))
+                        .count()
+                        .get_result(self)?,
+                    failed: of(FAILED).count().get_result(self)?,
+                    sent: of(SUCCEEDED).count().get_result(self)?,
+                    oldest_waiting: oldest.map(|moment| moment.0),
+                    received: received::table.count().get_result(self)?,
+                })
+            }
+        }
+    };
+}
+
+upkeep!("postgres", diesel::PgConnection);
+upkeep!("sqlite", diesel::SqliteConnection);

@@ -1,0 +1,88 @@
+//! How the pool opens a connection, and when it gives one up.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::Address;
+use crate::backend::Backend;
+use crate::config::Secret;
+
+/// Opens connections for r2d2. Diesel's own manager asks only whether a transaction was left in
+/// disorder; a connection that the server has closed would come back again and again.
+pub(super) struct Manager<C> {
+    url: Secret,
+    setup: Option<String>,
+    connection: PhantomData<fn() -> C>,
+}
+
+/// A connection of the pool.
+pub(super) struct Slot<C> {
+    connection: C,
+    broken: bool,
+}
+
+/// Why no connection could be opened, with no password in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ConnectError(String);
+
+impl<C: Backend> Manager<C> {
+    pub(super) fn new(address: &Address, patience: Duration) -> Self {
+        let setup = match address {
+            // Writers take turns: wait for the other's commit instead of failing at once.
+            Address::Sqlite(_) => Some(format!(
+                "pragma busy_timeout = {}",
+                patience.as_millis().clamp(1, 600_000)
+            )),
+            Address::Postgres(_) => None,
+        };
+        Self {
+            url: address.connection_string().clone(),
+            setup,
+            connection: PhantomData,
+        }
+    }
+}
+
+impl<C: Backend> Slot<C> {
+    pub(super) fn connection(&mut self) -> &mut C {
+        &mut self.connection
+    }
+
+    /// Finds out whether the connection is dead or in disorder.
+    pub(super) fn look_after_failure(&mut self) -> bool {
+        self.broken = self.connection.is_broken() || self.connection.ping().is_err();
+        self.broken
+    }
+}
+
+impl<C: Backend> r2d2::ManageConnection for Manager<C> {
+    type Connection = Slot<C>;
+    type Error = ConnectError;
+
+    fn connect(&self) -> Result<Slot<C>, ConnectError> {
+        let hidden = |text: String| ConnectError(self.url.mask(&text));
+        let mut connection =
+            C::establish(self.url.expose()).map_err(|error| hidden(error.to_string()))?;
+        if let Some(setup) = &self.setup {
+            connection
+                .batch_execute(setup)
+                .map_err(|error| hidden(error.to_string()))?;
+        }
+        Ok(Slot {
+            connection,
+            broken: false,
+        })
+    }
+
+    fn is_valid(&self, slot: &mut Slot<C>) -> Result<(), ConnectError> {
+        slot.connection
+            .ping()
+            .map_err(|error| ConnectError(self.url.mask(&error.to_string())))
+    }
+
+    fn has_broken(&self, slot: &mut Slot<C>) -> bool {
+        // A panic may have left a transaction open.
+        slot.broken || std::thread::panicking() || slot.connection.is_broken()
+    }
+}

@@ -1,0 +1,130 @@
+//! Claims, leases, and what ends them.
+
+use diesel_outbox::backend::{Claimed, Failure, Verdict};
+
+use super::*;
+
+fn bodies(rows: &[Claimed]) -> Vec<&str> {
+    rows.iter().map(|row| row.body.as_str()).collect()
+}
+
+fn ids(rows: &[Claimed]) -> Vec<Uuid> {
+    rows.iter().map(|row| row.id).collect()
+}
+
+fn failure(id: Uuid, verdict: Verdict) -> Failure {
+    Failure {
+        id,
+        verdict,
+        reason: "on purpose".to_owned(),
+    }
+}
+
+pub(crate) fn rows_come_in_their_order_and_once<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for body in 0..5 {
+        write(&mut conn, body, None);
+    }
+    let token = Uuid::new_v4();
+    let first = conn.claim(token, MINUTE, 3).unwrap();
+    assert_eq!(bodies(&first), ["0", "1", "2"]);
+    let second = conn.claim(Uuid::new_v4(), MINUTE, 3).unwrap();
+    assert_eq!(bodies(&second), ["3", "4"]);
+    assert!(conn.claim(token, MINUTE, 3).unwrap().is_empty());
+    assert_eq!(conn.settle_sent(token, &ids(&first)).unwrap(), 3);
+    assert_eq!(conn.settle_sent(token, &ids(&first)).unwrap(), 0);
+    let counts = conn.counts().unwrap();
+    assert_eq!((counts.waiting, counts.not_due, counts.sent), (2, 2, 3));
+}
+
+pub(crate) fn a_lease_ends_by_itself<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    write(&mut conn, 0, Some("k"));
+    write(&mut conn, 1, Some("k"));
+    let dead = conn.claim(Uuid::new_v4(), Duration::ZERO, 1).unwrap();
+    assert_eq!(bodies(&dead), ["0"]);
+    let again = conn.claim(Uuid::new_v4(), MINUTE, 10).unwrap();
+    assert_eq!(bodies(&again), ["0", "1"]);
+}
+
+pub(crate) fn a_stale_token_changes_nothing<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let id = write(&mut conn, 0, None);
+    let (old, new) = (Uuid::new_v4(), Uuid::new_v4());
+    conn.claim(old, Duration::ZERO, 1).unwrap();
+    conn.claim(new, MINUTE, 1).unwrap();
+    assert_eq!(conn.settle_sent(old, &[id]).unwrap(), 0);
+    let failures = [failure(id, Verdict::Park)];
+    assert_eq!(conn.settle_failed(old, &failures).unwrap(), 0);
+    assert_eq!(conn.release(old, &[id]).unwrap(), 0);
+    assert_eq!(conn.settle_sent(new, &[id]).unwrap(), 1);
+    assert_eq!(conn.settle_failed(new, &failures).unwrap(), 0);
+    let counts = conn.counts().unwrap();
+    assert_eq!((counts.sent, counts.failed), (1, 0));
+}
+
+pub(crate) fn a_failing_row_holds_up_its_key_and_nothing_else<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let first = write(&mut conn, 0, Some("k"));
+    write(&mut conn, 1, Some("k"));
+    write(&mut conn, 2, Some("other"));
+    write(&mut conn, 3, None);
+    let token = Uuid::new_v4();
+    assert_eq!(bodies(&conn.claim(token, MINUTE, 1).unwrap()), ["0"]);
+    let failures = [failure(first, Verdict::Retry(MINUTE))];
+    assert_eq!(conn.settle_failed(token, &failures).unwrap(), 1);
+    let rest = conn.claim(Uuid::new_v4(), MINUTE, 10).unwrap();
+    assert_eq!(bodies(&rest), ["2", "3"]);
+    conn.batch_execute("update published set due_at = added where retry = 1")
+        .unwrap();
+    let rows = conn.claim(token, MINUTE, 10).unwrap();
+    assert_eq!(bodies(&rows), ["0", "1"]);
+    assert_eq!(rows[0].retry, 1);
+}
+
+pub(crate) fn a_skipped_row_lets_its_key_go_on<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let first = write(&mut conn, 0, Some("k"));
+    write(&mut conn, 1, Some("k"));
+    let token = Uuid::new_v4();
+    conn.claim(token, MINUTE, 1).unwrap();
+    conn.settle_failed(token, &[failure(first, Verdict::Park)])
+        .unwrap();
+    assert!(conn.claim(token, MINUTE, 10).unwrap().is_empty());
+    assert_eq!(conn.skip_failed(&[first]).unwrap(), 1);
+    assert_eq!(bodies(&conn.claim(token, MINUTE, 10).unwrap()), ["1"]);
+    assert_eq!(conn.counts().unwrap().failed, 1, "it stays, visible");
+}
+
+pub(crate) fn a_retried_row_starts_anew<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let id = write(&mut conn, 0, Some("k"));
+    let token = Uuid::new_v4();
+    conn.claim(token, MINUTE, 1).unwrap();
+    conn.settle_failed(token, &[failure(id, Verdict::Park)])
+        .unwrap();
+    assert_eq!(conn.retry_failed(&[Uuid::new_v4()]).unwrap(), 0);
+    assert_eq!(conn.retry_failed(&[]).unwrap(), 1);
+    let rows = conn.claim(token, MINUTE, 1).unwrap();
+    assert_eq!((rows[0].id, rows[0].retry), (id, 0));
+}
+
+pub(crate) fn an_expired_row_says_so_and_is_out_of_the_way<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let id = write(&mut conn, 0, Some("k"));
+    write(&mut conn, 1, Some("k"));
+    conn.batch_execute("update published set expires_at = added where seq = 1")
+        .unwrap();
+    let token = Uuid::new_v4();
+    let rows = conn.claim(token, MINUTE, 1).unwrap();
+    assert!(rows[0].expired);
+    conn.settle_failed(token, &[failure(id, Verdict::Expire)])
+        .unwrap();
+    let rows = conn.claim(token, MINUTE, 10).unwrap();
+    assert_eq!(bodies(&rows), ["1"]);
+    assert!(!rows[0].expired);
+    assert_eq!(conn.counts().unwrap().failed, 1);
+    // Sent again by hand, it does not expire at once.
+    assert_eq!(conn.retry_failed(&[id]).unwrap(), 1);
+    assert!(!conn.claim(token, MINUTE, 10).unwrap()[0].expired);
+}

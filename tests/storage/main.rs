@@ -1,0 +1,77 @@
+//! What the programs do with the two tables: one suite, on every database.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod claims;
+mod inbox;
+mod parallel;
+mod upkeep;
+
+use std::time::Duration;
+
+use diesel_outbox::Message;
+use diesel_outbox::backend::Backend;
+use diesel_outbox::migrations::Migrate;
+use uuid::Uuid;
+
+/// A connection that the suite runs on.
+trait Subject: Backend + Migrate {}
+impl<C: Backend + Migrate> Subject for C {}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn connect<C: Subject>(url: &str) -> C {
+    let mut conn = C::establish(url).unwrap();
+    if C::NAME == "SQLite" {
+        conn.batch_execute("pragma busy_timeout = 20000; pragma synchronous = off")
+            .unwrap();
+    }
+    conn.migrate().unwrap();
+    conn
+}
+
+/// Writes a row and returns its id.
+fn write<C: Subject>(conn: &mut C, body: i64, key: Option<&str>) -> Uuid {
+    Message::new("/queue/a", body)
+        .key(key.map(str::to_owned))
+        .publish(conn)
+        .unwrap()
+}
+
+macro_rules! suite {
+    ($($module:ident: $($case:ident),*;)*) => {
+        #[cfg(feature = "sqlite")]
+        mod on_sqlite {
+            $(mod $module {
+                $(#[test]
+                fn $case() {
+                    let database = crate::support::sqlite();
+                    crate::$module::$case::<diesel::SqliteConnection>(&database.url);
+                })*
+            })*
+        }
+
+        #[cfg(feature = "postgres")]
+        mod on_postgres {
+            $(mod $module {
+                $(#[test]
+                fn $case() {
+                    let Some(database) = crate::support::postgres() else { return };
+                    crate::$module::$case::<diesel::PgConnection>(&database.url);
+                })*
+            })*
+        }
+    };
+}
+
+suite! {
+    claims: rows_come_in_their_order_and_once, a_lease_ends_by_itself, a_stale_token_changes_nothing,
+        a_failing_row_holds_up_its_key_and_nothing_else, a_skipped_row_lets_its_key_go_on,
+        a_retried_row_starts_anew, an_expired_row_says_so_and_is_out_of_the_way;
+    parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;
+    inbox: a_message_is_remembered_once_for_each_consumer;
+    upkeep: only_old_and_settled_rows_go, a_job_is_begun_once_in_its_interval,
+        services_may_migrate_at_the_same_moment, missing_tables_are_noticed, counts_tell_what_is_there;
+}

@@ -1,0 +1,93 @@
+//! Several relays on one outbox.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use diesel_outbox::backend::{Failure, Verdict};
+
+use super::*;
+
+const RELAYS: usize = 4;
+const ROWS: i64 = 1_200;
+const KEYS: i64 = 7;
+
+/// Relays that fail, die and are slow, at once. Each row is "sent" by appending it to a log under
+/// a lock, as a broker would.
+pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for row in 0..ROWS {
+        // A third without a key.
+        let key = (row % 3 != 0).then(|| format!("k{}", row % KEYS));
+        write(&mut conn, row, key.as_deref());
+    }
+    let log = Mutex::new(Vec::<(Option<String>, i64, Uuid)>::new());
+    std::thread::scope(|scope| {
+        for relay in 0..RELAYS {
+            let log = &log;
+            scope.spawn(move || {
+                let mut conn = connect::<C>(url);
+                let mut turn = relay;
+                let mut empty = 0;
+                while empty < 200 {
+                    let token = Uuid::new_v4();
+                    turn += 1;
+                    // One that dies with its rows unsent, whose lease is over at once.
+                    if turn % 11 == 0 {
+                        conn.claim(token, Duration::ZERO, 5).unwrap();
+                        continue;
+                    }
+                    let rows = conn.claim(token, MINUTE, 1 + turn % 20).unwrap();
+                    if rows.is_empty() {
+                        empty += 1;
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    empty = 0;
+                    let (mut sent, mut failed, mut back) = (Vec::new(), Vec::new(), Vec::new());
+                    let mut held = Vec::new();
+                    for row in rows {
+                        if row.key.is_some() && held.contains(&row.key) {
+                            back.push(row.id);
+                        } else if (row.seq as usize + turn).is_multiple_of(13) && row.retry < 2 {
+                            held.push(row.key.clone());
+                            failed.push(Failure {
+                                id: row.id,
+                                verdict: Verdict::Retry(Duration::from_millis(1)),
+                                reason: "on purpose".to_owned(),
+                            });
+                        } else {
+                            let mut log = log.lock().unwrap();
+                            log.push((row.key.clone(), row.seq, row.id));
+                            sent.push(row.id);
+                        }
+                    }
+                    assert_eq!(conn.settle_sent(token, &sent).unwrap(), sent.len());
+                    assert_eq!(conn.settle_failed(token, &failed).unwrap(), failed.len());
+                    assert_eq!(conn.release(token, &back).unwrap(), back.len());
+                }
+            });
+        }
+    });
+    let log = log.into_inner().unwrap();
+    assert_eq!(log.len(), ROWS as usize, "each row once");
+    let mut last = HashMap::new();
+    for (key, seq, id) in log {
+        if let Some(key) = key {
+            let before = last.insert(key.clone(), seq).unwrap_or(0);
+            assert!(before < seq, "{id} of {key}: {seq} after {before}");
+        }
+    }
+    assert_eq!(conn.counts().unwrap().sent, ROWS);
+}
+
+pub(crate) fn a_claim_does_not_pass_an_unfinished_one<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for row in 0..10 {
+        write(&mut conn, row, Some("k"));
+    }
+    let token = Uuid::new_v4();
+    assert_eq!(conn.claim(token, MINUTE, 4).unwrap().len(), 4);
+    let mut other = connect::<C>(url);
+    let rows = other.claim(Uuid::new_v4(), MINUTE, 10).unwrap();
+    assert!(rows.is_empty(), "their key is leased: {rows:?}");
+}

@@ -1,0 +1,73 @@
+//! What the suites share: a database for each test, on each server that is there.
+#![allow(dead_code)] // each suite uses its own part of it
+
+use std::any::Any;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+/// A database of a test's own, gone when it is dropped.
+pub(crate) struct TestDatabase {
+    /// Its address.
+    pub(crate) url: String,
+    _guard: Box<dyn Any + Send>,
+}
+
+/// The address in this variable. `None`, with a word on standard error, where it is not set and
+/// nothing is required.
+pub(crate) fn server(variable: &str, name: &str) -> Option<String> {
+    if let Ok(url) = std::env::var(variable) {
+        return Some(url);
+    }
+    let required = std::env::var_os("OUTBOX_TEST_REQUIRE_ALL").is_some();
+    assert!(!required, "{variable} is not set; run `make test`");
+    eprintln!("left out: {name} (set {variable}, or run `make test`)");
+    None
+}
+
+/// An SQLite database in a file.
+#[cfg(feature = "sqlite")]
+pub(crate) fn sqlite() -> TestDatabase {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("outbox.db").to_str().unwrap().to_owned();
+    let mut conn = diesel::SqliteConnection::establish(&url).unwrap();
+    conn.batch_execute("pragma journal_mode = wal").unwrap();
+    TestDatabase {
+        url,
+        _guard: Box::new(folder),
+    }
+}
+
+#[cfg(feature = "postgres")]
+struct DropAtEnd {
+    admin: String,
+    name: String,
+}
+
+#[cfg(feature = "postgres")]
+impl Drop for DropAtEnd {
+    fn drop(&mut self) {
+        if let Ok(mut conn) = PgConnection::establish(&self.admin) {
+            let drop = format!("drop database if exists \"{}\" with (force)", self.name);
+            if let Err(error) = conn.batch_execute(&drop) {
+                eprintln!("the test's database {} stays: {error}", self.name);
+            }
+        }
+    }
+}
+
+/// A database on the PostgreSQL server of the tests.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres() -> Option<TestDatabase> {
+    let admin = server("OUTBOX_TEST_POSTGRES", "PostgreSQL")?;
+    let name = format!("outbox_{}", uuid::Uuid::new_v4().simple());
+    let mut server = PgConnection::establish(&admin).unwrap();
+    server
+        .batch_execute(&format!("create database \"{name}\""))
+        .unwrap();
+    let (base, _) = admin.rsplit_once('/').unwrap();
+    Some(TestDatabase {
+        url: format!("{base}/{name}"),
+        _guard: Box::new(DropAtEnd { admin, name }),
+    })
+}
