@@ -1,0 +1,32 @@
+//! A message as a SEND frame, from the outbox or straight from the caller.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::headers;
+use crate::stomp::SendFrame;
+
+/// A SEND of a message: its own headers, without those that belong to the frame, and what every
+/// message of ours carries. The broker's part (`receipt`, `content-length`) is the client's.
+pub(crate) fn frame(
+    destination: String,
+    own: impl IntoIterator<Item = (String, String)>,
+    body: Bytes,
+    not_after: Option<Instant>,
+) -> SendFrame {
+    let mut headers: Vec<(String, String)> = own
+        .into_iter()
+        .filter(|(name, _)| !headers::is_reserved(name))
+        .collect();
+    for (name, value) in [("content-type", "application/json"), ("persistent", "true")] {
+        if !headers.iter().any(|(own, _)| own == name) {
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    SendFrame {
+        destination,
+        headers,
+        body,
+        not_after,
+    }
+}

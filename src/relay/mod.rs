@@ -1,0 +1,158 @@
+//! From the outbox to the broker.
+//!
+//! A relay claims rows under a lease, sends them with a window of receipts in flight, and settles
+//! each row by what the broker said of it: never without the receipt for that very row, never
+//! with a transaction open while it waits.
+
+mod backlog;
+mod engine;
+mod outcomes;
+mod retry;
+mod row;
+mod suspects;
+
+use std::time::Duration;
+
+use crate::backend::Backend;
+use crate::cleanup::Cleanup;
+use crate::config::Config;
+use crate::db::{Address, AddressError, Db, DbError};
+use crate::outage::Outage;
+use crate::shutdown::Shutdown;
+use crate::stomp::{self, Connector};
+
+use engine::Engine;
+use retry::RetryRule;
+
+/// Why a relay ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayError {
+    /// The settings make no sense.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The database's address serves no database of this build.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The broker's address cannot be read.
+    #[error("stomp_url: {0}")]
+    Url(#[from] stomp::UrlError),
+    /// The broker refused us, or, where the relay was to run once, is away.
+    #[error("the broker: {0}")]
+    Broker(#[source] stomp::Error),
+    /// The tables are missing or, where the relay was to run once, the database is away.
+    #[error(transparent)]
+    Database(#[from] DbError),
+}
+
+/// What a relay did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Rows for which the broker's receipt came.
+    pub sent: u64,
+    /// Attempts that failed by a row's own fault.
+    pub failed: u64,
+    /// Rows that were parked, as failed or expired.
+    pub parked: u64,
+}
+
+/// Sends the rows of an outbox to a broker.
+///
+/// Any number of relays may work on one outbox: no row is sent by two of them while both live.
+#[derive(Debug)]
+pub struct Relay<C: Backend> {
+    db: Db<C>,
+    connector: Connector,
+    settings: Settings,
+    cleanup: Cleanup<C>,
+    maximum_backoff: Duration,
+}
+
+/// The settings that the engine works by.
+#[derive(Debug, Clone)]
+struct Settings {
+    chunk_size: usize,
+    window: usize,
+    lease: Duration,
+    poll_interval: Duration,
+    receipt_timeout: Duration,
+    shutdown_timeout: Option<Duration>,
+    maximum_backoff: Duration,
+    retry: RetryRule,
+}
+
+/// A claim and a settlement at a time, and one connection for the cleaning.
+const CONNECTIONS: u32 = 3;
+
+impl<C: Backend> Relay<C> {
+    /// A relay by these settings. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// When the settings are invalid, or an address cannot be read or names another database.
+    pub fn new(config: &Config) -> Result<Self, RelayError> {
+        config.validate()?;
+        let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
+        let db = Db::new(config, &address, CONNECTIONS);
+        Ok(Self {
+            cleanup: Cleanup::new(db.clone(), config),
+            db,
+            connector: Connector::new(config.stomp_options()?, config.maximum_backoff),
+            settings: Settings {
+                chunk_size: config.chunk_size,
+                window: config.window,
+                lease: config.lease,
+                poll_interval: config.poll_interval,
+                receipt_timeout: config.receipt_timeout,
+                shutdown_timeout: config.shutdown_timeout,
+                maximum_backoff: config.maximum_backoff,
+                retry: RetryRule {
+                    attempts: config.retry_attempts,
+                    first: config.retry_first_delay,
+                    longest: config.retry_maximum_delay,
+                },
+            },
+            maximum_backoff: config.maximum_backoff,
+        })
+    }
+
+    /// Sends what is due, and goes on until `shutdown` is wished for: then nothing more is
+    /// claimed, what is in flight is settled, and the rest is given back. While the broker or the
+    /// database is away it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the tables are missing, or the broker refuses the login or the virtual host at the
+    /// first connection.
+    pub async fn run(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+        let mut outage = Outage::new("the database", self.maximum_backoff);
+        if !self.db.ready(&mut outage, shutdown).await? {
+            return Ok(Sent::default());
+        }
+        let cleaning = async {
+            self.cleanup.run(shutdown).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            sent = Engine::new(self.db, self.connector, self.settings, shutdown, false).run() => sent,
+            // Ends with the relay, not before it.
+            () = cleaning => Ok(Sent::default()),
+        }
+    }
+
+    /// Sends all that is due now and ends.
+    ///
+    /// # Errors
+    ///
+    /// When the tables are missing, or the database or the broker is away or refuses us. What was
+    /// sent until then is settled.
+    pub async fn run_once(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+        self.db.check_tables().await?;
+        let sent = Engine::new(self.db, self.connector, self.settings, shutdown, true)
+            .run()
+            .await?;
+        self.cleanup.once().await;
+        Ok(sent)
+    }
+}
