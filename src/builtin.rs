@@ -1,0 +1,204 @@
+//! The callbacks that every `subscribe` has: `log`, `store`, `exec:<program>`.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use crate::backend::Backend;
+use crate::payload::Payload;
+use crate::registry::{BoxError, Outcome};
+
+/// What the name of a program begins with.
+pub(crate) const EXEC: &str = "exec:";
+/// The exit code by which a program discards a message: EX_DATAERR of sysexits(3).
+const DISCARD: i32 = 65;
+
+/// Writes a log line for each message; the body at the level `debug`.
+pub(crate) fn log<C: Backend>(_: &mut C, payload: &Payload) -> Result<Outcome, BoxError> {
+    tracing::info!(
+        id = payload.msg_id(),
+        destination = payload.destination(),
+        bytes = payload.raw().len(),
+        "a message"
+    );
+    tracing::debug!(id = payload.msg_id(), body = %payload.body(), "its body");
+    Ok(Outcome::Done)
+}
+
+/// Does nothing more: the inbox keeps the message.
+pub(crate) fn store<C: Backend>(_: &mut C, _: &Payload) -> Result<Outcome, BoxError> {
+    Ok(Outcome::Done)
+}
+
+/// Why a program cannot serve as a callback.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// No program is named.
+    #[error("name a program, such as exec:/usr/local/bin/handle-order")]
+    Empty,
+    /// No such file, neither as a path nor in `PATH`.
+    #[error("there is no program `{0}`")]
+    Missing(String),
+    /// The file may not be executed.
+    #[error("`{0}` is not an executable file")]
+    NotExecutable(PathBuf),
+}
+
+/// Why a run of a program failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// It could not be started, or not be waited for.
+    #[error("the program could not be run: {0}")]
+    Io(#[from] std::io::Error),
+    /// It ended with a code that says neither done nor discard.
+    #[error("the program ended with {0}")]
+    Ended(ExitStatus),
+    /// It took longer than `exec_timeout` and was killed.
+    #[error("the program was killed after {0:?}")]
+    TimedOut(Duration),
+}
+
+/// A program that is run for each message: the body on its standard input, the headers as
+/// `OUTBOX_HEADER_<NAME>`, no shell.
+#[derive(Debug)]
+pub(crate) struct Exec {
+    program: PathBuf,
+    limit: Option<Duration>,
+}
+
+impl Exec {
+    pub(crate) fn new(program: &str, limit: Option<Duration>) -> Result<Self, ExecError> {
+        if program.is_empty() {
+            return Err(ExecError::Empty);
+        }
+        let program = if program.contains('/') {
+            PathBuf::from(program)
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path)
+                .map(|folder| folder.join(program))
+                .find(|file| is_executable(file))
+                .ok_or_else(|| ExecError::Missing(program.to_owned()))?
+        };
+        if !program.is_file() {
+            return Err(ExecError::Missing(program.display().to_string()));
+        }
+        if !is_executable(&program) {
+            return Err(ExecError::NotExecutable(program));
+        }
+        Ok(Self { program, limit })
+    }
+
+    pub(crate) async fn run(&self, payload: &Payload) -> Result<Outcome, BoxError> {
+        let mut command = Command::new(&self.program);
+        command
+            .stdin(Stdio::piped())
+            // A group of its own: a Ctrl-C at the terminal lets it finish as we do.
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, value) in payload.headers() {
+            // What no variable can carry; the other headers are there all the same.
+            if !value.contains('\0') {
+                command.env(variable(name), value);
+            }
+        }
+        let mut child = command.spawn().map_err(RunError::Io)?;
+        let ended = match self.limit {
+            None => finish(&mut child, payload).await,
+            Some(limit) => match tokio::time::timeout(limit, finish(&mut child, payload)).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    kill_group(&mut child).await;
+                    return Err(RunError::TimedOut(limit).into());
+                }
+            },
+        };
+        let status = ended.map_err(RunError::Io)?;
+        match status.code() {
+            Some(0) => Ok(Outcome::Done),
+            Some(DISCARD) => Ok(Outcome::Discard(format!(
+                "the program ended with {DISCARD}"
+            ))),
+            _ => Err(RunError::Ended(status).into()),
+        }
+    }
+}
+
+/// Writes the body and waits for the end. A program that does not read its input is no failure.
+async fn finish(child: &mut Child, payload: &Payload) -> std::io::Result<ExitStatus> {
+    let input = child.stdin.take();
+    let write = async {
+        if let Some(mut input) = input {
+            let _ = input.write_all(payload.raw()).await;
+            let _ = input.shutdown().await;
+        }
+    };
+    let ((), status) = tokio::join!(write, child.wait());
+    status
+}
+
+async fn kill_group(child: &mut Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    // Its own children too; the group has the number of its first process.
+    if let Some(group) = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw)
+    {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.kill().await;
+}
+
+/// `dop-msg-id` is `OUTBOX_HEADER_DOP_MSG_ID`.
+fn variable(header: &str) -> String {
+    let name: String = header
+        .chars()
+        .map(|character| match character {
+            'a'..='z' => character.to_ascii_uppercase(),
+            'A'..='Z' | '0'..='9' => character,
+            _ => '_',
+        })
+        .collect();
+    format!("OUTBOX_HEADER_{name}")
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata()
+        .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_become_variables() {
+        assert_eq!(variable("dop-msg-id"), "OUTBOX_HEADER_DOP_MSG_ID");
+        assert_eq!(variable("x=y;$(z)"), "OUTBOX_HEADER_X_Y___Z_");
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_told_at_the_start() {
+        assert!(matches!(Exec::new("", None), Err(ExecError::Empty)));
+        assert!(matches!(
+            Exec::new("/no/such/file", None),
+            Err(ExecError::Missing(_))
+        ));
+        assert!(matches!(
+            Exec::new("Cargo.toml", None),
+            Err(ExecError::Missing(_))
+        ));
+        assert!(matches!(
+            Exec::new("./Cargo.toml", None),
+            Err(ExecError::NotExecutable(_))
+        ));
+        assert!(Exec::new("sh", None).is_ok());
+    }
+}

@@ -1,0 +1,252 @@
+//! A message that was received, as a callback sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::backend::{Arrival, AsBackend, Inbox};
+use crate::error::Error;
+use crate::headers;
+use crate::stomp::Delivery;
+
+/// The column's length; a longer id is stored as a digest.
+const ID_LIMIT: usize = 100;
+
+/// A received message.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    msg_id: String,
+    id_header: String,
+    consumer: String,
+    destination: String,
+    headers: BTreeMap<String, String>,
+    raw: Bytes,
+    body: Value,
+    is_redelivered: bool,
+    correlation_id: String,
+}
+
+// The body may be a customer's.
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Payload")
+            .field("msg_id", &self.msg_id)
+            .field("destination", &self.destination)
+            .field("bytes", &self.raw.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What only [`Payload::save`] and [`Payload::nack`] give: a managed callback returns it, so that
+/// forgetting both does not compile.
+#[derive(Debug)]
+#[must_use = "a managed callback returns it"]
+pub struct Proof {
+    pub(crate) msg_id: String,
+    pub(crate) was_saved: bool,
+}
+
+/// The message had its effect before; a managed callback hands this on, and the message is
+/// acknowledged without a second effect.
+#[derive(Debug, thiserror::Error)]
+#[error("the message {msg_id} was received before")]
+pub struct Duplicate {
+    /// The message's id.
+    pub msg_id: String,
+}
+
+impl Payload {
+    /// `id_headers` are the headers that may carry the message's id; the first that is there
+    /// counts.
+    pub(crate) fn new(delivery: &Delivery, id_headers: &[String], consumer: &str) -> Self {
+        let mut headers = BTreeMap::new();
+        for (name, value) in &delivery.headers {
+            // STOMP 1.2, "Repeated Header Entries": the first one counts.
+            headers.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        let (id_header, id) = id_headers
+            .iter()
+            .find_map(|name| Some((name.clone(), headers.get(name).filter(|id| !id.is_empty())?)))
+            .unwrap_or_else(|| ("message-id".to_owned(), &delivery.message_id));
+        let msg_id = stored_id(id);
+        let correlation_id = headers
+            .get(headers::CORRELATION_ID)
+            .filter(|id| !id.is_empty())
+            .cloned()
+            .unwrap_or_else(|| Uuid::new_v4().to_string());
+        let body = serde_json::from_slice(&delivery.body).unwrap_or_else(|_| {
+            Value::String(String::from_utf8_lossy(&delivery.body).into_owned())
+        });
+        Self {
+            inner: Arc::new(Inner {
+                msg_id,
+                id_header,
+                consumer: consumer.to_owned(),
+                destination: delivery.destination.clone(),
+                is_redelivered: delivery.is_redelivered(),
+                headers,
+                raw: delivery.body.clone(),
+                body,
+                correlation_id,
+            }),
+        }
+    }
+
+    /// The message's id, which tells duplicates; one of over 100 characters as `sha256:` and its
+    /// digest.
+    #[must_use]
+    pub fn msg_id(&self) -> &str {
+        &self.inner.msg_id
+    }
+
+    /// Where the message was sent.
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        &self.inner.destination
+    }
+
+    /// All headers.
+    #[must_use]
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.inner.headers
+    }
+
+    /// A header's value.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.inner.headers.get(name).map(String::as_str)
+    }
+
+    /// The body as JSON; one that is not JSON as a text, with U+FFFD for what is not UTF-8.
+    #[must_use]
+    pub fn body(&self) -> &Value {
+        &self.inner.body
+    }
+
+    /// The body's bytes as they came.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
+        &self.inner.raw
+    }
+
+    /// The body as a type of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// When the body is not JSON of that shape.
+    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_slice(&self.inner.raw)
+    }
+
+    /// Whether the broker says that it has handed the message over before.
+    #[must_use]
+    pub fn is_redelivered(&self) -> bool {
+        self.inner.is_redelivered
+    }
+
+    /// The correlation id of the message, or a new one where it has none.
+    #[must_use]
+    pub fn correlation_id(&self) -> &str {
+        &self.inner.correlation_id
+    }
+
+    /// The header that the id was taken from.
+    pub(crate) fn id_header(&self) -> &str {
+        &self.inner.id_header
+    }
+
+    pub(crate) fn consumer(&self) -> &str {
+        &self.inner.consumer
+    }
+
+    /// The row that remembers the message.
+    pub(crate) fn arrival(&self, attempts_before: u32) -> Arrival {
+        let headers = self
+            .inner
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::String(value.clone())))
+            .collect();
+        Arrival::new(
+            self.inner.msg_id.clone(),
+            self.inner.consumer.clone(),
+            Value::Object(headers),
+            Some(self.inner.body.clone()),
+            i32::try_from(attempts_before).unwrap_or(i32::MAX),
+        )
+    }
+
+    /// For managed callbacks: remembers the message, in the transaction that the callback has
+    /// opened on `conn`. Make it the first statement of that transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Duplicate`] when the message had its effect before: hand it on with `?`. Else when
+    /// the database refuses.
+    pub fn save<C: AsBackend>(&self, conn: &mut C) -> Result<Proof, Error> {
+        let conn = conn.as_backend();
+        let arrival = self.arrival(0).fitted(conn);
+        match conn.insert_received(&arrival) {
+            Ok(()) => Ok(Proof {
+                msg_id: self.inner.msg_id.clone(),
+                was_saved: true,
+            }),
+            Err(error) if is_unique_violation(&error) => Err(Error::Duplicate(Duplicate {
+                msg_id: self.inner.msg_id.clone(),
+            })),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// For managed callbacks: gives the message up. It goes to the dead letters and leaves no row.
+    pub fn nack(&self) -> Proof {
+        Proof {
+            msg_id: self.inner.msg_id.clone(),
+            was_saved: false,
+        }
+    }
+}
+
+pub(crate) fn is_unique_violation(error: &diesel::result::Error) -> bool {
+    matches!(
+        error,
+        diesel::result::Error::DatabaseError(diesel::result::DatabaseErrorKind::UniqueViolation, _)
+    )
+}
+
+/// The id as the column holds it.
+fn stored_id(id: &str) -> String {
+    if id.chars().count() <= ID_LIMIT && !id.contains('\0') {
+        return id.to_owned();
+    }
+    let digest = Sha256::digest(id.as_bytes());
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_id_becomes_a_digest() {
+        assert_eq!(stored_id("short"), "short");
+        assert_eq!(stored_id(&"é".repeat(100)), "é".repeat(100));
+        let long = stored_id(&"x".repeat(101));
+        assert_eq!(long.len(), 71);
+        assert_ne!(long, stored_id(&"x".repeat(102)));
+        assert_eq!(
+            stored_id("\0"),
+            "sha256:6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+        );
+    }
+}

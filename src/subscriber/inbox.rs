@@ -1,0 +1,293 @@
+//! One attempt at a message: inbox first, then the callback, then the commit.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use crate::backend::{Arrival, Backend};
+use crate::correlation;
+use crate::db::{Db, DbError, is_infrastructure};
+use crate::error::Error;
+use crate::payload::{Duplicate, Payload, Proof, is_unique_violation};
+use crate::registry::{BoxError, Callback, Outcome};
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The message had its effect, and the database knows.
+    Done,
+    /// It had its effect before.
+    Duplicate,
+    /// It is given up for this reason.
+    Discarded(String),
+    /// The callback failed by itself.
+    Failed(BoxError),
+    /// The database or the network failed; the message is not to blame.
+    Unavailable(BoxError),
+}
+
+/// Why an inbox transaction did not commit.
+enum Undone {
+    Duplicate,
+    /// The row could not be written, though it is new: its documents do not fit their columns.
+    Unfit(DieselError),
+    Discarded(String),
+    Failed(BoxError),
+    /// BEGIN, COMMIT or a statement of ours.
+    Database(DieselError),
+}
+
+impl From<DieselError> for Undone {
+    fn from(error: DieselError) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The callback went on after a failed statement, or ended the transaction that it works in.
+#[derive(Debug, thiserror::Error)]
+enum Disorder {
+    #[error("a statement of the callback failed and the callback went on as if it had not")]
+    Aborted(#[source] DieselError),
+    #[error("the callback ended the inbox's transaction, or deleted its row")]
+    Gone,
+    #[error(
+        "the callback returned its proof, but the message is not in the inbox: commit the transaction in which it was saved"
+    )]
+    NotSaved,
+    #[error("the callback returned the proof of another message")]
+    OtherMessage,
+}
+
+/// The callback panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the callback panicked: {0}")]
+struct Panicked(String);
+
+fn panicked(panic: &(dyn Any + Send)) -> BoxError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(no text)".to_owned());
+    Panicked(text).into()
+}
+
+/// Tries the message once. `before` attempts have failed by the message's own fault.
+pub(super) async fn attempt<C: Backend>(
+    db: &Db<C>,
+    callback: &Callback<C>,
+    payload: &Payload,
+    before: u32,
+) -> Attempt {
+    match callback {
+        Callback::External(call) => external(db, call(payload.clone()), payload, before).await,
+        blocking => {
+            let (db, blocking, payload) = (db.clone(), blocking.clone(), payload.clone());
+            let work = move || on_connection(&db, &blocking, &payload, before);
+            match tokio::task::spawn_blocking(work).await {
+                Ok(attempt) => attempt,
+                Err(error) => Attempt::Unavailable(error.into()),
+            }
+        }
+    }
+}
+
+fn on_connection<C: Backend>(
+    db: &Db<C>,
+    callback: &Callback<C>,
+    payload: &Payload,
+    before: u32,
+) -> Attempt {
+    let work = |conn: &mut C| {
+        correlation::scope(payload.correlation_id(), || match callback {
+            Callback::Transactional(call) => {
+                transactional(conn, payload, before, |conn| call(conn, payload))
+            }
+            Callback::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
+            // Handled by the caller.
+            Callback::External(_) => Attempt::Done,
+        })
+    };
+    let failed =
+        |attempt: &Attempt| matches!(attempt, Attempt::Failed(_) | Attempt::Unavailable(_));
+    match db.lend(work, failed) {
+        // Whatever the callback made of it: without a connection nobody can say.
+        Ok((Attempt::Failed(error), true)) => Attempt::Unavailable(error),
+        Ok((attempt, _)) => attempt,
+        Err(error) => Attempt::Unavailable(error.into()),
+    }
+}
+
+fn transactional<C: Backend>(
+    conn: &mut C,
+    payload: &Payload,
+    before: u32,
+    call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
+) -> Attempt {
+    let arrival = payload.arrival(before).fitted(conn);
+    let undone = match in_transaction(conn, payload, &arrival, &call) {
+        Ok(()) => return Attempt::Done,
+        Err(Undone::Unfit(error)) => {
+            tracing::debug!(id = payload.msg_id(), error = %error, "stored without its documents");
+            match in_transaction(conn, payload, &arrival.bare(), &call) {
+                Ok(()) => return Attempt::Done,
+                Err(undone) => undone,
+            }
+        }
+        Err(undone) => undone,
+    };
+    match undone {
+        Undone::Duplicate => Attempt::Duplicate,
+        Undone::Discarded(reason) => Attempt::Discarded(reason),
+        Undone::Failed(error) => blame(error),
+        Undone::Unfit(error) | Undone::Database(error) if is_violation(&error) => {
+            // A deferred constraint that the callback has violated shows at COMMIT.
+            Attempt::Failed(error.into())
+        }
+        Undone::Unfit(error) | Undone::Database(error) => Attempt::Unavailable(error.into()),
+    }
+}
+
+fn in_transaction<C: Backend>(
+    conn: &mut C,
+    payload: &Payload,
+    arrival: &Arrival,
+    call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
+) -> Result<(), Undone> {
+    conn.atomically(|conn| {
+        match conn.insert_received(arrival) {
+            Ok(()) => {}
+            Err(error) if is_unique_violation(&error) => return Err(Undone::Duplicate),
+            Err(error) if is_infrastructure(&error) => return Err(Undone::Database(error)),
+            Err(error) => return Err(Undone::Unfit(error)),
+        }
+        match catch_unwind(AssertUnwindSafe(|| call(conn))) {
+            Err(panic) => return Err(Undone::Failed(panicked(&*panic))),
+            Ok(Err(error)) => return Err(Undone::Failed(error)),
+            Ok(Ok(Outcome::Discard(reason))) => return Err(Undone::Discarded(reason)),
+            Ok(Ok(Outcome::Done)) => {}
+        }
+        // PostgreSQL answers COMMIT of an aborted transaction with a quiet ROLLBACK.
+        match conn.is_received(payload.msg_id(), payload.consumer()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Undone::Failed(Disorder::Gone.into())),
+            Err(error) if is_infrastructure(&error) => Err(Undone::Database(error)),
+            Err(error) => Err(Undone::Failed(Disorder::Aborted(error).into())),
+        }
+    })
+}
+
+fn managed<C: Backend>(
+    conn: &mut C,
+    payload: &Payload,
+    call: impl Fn(&mut C) -> Result<Proof, BoxError>,
+) -> Attempt {
+    match is_received(conn, payload) {
+        Ok(false) => {}
+        Ok(true) => return Attempt::Duplicate,
+        Err(attempt) => return attempt,
+    }
+    let proof = match catch_unwind(AssertUnwindSafe(|| call(conn))) {
+        Err(panic) => return Attempt::Failed(panicked(&*panic)),
+        Ok(Err(error)) if is_duplicate(error.as_ref()) => return Attempt::Duplicate,
+        Ok(Err(error)) => return blame(error),
+        Ok(Ok(proof)) => proof,
+    };
+    if proof.msg_id != payload.msg_id() {
+        return Attempt::Failed(Disorder::OtherMessage.into());
+    }
+    if !proof.was_saved {
+        return Attempt::Discarded("the callback gave it up".to_owned());
+    }
+    match is_received(conn, payload) {
+        Ok(true) => Attempt::Done,
+        Ok(false) => Attempt::Failed(Disorder::NotSaved.into()),
+        Err(attempt) => attempt,
+    }
+}
+
+fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
+    conn.is_received(payload.msg_id(), payload.consumer())
+        .map_err(|error| Attempt::Unavailable(error.into()))
+}
+
+async fn external<C: Backend>(
+    db: &Db<C>,
+    work: impl Future<Output = Result<Outcome, BoxError>> + Send + 'static,
+    payload: &Payload,
+    before: u32,
+) -> Attempt {
+    let unavailable = |error: DbError| Attempt::Unavailable(error.into());
+    let (id, consumer) = (payload.msg_id().to_owned(), payload.consumer().to_owned());
+    match db.run(move |conn| conn.is_received(&id, &consumer)).await {
+        Ok(false) => {}
+        Ok(true) => return Attempt::Duplicate,
+        Err(error) => return unavailable(error),
+    }
+    let scoped = correlation::scope_async(payload.correlation_id().to_owned(), work);
+    // A task of its own, so that a panic ends there.
+    match tokio::spawn(scoped).await {
+        Err(error) if error.is_panic() => {
+            return Attempt::Failed(panicked(&*error.into_panic()));
+        }
+        Err(error) => return Attempt::Unavailable(error.into()),
+        Ok(Err(error)) => return blame(error),
+        Ok(Ok(Outcome::Discard(reason))) => return Attempt::Discarded(reason),
+        Ok(Ok(Outcome::Done)) => {}
+    }
+    let payload = payload.clone();
+    let remembered = db
+        .run(move |conn| {
+            let arrival = payload.arrival(before).fitted(conn);
+            match conn.insert_received(&arrival) {
+                Err(error) if !is_unique_violation(&error) && !is_infrastructure(&error) => {
+                    conn.insert_received(&arrival.bare())
+                }
+                other => other,
+            }
+        })
+        .await;
+    match remembered {
+        Ok(()) => Attempt::Done,
+        // Another consumer was faster; the work was done twice, as the documentation says.
+        Err(DbError::Statement(error)) if is_unique_violation(&error) => Attempt::Done,
+        Err(error) => unavailable(error),
+    }
+}
+
+/// Whose fault a callback's error is.
+fn blame(error: BoxError) -> Attempt {
+    if is_infrastructure(error.as_ref()) {
+        Attempt::Unavailable(error)
+    } else {
+        Attempt::Failed(error)
+    }
+}
+
+fn is_duplicate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<Duplicate>() || matches!(error.downcast_ref(), Some(Error::Duplicate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether the database refused what was written, as opposed to being unable to write.
+fn is_violation(error: &DieselError) -> bool {
+    matches!(
+        error,
+        DieselError::DatabaseError(
+            DatabaseErrorKind::UniqueViolation
+                | DatabaseErrorKind::ForeignKeyViolation
+                | DatabaseErrorKind::NotNullViolation
+                | DatabaseErrorKind::CheckViolation
+                | DatabaseErrorKind::ExclusionViolation
+                | DatabaseErrorKind::RestrictViolation,
+            _
+        )
+    )
+}
