@@ -1,0 +1,197 @@
+//! `outbox`: the tables, by hand.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use uuid::Uuid;
+
+use super::EXIT_CODES;
+use super::run::{Failure, run};
+use crate::backend::Backend;
+use crate::cleanup;
+use crate::config::{Config, ConnectionArgs, LogArgs};
+use crate::db::{Address, Db};
+use crate::migrations::{Migrate, Script};
+
+/// Looks after the tables `published` and `received`.
+#[derive(Parser)]
+#[command(name = "outbox", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make the tables, or bring them up to date
+    Migrate {
+        /// Remove the tables and all that is in them
+        #[arg(long)]
+        revert: bool,
+        /// Print the SQL for this database instead, and change nothing
+        #[arg(long)]
+        print: bool,
+    },
+    /// Delete rows that were sent or received longer ago
+    Clean {
+        /// Such as 7d, 12h, or 0s for all
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        older_than: Duration,
+    },
+    /// Send parked rows again, with all their attempts
+    Retry {
+        /// The rows' ids
+        #[arg(required_unless_present = "all")]
+        ids: Vec<Uuid>,
+        /// All that are parked
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+    /// Let the later rows of a key go on without these parked rows
+    Skip {
+        /// The rows' ids
+        #[arg(required = true)]
+        ids: Vec<Uuid>,
+    },
+    /// Count what is there
+    Status,
+}
+
+/// The program `outbox`.
+#[must_use]
+pub fn outbox() -> ExitCode {
+    let Arguments {
+        task,
+        connection,
+        log,
+    } = Arguments::parse();
+    run(
+        &(&connection, &log),
+        async |config, address| match &address {
+            #[cfg(feature = "postgres")]
+            Address::Postgres(_) => {
+                let scripts = crate::migrations::POSTGRES_SCRIPTS;
+                perform::<diesel::PgConnection>(&config, &address, task, scripts).await
+            }
+            #[cfg(feature = "sqlite")]
+            Address::Sqlite(_) => {
+                let scripts = crate::migrations::SQLITE_SCRIPTS;
+                perform::<diesel::SqliteConnection>(&config, &address, task, scripts).await
+            }
+            #[allow(unreachable_patterns)] // a build without one of them refuses its address before
+            other => Err(Failure::usage(other.database())),
+        },
+    )
+}
+
+#[allow(clippy::print_stdout)] // what was asked for
+async fn perform<C: Backend + Migrate>(
+    config: &Config,
+    address: &Address,
+    task: Task,
+    scripts: &[Script],
+) -> Result<(), Failure> {
+    if let Task::Migrate {
+        revert,
+        print: true,
+    } = task
+    {
+        print!("{}", sql(scripts, revert));
+        return Ok(());
+    }
+    let db = Db::<C>::new(config, address, 1);
+    if let Task::Migrate { revert, .. } = task {
+        let changed = migrate(&db, revert).await?;
+        match changed.as_slice() {
+            [] => println!("nothing to do"),
+            versions => println!(
+                "{} {}",
+                if revert { "reverted" } else { "applied" },
+                versions.join(", ")
+            ),
+        }
+        return Ok(());
+    }
+    db.check_tables().await?;
+    match task {
+        Task::Migrate { .. } => {}
+        Task::Clean { older_than } => {
+            let cleaned = cleanup::delete_older(&db, older_than).await?;
+            println!(
+                "deleted {} sent and {} received",
+                cleaned.published, cleaned.received
+            );
+        }
+        Task::Retry { ids, .. } => {
+            let chosen = ids.len();
+            let retried = db.run(move |conn| conn.retry_failed(&ids)).await?;
+            println!("{retried} to be sent again");
+            all_found(chosen, retried)?;
+        }
+        Task::Skip { ids } => {
+            let chosen = ids.len();
+            let skipped = db.run(move |conn| conn.skip_failed(&ids)).await?;
+            println!("{skipped} skipped");
+            all_found(chosen, skipped)?;
+        }
+        Task::Status => {
+            let counts = db.run(C::counts).await?;
+            println!("waiting   {}", counts.waiting);
+            println!("  not due {}", counts.not_due);
+            println!("failed    {}", counts.failed);
+            println!("sent      {}", counts.sent);
+            println!("received  {}", counts.received);
+            if let Some(oldest) = counts.oldest_waiting {
+                println!("oldest    {}", oldest.to_rfc3339());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn migrate<C: Backend + Migrate>(db: &Db<C>, revert: bool) -> Result<Vec<String>, Failure> {
+    let db = db.clone();
+    let work = move || {
+        db.lend(
+            |conn| {
+                if revert {
+                    conn.revert()
+                } else {
+                    conn.migrate()
+                }
+            },
+            Result::is_err,
+        )
+    };
+    let (changed, _) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Failure::runtime)??;
+    changed.map_err(Failure::runtime)
+}
+
+fn all_found(chosen: usize, changed: usize) -> Result<(), Failure> {
+    if changed < chosen {
+        return Err(Failure::Runtime(format!(
+            "{} of the ids are not those of parked rows",
+            chosen - changed
+        )));
+    }
+    Ok(())
+}
+
+fn sql(scripts: &[Script], revert: bool) -> String {
+    let text = |script: &Script| {
+        let sql = if revert { script.down } else { script.up };
+        format!("-- {}\n{}\n", script.name, sql.trim_end())
+    };
+    if revert {
+        scripts.iter().rev().map(text).collect()
+    } else {
+        scripts.iter().map(text).collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! `publish`: sends the rows of the outbox to the broker.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::EXIT_CODES;
+use super::run::{Failure, run};
+use crate::backend::Backend;
+use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, PublishArgs, RunArgs};
+use crate::db::Address;
+use crate::relay::{Relay, RelayError};
+use crate::shutdown::Shutdown;
+
+/// Sends the rows of the outbox to the broker, until it is stopped.
+///
+/// A row counts as sent when the broker's receipt for it has come. While the broker or the database
+/// is away, rows wait. SIGTERM, SIGINT and SIGQUIT stop it gracefully: what is in flight is settled,
+/// the rest is given back; a second signal ends it at once. Any number of these may run at once.
+#[derive(Parser)]
+#[command(name = "publish", version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// Send what is due now, and end
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    publish: PublishArgs,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    cleanup: CleanupArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// The program `publish`.
+#[must_use]
+pub fn publish() -> ExitCode {
+    let arguments = Arguments::parse();
+    let flags = (
+        &arguments.connection,
+        (
+            &arguments.publish,
+            (&arguments.run, (&arguments.cleanup, &arguments.log)),
+        ),
+    );
+    run(&flags, async |config, address| match address {
+        #[cfg(feature = "postgres")]
+        Address::Postgres(_) => relay::<diesel::PgConnection>(&config, arguments.once).await,
+        #[cfg(feature = "sqlite")]
+        Address::Sqlite(_) => relay::<diesel::SqliteConnection>(&config, arguments.once).await,
+        #[allow(unreachable_patterns)] // a build without one of them refuses its address before
+        other => Err(Failure::usage(other.database())),
+    })
+}
+
+async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
+    let relay = Relay::<C>::new(config).map_err(failure)?;
+    let shutdown = Shutdown::on_signals().map_err(Failure::runtime)?;
+    tracing::info!(
+        database = config.database_url.as_ref().map(|url| url.redacted()),
+        broker = config.stomp_url.redacted(),
+        once,
+        "the relay starts"
+    );
+    let sent = if once {
+        relay.run_once(&shutdown).await
+    } else {
+        relay.run(&shutdown).await
+    };
+    sent.map(drop).map_err(failure)
+}
+
+fn failure(error: RelayError) -> Failure {
+    match error {
+        RelayError::Broker(_) | RelayError::Database(_) => Failure::runtime(error),
+        _ => Failure::usage(error),
+    }
+}

@@ -1,0 +1,86 @@
+//! What the programs have in common: settings, log lines, a runtime, an exit code.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use crate::config::{Config, ConfigError, Flags};
+use crate::db::{Address, AddressError};
+use crate::logging;
+
+/// Why a program ends with another code than 0.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The settings or the arguments are wrong.
+    Usage(String),
+    /// Something failed while the program ran.
+    Runtime(String),
+}
+
+impl Failure {
+    pub(super) fn usage(error: impl Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
+    pub(super) fn runtime(error: impl Display) -> Self {
+        Self::Runtime(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<crate::db::DbError> for Failure {
+    fn from(error: crate::db::DbError) -> Self {
+        Self::runtime(error)
+    }
+}
+
+/// Reads the settings, starts the log, runs `work`, and says on standard error why it failed.
+pub(super) fn run(
+    flags: &dyn Flags,
+    work: impl AsyncFnOnce(Config, Address) -> Result<(), Failure>,
+) -> ExitCode {
+    let outcome = start(flags).and_then(|(config, address)| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(Failure::runtime)?;
+        let outcome = runtime.block_on(work(config, address));
+        // A callback that did not finish in time would keep the process from ending.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            complain(&text);
+            ExitCode::from(2)
+        }
+        Err(Failure::Runtime(text)) => {
+            complain(&text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(flags: &dyn Flags) -> Result<(Config, Address), Failure> {
+    let config = Config::load(flags)?;
+    logging::init(config.log_format, &config.log_level)?;
+    let address = Address::parse(config.require_database_url()?)?;
+    Ok((config, address))
+}
+
+#[allow(clippy::print_stderr)] // a program's last word, also where log lines are switched off
+fn complain(text: &str) {
+    eprintln!("error: {text}");
+}
