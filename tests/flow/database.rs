@@ -1,0 +1,96 @@
+//! What goes wrong between the programs and a database server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel_outbox::config::Builder;
+use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
+
+use crate::faults::Running;
+use crate::gate::Gate;
+use crate::place::{Place, Subject, next, wait_until};
+
+fn through(place: &Place, gate: &Gate) -> Builder {
+    place
+        .settings()
+        .set("database_url", gate.address_for(place.database_url()))
+        .set("database_timeout", "300ms")
+        .set("maximum_backoff", "1s")
+}
+
+fn write<C: Subject>(place: &Place, rows: i64) {
+    let mut conn = place.connect::<C>();
+    for n in 0..rows {
+        Message::new(place.topic(), n).publish(&mut conn).unwrap();
+    }
+}
+
+pub(crate) fn a_relay_outlives_its_database<C: Subject>(place: &Place) {
+    let gate = Gate::to(place.database_url());
+    gate.shut();
+    write::<C>(place, 20);
+    let relay = Running::start::<C>(through(place, &gate));
+    gate.open();
+    wait_until("all is sent", || place.counts::<C>().sent == 20);
+    for round in 1..=3 {
+        write::<C>(place, 20);
+        gate.shut();
+        gate.open();
+        wait_until("all is sent", || {
+            place.counts::<C>().sent == 20 + round * 20
+        });
+    }
+    // Receipts that come while the database is away are settled when it is back.
+    let broker = place.loopback();
+    let before = broker.view(|view| view.sent().len());
+    write::<C>(place, 200);
+    assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
+        view.sent().len() > before
+    }));
+    gate.shut();
+    gate.open();
+    wait_until("all is settled", || place.counts::<C>().sent == 280);
+    relay.stop();
+    assert_eq!(place.counts::<C>().failed, 0);
+}
+
+pub(crate) fn a_lost_database_is_not_the_messages_fault<C: Subject>(place: &Place) {
+    let gate = Arc::new(Gate::to(place.database_url()));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (shut, counted) = (Arc::clone(&gate), Arc::clone(&calls));
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        // The connection is lost in the middle of four calls, more than there are attempts.
+        if counted.fetch_add(1, Ordering::SeqCst) < 4 {
+            shut.shut();
+            shut.open();
+        }
+        let id = payload.msg_id();
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        Ok(Outcome::Done)
+    });
+    place.declare::<C>();
+    let config = through(place, &gate).build().unwrap();
+    let consumer = place.subscribe_with(&registry, "it", &config);
+    place.send(Message::new(place.topic(), 1));
+    let effects = || place.connect::<C>().number("select count(*) from effects");
+    wait_until("the effect", || effects() == 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (1, 0));
+    assert_eq!(calls.load(Ordering::SeqCst), 5);
+}
+
+pub(crate) fn going_on_after_a_failed_statement_is_a_failure<C: Subject>(place: &Place) {
+    let careless = |conn: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
+        let id = payload.msg_id();
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        let _ = conn.batch_execute("select * from no_such_table");
+        Ok(Outcome::Done)
+    };
+    place.declare::<C>();
+    let dead_letters = place.dead_letters();
+    let consumer = place.subscribe(&Registry::<C>::new().on("it", careless));
+    place.send(Message::new(place.topic(), 1));
+    next(&dead_letters);
+    assert_eq!(consumer.stop().dead, 1);
+    assert_eq!(place.counts::<C>().received, 0);
+}

@@ -1,0 +1,87 @@
+//! Callbacks whose work is not in the database.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use diesel_outbox::{Message, Outcome, Registry};
+
+use crate::place::{Place, Subject, next, wait_until};
+
+fn program(path: &Path, script: &str) -> String {
+    std::fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    format!("exec:{}", path.display())
+}
+
+pub(crate) fn a_program_gets_body_and_headers<C: Subject>(place: &Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let script = format!(
+        "cat > '{0}.part'; printf ' %s %s' \"$OUTBOX_HEADER_DOP_MSG_ID\" \"$OUTBOX_HEADER_X\" >> '{0}.part'; mv '{0}.part' '{0}'",
+        seen.display()
+    );
+    let callback = program(&folder.path().join("it"), &script);
+    place.declare::<C>();
+    let consumer = place.subscribe_with::<C>(&Registry::new(), &callback, &place.config());
+    let message = Message::new(place.topic(), "body").header("x", "$(touch bad); 'q'");
+    let id = place.send(message);
+    wait_until("the program has run", || seen.exists());
+    wait_until("it is remembered", || place.counts::<C>().received == 1);
+    assert_eq!(consumer.stop().done, 1);
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert_eq!(seen, format!("\"body\" {id} $(touch bad); 'q'"));
+}
+
+pub(crate) fn a_program_may_discard_or_fail<C: Subject>(place: &Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let callback = program(
+        &folder.path().join("it"),
+        "read body; case \"$body\" in 1) exit 65;; 2) exit 3;; 3) sleep 600;; esac",
+    );
+    place.declare::<C>();
+    let dead_letters = place.dead_letters();
+    let config = place.settings().set("exec_timeout", "300ms").build();
+    let consumer = place.subscribe_with::<C>(&Registry::new(), &callback, &config.unwrap());
+    for body in 1..=4 {
+        place.send(Message::new(place.topic(), body));
+    }
+    for body in [b"1", b"2", b"3"] {
+        assert_eq!(&next(&dead_letters).body[..], body);
+    }
+    wait_until("the last is done", || place.counts::<C>().received == 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.discarded, handled.dead), (1, 1, 2));
+}
+
+pub(crate) fn an_async_callback_holds_no_connection<C: Subject>(place: &Place) {
+    let (sender, called) = channel();
+    let sender = Arc::new(Mutex::new(sender));
+    let registry = Registry::<C>::new().on_external("it", move |payload| {
+        let sender = Arc::clone(&sender);
+        async move {
+            tokio::task::yield_now().await;
+            let correlation = diesel_outbox::correlation::current();
+            sender
+                .lock()
+                .unwrap()
+                .send((payload.msg_id().to_owned(), correlation))?;
+            Ok(Outcome::Done)
+        }
+    });
+    place.declare::<C>();
+    // One connection in all: were it held, the look-up of the second message would wait for ever.
+    let config = place.settings().set("database_pool_size", 1).build();
+    let consumer = place.subscribe_with(&registry, "it", &config.unwrap());
+    place.send_raw("a", b"1");
+    place.send_raw("a", b"1");
+    place.send_raw("b", b"1");
+    let (first, correlation) = next(&called);
+    assert_eq!(first, "a");
+    assert!(correlation.is_some());
+    assert_eq!(next(&called).0, "b");
+    wait_until("both are remembered", || place.counts::<C>().received == 2);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.duplicates), (2, 1));
+}

@@ -1,0 +1,97 @@
+//! From the outbox through a broker to the inbox: one suite, on every database with every broker.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod blocking;
+#[cfg(all(feature = "postgres", feature = "testing"))]
+mod database;
+mod external;
+#[cfg(feature = "testing")]
+mod faults;
+#[cfg(all(feature = "postgres", feature = "testing"))]
+mod gate;
+mod place;
+mod sending;
+
+macro_rules! suite {
+    ($($module:ident: $($case:ident),*;)*) => {
+        suite!(@database "sqlite", on_sqlite, diesel::SqliteConnection, sqlite,
+            $($module: $($case),*;)*);
+        suite!(@database "postgres", on_postgres, diesel::PgConnection, postgres,
+            $($module: $($case),*;)*);
+    };
+    (@database $feature:literal, $database:ident, $connection:ty, $open:ident,
+        $($module:ident: $($case:ident),*;)*) => {
+        #[cfg(feature = $feature)]
+        mod $database {
+            #[cfg(feature = "testing")]
+            suite!(@broker loopback, $connection, $open, $($module: $($case),*;)*);
+            suite!(@broker rabbitmq, $connection, $open, $($module: $($case),*;)*);
+        }
+    };
+    (@broker $broker:ident, $connection:ty, $open:ident, $($module:ident: $($case:ident),*;)*) => {
+        mod $broker {
+            $(mod $module {
+                $(#[test]
+                fn $case() {
+                    use crate::place::{Place, brokers, databases};
+                    let Some(broker) = brokers::$broker() else { return };
+                    let Some(database) = databases::$open() else { return };
+                    let place = Place::new::<$connection>(database, broker);
+                    crate::$module::$case::<$connection>(&place);
+                })*
+            })*
+        }
+    };
+}
+
+/// The cases that need a broker which breaks on demand.
+#[cfg(feature = "testing")]
+mod on_demand {
+    macro_rules! cases {
+        ($feature:literal, $connection:ty, $database:ident: $($case:ident),*) => {
+            #[cfg(feature = $feature)]
+            mod $database {
+                suite!(@broker loopback, $connection, $database, faults: $($case),*;);
+            }
+        };
+        ($($case:ident),*) => {
+            cases!("sqlite", diesel::SqliteConnection, sqlite: $($case),*);
+            cases!("postgres", diesel::PgConnection, postgres: $($case),*);
+        };
+    }
+
+    cases!(
+        without_its_receipt_no_row_is_settled,
+        a_row_that_is_refused_by_name_fails_alone,
+        a_row_at_which_the_broker_closes_fails_alone,
+        while_the_broker_is_away_rows_wait,
+        a_stalled_broker_is_waited_for,
+        cut_connections_lose_nothing_and_keep_the_order,
+        several_relays_share_the_work,
+        a_refused_login_ends_the_relay_at_the_start_only,
+        a_subscriber_outlives_its_broker,
+        a_slow_callback_costs_no_heart_beat
+    );
+
+    #[cfg(feature = "postgres")]
+    mod with_a_server {
+        suite!(@broker loopback, diesel::PgConnection, postgres, database:
+            a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
+            going_on_after_a_failed_statement_is_a_failure;);
+    }
+}
+
+suite! {
+    blocking: a_message_has_its_effect_once, a_failing_callback_ends_at_the_dead_letters,
+        a_panic_is_the_failure_of_one_message, a_discarded_message_leaves_no_row,
+        a_managed_callback_proves_what_it_did, a_proof_without_a_commit_is_a_failure,
+        any_body_is_handed_over, what_a_callback_publishes_is_correlated,
+        a_queue_collects_while_nobody_listens;
+    external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
+        an_async_callback_holds_no_connection;
+    sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,
+        a_producer_sends_without_an_outbox, old_rows_are_deleted_once_in_the_interval;
+}

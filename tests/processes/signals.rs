@@ -1,0 +1,55 @@
+//! Graceful stops, and ones at once.
+
+use super::World;
+use super::listener::Listener;
+use super::program::Program;
+
+#[test]
+fn a_stopped_relay_gives_back_what_it_did_not_send() {
+    let Some(world) = World::new() else { return };
+    let listener = Listener::new(&world);
+    world.write(20_000);
+    let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &[]);
+    listener.wait_for(300);
+    relay.signal("TERM");
+    assert_eq!(relay.ended().code(), Some(0), "{:#?}", relay.lines());
+    let counts = world.counts();
+    assert!(counts.waiting > 0, "it was to stop in the middle");
+    assert_eq!(counts.not_due, 0, "no lease is left");
+    listener.wait_for(usize::try_from(counts.sent).unwrap());
+    assert_eq!(listener.duplicates(), 0);
+}
+
+#[test]
+fn each_signal_stops_and_a_second_one_ends_at_once() {
+    let Some(world) = World::new() else { return };
+    for signal in ["INT", "QUIT"] {
+        let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &[]);
+        relay.wait_for_line("the relay starts");
+        relay.signal(signal);
+        assert_eq!(relay.ended().code(), Some(0), "{:#?}", relay.lines());
+    }
+    let script = tempfile::tempdir().unwrap();
+    let program = script.path().join("slow");
+    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    std::fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let callback = format!("exec:{}", program.display());
+    let topic = world.topic();
+    let mut subscriber = Program::start(
+        &world,
+        env!("CARGO_BIN_EXE_subscribe"),
+        &[&callback, &topic],
+    );
+    subscriber.wait_for_line("subscribed");
+    world.write(1);
+    let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &["--once"]);
+    assert!(relay.ended().success());
+    subscriber.signal("TERM");
+    subscriber.wait_for_line("stopping");
+    subscriber.signal("TERM");
+    assert_eq!(subscriber.ended().code(), Some(128 + 15));
+}
