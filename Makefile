@@ -21,17 +21,20 @@ fmt:
 fmt-check: tools
 	cargo fmt --all -- --check
 
-## Each database alone, as users choose them, and all together.
+## Each database alone, as users choose them, and all together; tests always have the loopback broker.
 clippy: tools
 	$(CLIPPY) --features sqlite -- -D warnings
 	$(CLIPPY) --features postgres -- -D warnings
 	$(CLIPPY) --features $(FEATURES) -- -D warnings
+	cargo clippy --lib --bins --no-default-features --features $(FEATURES) -- -D warnings
+	cargo clippy --lib --no-default-features --features sqlite,testing -- -D warnings
 
 docs: tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES)
 
 ## Each example runs to its end.
 examples: tools
+	cargo run --example quickstart
 	cargo run --example orders
 
 ## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.

@@ -12,6 +12,10 @@ pub enum Error {
     #[error("invalid message: {0}")]
     Message(#[from] MessageError),
 
+    /// A message had its effect before.
+    #[error(transparent)]
+    Duplicate(#[from] crate::payload::Duplicate),
+
     /// No connection could be had from the pool.
     #[error("no database connection: {0}")]
     Pool(#[from] r2d2::Error),

@@ -32,6 +32,13 @@ pub const RESERVED: [&str; 8] = [
     "ack",
 ];
 
+/// Whether a header belongs to the frame.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED
+        .iter()
+        .any(|reserved| name.eq_ignore_ascii_case(reserved))
+}
+
 /// What a generator is told of the message.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]

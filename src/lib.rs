@@ -2,23 +2,55 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod builtin;
+mod cleanup;
 mod error;
 mod message;
+mod outage;
+mod outgoing;
+mod payload;
+mod producer;
 mod publish;
+mod registry;
+mod shutdown;
 
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod correlation;
+pub mod db;
 pub mod headers;
 pub mod logging;
 pub mod migrations;
+pub mod relay;
 pub mod schema;
+pub mod stomp;
+pub mod subscriber;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+pub use builtin::{ExecError, RunError};
+pub use cleanup::Cleaned;
 pub use error::{Error, MessageError};
 pub use message::Message;
+pub use payload::{Duplicate, Payload, Proof};
+pub use producer::{Producer, SendError};
 pub use publish::{Publish, PublishDsl, Save, SaveOn, publish, save};
+pub use registry::{BoxError, Outcome, Registry, RegistryError};
+pub use shutdown::Shutdown;
 
 pub use diesel_outbox_derive::Publish;
+
+/// The Rust in the documentation compiles.
+#[cfg(all(doctest, feature = "sqlite"))]
+mod documentation {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/configuration.md")]
+    struct Configuration;
+    #[doc = include_str!("../docs/guarantees.md")]
+    struct Guarantees;
+}
 
 /// What the derive's expansion names; not for use by hand.
 #[doc(hidden)]

@@ -43,9 +43,9 @@ pub struct Message {
 #[derive(Debug, Clone)]
 pub(crate) struct Ready {
     pub(crate) id: Uuid,
-    destination: String,
-    body: Value,
-    headers: Headers,
+    pub(crate) destination: String,
+    pub(crate) body: Value,
+    pub(crate) headers: Headers,
     version: Option<String>,
     stream: Option<String>,
     key: Option<String>,
@@ -153,7 +153,7 @@ impl Message {
             if name.is_empty() {
                 return Err(MessageError::EmptyHeaderName);
             }
-            if headers::RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+            if headers::is_reserved(name) {
                 return Err(MessageError::ReservedHeader { name: name.clone() });
             }
             if name.contains('\0') || value.contains('\0') {

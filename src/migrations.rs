@@ -16,6 +16,36 @@ pub const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres"
 #[cfg(feature = "sqlite")]
 pub const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
+/// A migration's SQL, for those who keep migrations in a folder of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Script {
+    /// The name of its folder.
+    pub name: &'static str,
+    /// What makes the tables.
+    pub up: &'static str,
+    /// What removes them.
+    pub down: &'static str,
+}
+
+macro_rules! scripts {
+    ($database:literal: $($name:literal),*) => {
+        &[$(Script {
+            name: $name,
+            up: include_str!(concat!("../migrations/", $database, "/", $name, "/up.sql")),
+            down: include_str!(concat!("../migrations/", $database, "/", $name, "/down.sql")),
+        }),*]
+    };
+}
+
+/// The SQL of [`POSTGRES`].
+#[cfg(feature = "postgres")]
+pub const POSTGRES_SCRIPTS: &[Script] = scripts!("postgres": "2026-11-21-000001_outbox");
+
+/// The SQL of [`SQLITE`].
+#[cfg(feature = "sqlite")]
+pub const SQLITE_SCRIPTS: &[Script] = scripts!("sqlite": "2026-11-21-000001_outbox");
+
 diesel::table! {
     /// Which of our migrations were run.
     outbox_migrations (version) {
@@ -51,6 +81,48 @@ pub trait Migrate {
     /// When the database refuses.
     fn revert(&mut self) -> Result<Vec<String>, MigrateError>;
 }
+
+impl From<diesel::result::Error> for MigrateError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Services that start at the same moment all migrate: the second finds nothing left to do.
+trait OneAtATime: Sized {
+    fn one_at_a_time<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError>;
+}
+
+#[cfg(feature = "postgres")]
+impl OneAtATime for diesel::PgConnection {
+    fn one_at_a_time<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError> {
+        // Of the session, not of a transaction: a migration may have to run outside of one.
+        self.batch_execute(&format!("select pg_advisory_lock({LOCK})"))?;
+        let outcome = work(self);
+        self.batch_execute(&format!("select pg_advisory_unlock({LOCK})"))?;
+        outcome
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl OneAtATime for diesel::SqliteConnection {
+    fn one_at_a_time<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError> {
+        self.immediate_transaction(work)
+    }
+}
+
+/// The key of the advisory lock: "outboxmi" in ASCII.
+#[cfg(feature = "postgres")]
+const LOCK: i64 = 0x6f75_7462_6f78_6d69;
 
 macro_rules! migrate {
     ($feature:literal, $connection:ty, $backend:ty, $source:ident) => {
@@ -108,23 +180,26 @@ macro_rules! migrate {
         #[cfg(feature = $feature)]
         impl Migrate for $connection {
             fn migrate(&mut self) -> Result<Vec<String>, MigrateError> {
-                let mut harness = Harness(self);
-                let versions = harness
-                    .run_pending_migrations($source)
-                    .map_err(MigrateError)?;
-                Ok(versions.iter().map(ToString::to_string).collect())
+                self.one_at_a_time(|conn| {
+                    let mut harness = Harness(conn);
+                    let versions = harness
+                        .run_pending_migrations($source)
+                        .map_err(MigrateError)?;
+                    Ok(versions.iter().map(ToString::to_string).collect())
+                })
             }
 
             fn revert(&mut self) -> Result<Vec<String>, MigrateError> {
-                let versions = Harness(&mut *self)
-                    .revert_all_migrations($source)
-                    .map_err(MigrateError)?
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect();
-                self.batch_execute("drop table outbox_migrations")
-                    .map_err(|error| MigrateError(error.into()))?;
-                Ok(versions)
+                self.one_at_a_time(|conn| {
+                    let versions = Harness(&mut *conn)
+                        .revert_all_migrations($source)
+                        .map_err(MigrateError)?
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect();
+                    conn.batch_execute("drop table outbox_migrations")?;
+                    Ok(versions)
+                })
             }
         }
     };
@@ -137,3 +212,27 @@ migrate!(
     diesel::sqlite::Sqlite,
     SQLITE
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(folder: &str, scripts: &[Script]) {
+        let path = format!("{}/migrations/{folder}", env!("CARGO_MANIFEST_DIR"));
+        let mut found: Vec<String> = std::fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        found.sort();
+        let listed: Vec<&str> = scripts.iter().map(|script| script.name).collect();
+        assert_eq!(listed, found);
+    }
+
+    #[test]
+    fn every_migration_can_be_printed() {
+        #[cfg(feature = "postgres")]
+        check("postgres", POSTGRES_SCRIPTS);
+        #[cfg(feature = "sqlite")]
+        check("sqlite", SQLITE_SCRIPTS);
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::{ConfigError, Origin, Written};
 use super::{Config, Secret, keys, value};
 use crate::logging;
+use crate::stomp::Options;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -56,15 +57,17 @@ impl Found<'_> {
             "database_url",
             String::new,
         );
-        // Only the scheme: the connection's own parser looks at the rest.
-        let broker = config.stomp_url.expose().trim_start();
-        self.expect(
-            (broker.starts_with("stomp") || broker.starts_with("failover"))
-                && broker.contains("://")
-                && clean(&config.stomp_url),
-            "stomp_url",
-            String::new,
-        );
+        if let (Err(reason), Some(key)) = (
+            Options::from_url(config.stomp_url.expose()),
+            keys::find("stomp_url"),
+        ) {
+            self.problems.push(ConfigError::BadValue {
+                key: key.name,
+                value: None,
+                origin: (self.origin)(key.name),
+                expected: format!("{}: {reason}", key.expected),
+            });
+        }
     }
 
     fn number(&mut self, name: &'static str, number: usize, limits: RangeInclusive<usize>) {

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use value::FromValue;
 
+use crate::stomp::{Options, UrlError};
+
 pub use args::{
     CleanupArgs, ConfigArgs, ConnectionArgs, Flags, LogArgs, PublishArgs, RunArgs, SubscribeArgs,
 };
@@ -202,6 +204,18 @@ impl Config {
         self.database_url
             .as_ref()
             .ok_or_else(builder::missing_database_url)
+    }
+
+    /// How to reach the broker.
+    ///
+    /// # Errors
+    ///
+    /// When `stomp_url` is no such URL; [`validate`](Self::validate) finds that too.
+    pub fn stomp_options(&self) -> Result<Options, UrlError> {
+        Ok(Options::from_url(self.stomp_url.expose())?
+            .connect_timeout(self.connect_timeout)
+            .receipt_timeout(self.receipt_timeout)
+            .heartbeat(self.heartbeat_send, self.heartbeat_receive))
     }
 
     /// All settings there are, in the order of the documentation.

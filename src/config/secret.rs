@@ -27,6 +27,22 @@ impl Secret {
         &self.0
     }
 
+    /// `text` without the password that this URL holds, in case somebody quotes it.
+    pub(crate) fn mask(&self, text: &str) -> String {
+        let Some((_, rest)) = self.0.split_once("://") else {
+            return text.to_owned();
+        };
+        let Some((_, password)) = rest
+            .rsplit_once('@')
+            .and_then(|(user, _)| user.split_once(':'))
+            .filter(|(_, password)| !password.is_empty())
+        else {
+            return text.to_owned();
+        };
+        let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
+        text.replace(password, "***").replace(&*decoded, "***")
+    }
+
     /// The text as a URL with its password and the values of its query as `***`, for logs.
     /// What cannot be taken apart with certainty is `***` as a whole.
     #[must_use]

@@ -6,6 +6,9 @@
     clippy::print_stderr
 )]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use diesel::prelude::*;
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::schema::{Document, published};
