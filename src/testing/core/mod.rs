@@ -1,6 +1,6 @@
 //! Queues, bindings, subscriptions: what the broker knows, without a socket.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -10,6 +10,14 @@ use super::destination::{Destination, fits};
 use super::faults::Faults;
 use super::queue::{Queue, Stored, Subscriber, arguments, inequivalent};
 use super::view::Sent;
+
+use delivery::Answer;
+use refusal::{Refusal, no_exchange, parse};
+use transaction::Turn;
+
+mod delivery;
+mod refusal;
+mod transaction;
 
 /// What a session writes next.
 #[derive(Debug)]
@@ -44,32 +52,6 @@ enum Ack {
     /// This message and all before it.
     Client,
     Individual,
-}
-
-/// An ERROR, and whether the connection outlives it.
-struct Refusal {
-    message: &'static str,
-    body: String,
-    names_receipt: bool,
-    closes: bool,
-}
-
-impl Refusal {
-    fn fatal(message: &'static str, body: impl Into<String>) -> Self {
-        Self {
-            message,
-            body: body.into(),
-            names_receipt: false,
-            closes: true,
-        }
-    }
-
-    fn harmless(message: &'static str, body: impl Into<String>) -> Self {
-        Self {
-            closes: false,
-            ..Self::fatal(message, body)
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -429,221 +411,4 @@ impl Core {
             self.bindings.retain(|(_, queue)| queue != name);
         }
     }
-
-    /// Hands messages to those who have room for them, in turn.
-    fn hand_out(&mut self) {
-        for queue in self.queues.values_mut() {
-            let mut refused = 0;
-            while refused < queue.subscribers.len() && !queue.ready.is_empty() {
-                let Some(subscriber) = queue.subscribers.pop_front() else {
-                    break;
-                };
-                let (number, id) = &subscriber;
-                let connection = self.connections.get_mut(number);
-                let room = connection.and_then(|connection| {
-                    let subscription = connection.subscriptions.get_mut(id)?;
-                    let has_room = subscription.prefetch == 0
-                        || subscription.unacknowledged.len() < subscription.prefetch;
-                    has_room.then_some((&connection.out, subscription))
-                });
-                match room {
-                    None => refused += 1,
-                    Some((out, subscription)) => {
-                        if let Some(message) = queue.ready.pop_front() {
-                            refused = 0;
-                            self.last_tag += 1;
-                            let frame = message_frame(&message, *number, id, self.last_tag);
-                            let _ = out.send(Out::Frame(frame));
-                            if subscription.ack != Ack::Auto {
-                                subscription.unacknowledged.insert(self.last_tag, message);
-                            }
-                        }
-                    }
-                }
-                queue.subscribers.push_back(subscriber);
-            }
-        }
-    }
-
-    fn give_back(&mut self, queue: &str, messages: impl Iterator<Item = Stored>) {
-        if let Some(queue) = self.queues.get_mut(queue) {
-            for mut message in messages {
-                message.redelivered = true;
-                queue.put_back(message);
-            }
-        }
-    }
-
-    fn answer(&mut self, number: u64, frame: &Frame, answer: Answer) -> Result<(), Refusal> {
-        let id = frame.header("id").unwrap_or_default();
-        let unknown = || {
-            Refusal::fatal(
-                "Subscription not found",
-                format!("Message with id '{id}' has no subscription"),
-            )
-        };
-        let mut parts = id.rsplit("@@");
-        let tag: u64 = parts
-            .next()
-            .and_then(|tag| tag.parse().ok())
-            .ok_or_else(unknown)?;
-        let connection = self.connections.get_mut(&number).ok_or_else(unknown)?;
-        let subscription = connection
-            .subscriptions
-            .values_mut()
-            .find(|subscription| subscription.unacknowledged.contains_key(&tag))
-            .filter(|subscription| !subscription.has_ended)
-            .ok_or_else(unknown)?;
-        let tags: VecDeque<u64> = match subscription.ack {
-            Ack::Client => subscription
-                .unacknowledged
-                .range(..=tag)
-                .map(|(tag, _)| *tag)
-                .collect(),
-            _ => [tag].into(),
-        };
-        let messages: Vec<Stored> = tags
-            .iter()
-            .filter_map(|tag| subscription.unacknowledged.remove(tag))
-            .collect();
-        let queue = subscription.queue.clone();
-        match answer {
-            Answer::Done => {}
-            Answer::Requeue => self.give_back(&queue, messages.into_iter()),
-            Answer::GiveUp => self.bury(&queue, messages),
-        }
-        self.hand_out();
-        Ok(())
-    }
-
-    /// To the dead letters, where the queue says where those are.
-    fn bury(&mut self, queue: &str, messages: Vec<Stored>) {
-        let Some(arguments) = self.queues.get(queue).map(|queue| &queue.arguments) else {
-            return;
-        };
-        if arguments.get("x-dead-letter-exchange").map(String::as_str) != Some("") {
-            return;
-        }
-        let target = arguments.get("x-dead-letter-routing-key").cloned();
-        let Some(target) = target.and_then(|target| self.queues.get_mut(&target)) else {
-            return;
-        };
-        for mut message in messages {
-            self.last_place += 1;
-            message.place = self.last_place;
-            message.redelivered = false;
-            for (name, value) in [
-                ("x-first-death-queue", queue),
-                ("x-first-death-reason", "rejected"),
-            ] {
-                if message.header(name).is_none() {
-                    message.headers.push((name.to_owned(), value.to_owned()));
-                }
-            }
-            target.ready.push_back(message);
-        }
-    }
-
-    pub(super) fn unacknowledged(&self, queue: &str) -> usize {
-        self.connections
-            .values()
-            .flat_map(|connection| connection.subscriptions.values())
-            .filter(|subscription| subscription.queue == queue)
-            .map(|subscription| subscription.unacknowledged.len())
-            .sum()
-    }
-
-    // --- transactions -------------------------------------------------------------------------------
-
-    fn transaction(
-        &mut self,
-        number: u64,
-        frame: &Frame,
-        turn: Turn,
-    ) -> Result<(), Option<Refusal>> {
-        let name = frame.header("transaction").unwrap_or_default();
-        let bad = || {
-            Some(Refusal::harmless(
-                "Bad transaction",
-                format!("Invalid transaction: {name}"),
-            ))
-        };
-        let connection = self.connections.get_mut(&number).ok_or(None)?;
-        let transactions = &mut connection.transactions;
-        match turn {
-            Turn::Begin if transactions.contains_key(name) => Err(bad()),
-            Turn::Begin => {
-                transactions.insert(name.to_owned(), Vec::new());
-                Ok(())
-            }
-            Turn::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
-            Turn::Commit => {
-                for mut frame in transactions.remove(name).ok_or_else(bad)? {
-                    frame
-                        .headers
-                        .retain(|(name, _)| name != "transaction" && name != "receipt");
-                    self.obey(number, frame)?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn postpone(&mut self, number: u64, name: &str, frame: Frame) -> Result<(), Option<Refusal>> {
-        let connection = self.connections.get_mut(&number).ok_or(None)?;
-        match connection.transactions.get_mut(name) {
-            Some(frames) => {
-                frames.push(frame);
-                Ok(())
-            }
-            None => Err(Some(Refusal::harmless(
-                "Bad transaction",
-                format!("Invalid transaction: {name}"),
-            ))),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Answer {
-    Done,
-    Requeue,
-    GiveUp,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Turn {
-    Begin,
-    Commit,
-    Abort,
-}
-
-fn parse(destination: &str) -> Result<Destination, Refusal> {
-    Destination::parse(destination).ok_or_else(|| {
-        Refusal::harmless(
-            "Unknown destination",
-            format!("'{destination}' is not a valid destination."),
-        )
-    })
-}
-
-fn no_exchange(name: &str) -> Refusal {
-    Refusal::fatal(
-        "not_found",
-        format!("NOT_FOUND - no exchange '{name}' in vhost '/'"),
-    )
-}
-
-fn message_frame(message: &Stored, number: u64, subscription: &str, tag: u64) -> Frame {
-    // As RabbitMQ makes them: new at each delivery.
-    let id = format!("T_{subscription}@@session-{number}@@{tag}");
-    let mut frame = Frame::new("MESSAGE")
-        .with("subscription", subscription)
-        .with("destination", &message.destination)
-        .with("message-id", &id)
-        .with("redelivered", message.redelivered.to_string())
-        .with("ack", id)
-        .with_body(message.body.clone());
-    frame.headers.extend(message.headers.iter().cloned());
-    frame
 }

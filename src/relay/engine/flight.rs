@@ -1,0 +1,174 @@
+//! Rows on their way: sent, confirmed, refused.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::{Backend, Failure, Verdict};
+use crate::relay::row::Row;
+use crate::stomp::{Client, Error as StompError};
+
+use super::Engine;
+
+/// An ERROR that named its row explains a close of the connection that follows so soon.
+const EXPLAINS_FOR: Duration = Duration::from_secs(5);
+
+/// A row whose receipt is awaited.
+pub(super) struct Flight {
+    row: Row,
+    /// Whether nothing else was in flight on purpose, with a witness at hand.
+    alone: bool,
+}
+
+impl<C: Backend> Engine<'_, C> {
+    pub(super) fn send(&mut self) {
+        loop {
+            let window = if self.is_warm {
+                self.settings.window
+            } else {
+                1
+            };
+            let unsettled = self.outcomes.sent_count() + self.settling_sent;
+            // The second bound is that of duplicates after this process is killed.
+            if self.in_flight.len() >= window
+                || self.in_flight.len() + unsettled >= 2 * self.settings.window
+                || self.stopping_since.is_some()
+                || self.one_flies_alone
+            {
+                return;
+            }
+            let Some(client) = self.client.clone().filter(|client| !client.is_closed()) else {
+                return;
+            };
+            let Some(row) = self.backlog.next() else {
+                return;
+            };
+            let alone = self.suspects.contains(row.id());
+            if alone && (!self.in_flight.is_empty() || self.witness.is_none()) {
+                self.backlog.put_back(row);
+                if self.witness.is_none() {
+                    self.summon_witness();
+                }
+                return;
+            }
+            let frame = match row.frame() {
+                Ok(frame) => frame,
+                Err(reason) => {
+                    self.backlog.landed(&row);
+                    self.park(&row, Verdict::Park, reason);
+                    continue;
+                }
+            };
+            self.flying.insert(row.id());
+            self.one_flies_alone = alone;
+            let receipt = client.send(frame);
+            let flight = Box::new(Flight { row, alone });
+            self.in_flight
+                .push(Box::pin(async move { (flight, receipt.await) }));
+        }
+    }
+
+    /// A receipt has come, or will not come any more.
+    pub(super) async fn landed(&mut self, flight: Flight, result: Result<(), StompError>) {
+        let Flight { row, alone } = &flight;
+        self.backlog.landed(row);
+        if *alone {
+            self.one_flies_alone = false;
+        }
+        if let Err(error) = &result {
+            // The receipts may fail before the connection is seen to be lost.
+            if error.is_fate_unknown() && self.client.as_ref().is_some_and(Client::is_closed) {
+                self.lost(error);
+            }
+        }
+        self.flying.remove(&row.id());
+        let error = match result {
+            Ok(()) => {
+                tracing::debug!(id = %row.id(), seq = row.claimed.seq, "sent");
+                if !self.is_warm {
+                    self.is_warm = true;
+                    self.connector.is_well();
+                }
+                self.suspects.clear(row.id());
+                if self.witness.is_some() && !self.suspects.is_any() {
+                    self.witness = None;
+                }
+                self.sent.sent += 1;
+                return self.outcomes.sent(row);
+            }
+            Err(error) => error,
+        };
+        if error.names_receipt() {
+            self.explained_until = Some(Instant::now() + EXPLAINS_FOR);
+            return self.own_failure(row, &error.to_string());
+        }
+        if error.is_timeout() {
+            if let Some(client) = self.client.take() {
+                tracing::warn!(
+                    after = ?self.settings.receipt_timeout,
+                    in_flight = self.in_flight.len() + 1,
+                    "no receipt in time: the connection is given up, and the rows are sent again"
+                );
+                client.abort();
+                self.flying.clear();
+            }
+            return self.outcomes.released(row);
+        }
+        if !error.is_fate_unknown() {
+            // It never left: the lease has ended, or the connection was gone before.
+            return self.outcomes.released(row);
+        }
+        if *alone && !error.is_closed_by_us() && !error.is_silence() && self.is_broker_well().await
+        {
+            tracing::info!(id = %row.id(), error = %error, "closed with this row alone in flight");
+            if self.suspects.convict(row.id()) {
+                let reason = format!("the broker closes the connection at this message: {error}");
+                return self.own_failure(row, &reason);
+            }
+        }
+        self.outcomes.released(row);
+    }
+
+    pub(super) fn own_failure(&mut self, row: &Row, reason: &str) {
+        self.sent.failed += 1;
+        let verdict = self.settings.retry.verdict(row.claimed.retry);
+        if verdict == Verdict::Park {
+            return self.park(row, verdict, reason.to_owned());
+        }
+        tracing::warn!(
+            id = %row.id(),
+            destination = row.claimed.destination,
+            attempt = row.claimed.retry.saturating_add(1),
+            reason,
+            "not sent; it is tried again"
+        );
+        self.record(row, verdict, reason.to_owned());
+    }
+
+    pub(super) fn park(&mut self, row: &Row, verdict: Verdict, reason: String) {
+        tracing::warn!(
+            id = %row.id(),
+            destination = row.claimed.destination,
+            reason,
+            "parked; `outbox retry` sends it again"
+        );
+        self.sent.parked += 1;
+        self.suspects.clear(row.id());
+        self.record(row, verdict, reason);
+    }
+
+    pub(super) fn record(&mut self, row: &Row, verdict: Verdict, reason: String) {
+        // The later rows of its key wait for it, unless it is out of the way.
+        if let Some(key) = row.key().filter(|_| verdict != Verdict::Expire) {
+            for later in self.backlog.withdraw(key) {
+                self.outcomes.released(&later);
+            }
+        }
+        let failure = Failure {
+            id: row.id(),
+            verdict,
+            reason,
+        };
+        self.outcomes.failed(row, failure);
+    }
+}

@@ -1,0 +1,68 @@
+//! Frames that wait for their transaction's COMMIT.
+
+use crate::stomp::frame::Frame;
+
+use super::Core;
+use super::refusal::Refusal;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Turn {
+    Begin,
+    Commit,
+    Abort,
+}
+
+impl Core {
+    pub(super) fn transaction(
+        &mut self,
+        number: u64,
+        frame: &Frame,
+        turn: Turn,
+    ) -> Result<(), Option<Refusal>> {
+        let name = frame.header("transaction").unwrap_or_default();
+        let bad = || {
+            Some(Refusal::harmless(
+                "Bad transaction",
+                format!("Invalid transaction: {name}"),
+            ))
+        };
+        let connection = self.connections.get_mut(&number).ok_or(None)?;
+        let transactions = &mut connection.transactions;
+        match turn {
+            Turn::Begin if transactions.contains_key(name) => Err(bad()),
+            Turn::Begin => {
+                transactions.insert(name.to_owned(), Vec::new());
+                Ok(())
+            }
+            Turn::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
+            Turn::Commit => {
+                for mut frame in transactions.remove(name).ok_or_else(bad)? {
+                    frame
+                        .headers
+                        .retain(|(name, _)| name != "transaction" && name != "receipt");
+                    self.obey(number, frame)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn postpone(
+        &mut self,
+        number: u64,
+        name: &str,
+        frame: Frame,
+    ) -> Result<(), Option<Refusal>> {
+        let connection = self.connections.get_mut(&number).ok_or(None)?;
+        match connection.transactions.get_mut(name) {
+            Some(frames) => {
+                frames.push(frame);
+                Ok(())
+            }
+            None => Err(Some(Refusal::harmless(
+                "Bad transaction",
+                format!("Invalid transaction: {name}"),
+            ))),
+        }
+    }
+}
