@@ -103,7 +103,6 @@ impl Core {
             Answer::Requeue => self.give_back(&queue, messages.into_iter()),
             Answer::GiveUp => self.bury(&queue, messages),
         }
-        self.hand_out();
         Ok(())
     }
 

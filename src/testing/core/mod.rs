@@ -135,6 +135,8 @@ impl Core {
                 if is_last {
                     self.close(number);
                 }
+                // After the RECEIPT: so does RabbitMQ with that of a SUBSCRIBE.
+                self.hand_out();
             }
             Err(None) => self.close(number),
             Err(Some(refusal)) => {
@@ -253,7 +255,6 @@ impl Core {
             body: frame.body,
             connection: number,
         });
-        self.hand_out();
         Ok(())
     }
 
@@ -367,7 +368,6 @@ impl Core {
         if let Some(connection) = self.connections.get_mut(&number) {
             connection.subscriptions.insert(id.to_owned(), subscription);
         }
-        self.hand_out();
         Ok(())
     }
 
