@@ -7,7 +7,7 @@ CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 .PHONY: test check ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
-	scripts/with-servers cargo test --workspace --features $(FEATURES)
+	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
 
 ## Everything that a change has to pass.
 check: fmt-check test clippy docs examples

@@ -94,6 +94,9 @@ pub trait Outbox {
     /// Gives rows back, due at once.
     fn release(&mut self, token: Uuid, ids: &[Uuid]) -> QueryResult<usize>;
 
+    /// Gives back whatever is under this token: for a claim whose answer was lost.
+    fn release_all(&mut self, token: Uuid) -> QueryResult<usize>;
+
     /// Puts parked rows back into the queue, with all their attempts; without ids, all of them.
     fn retry_failed(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
 
@@ -207,6 +210,20 @@ macro_rules! outbox {
                             .execute(conn)?;
                     }
                     Ok(settled)
+                })
+            }
+
+            fn release_all(&mut self, token: Uuid) -> QueryResult<usize> {
+                self.atomically(|conn| {
+                    conn.lock_claims()?;
+                    diesel::update(published::table)
+                        .filter(published::status.eq(SCHEDULE))
+                        .filter(published::lease_token.eq(Id(token)))
+                        .set((
+                            published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
+                            published::lease_token.eq(None::<Id>),
+                        ))
+                        .execute(conn)
                 })
             }
 

@@ -16,6 +16,9 @@ fn through(place: &Place, gate: &Gate) -> Builder {
         .set("database_url", gate.address_for(place.database_url()))
         .set("database_timeout", "300ms")
         .set("maximum_backoff", "1s")
+        // A claim may be made by the server after its connection was cut.
+        .set("receipt_timeout", "3s")
+        .set("lease", "5s")
 }
 
 fn write<C: Subject>(place: &Place, rows: i64) {

@@ -63,6 +63,20 @@ pub(crate) fn a_stale_token_changes_nothing<C: Subject>(url: &str) {
     assert_eq!((counts.sent, counts.failed), (1, 0));
 }
 
+pub(crate) fn a_claim_whose_answer_was_lost_is_given_back<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let first = write(&mut conn, 0, None);
+    write(&mut conn, 1, Some("k"));
+    write(&mut conn, 2, None);
+    let (lost, other) = (Uuid::new_v4(), Uuid::new_v4());
+    assert_eq!(conn.claim(lost, MINUTE, 2).unwrap().len(), 2);
+    assert_eq!(bodies(&conn.claim(other, MINUTE, 9).unwrap()), ["2"]);
+    assert_eq!(conn.settle_sent(lost, &[first]).unwrap(), 1);
+    assert_eq!(conn.release_all(lost).unwrap(), 1);
+    assert_eq!(conn.release_all(lost).unwrap(), 0);
+    assert_eq!(bodies(&conn.claim(lost, MINUTE, 9).unwrap()), ["1"]);
+}
+
 pub(crate) fn a_failing_row_holds_up_its_key_and_nothing_else<C: Subject>(url: &str) {
     let mut conn = connect::<C>(url);
     let first = write(&mut conn, 0, Some("k"));

@@ -67,7 +67,7 @@ macro_rules! suite {
 }
 
 suite! {
-    claims: rows_come_in_their_order_and_once, a_lease_ends_by_itself, a_stale_token_changes_nothing,
+    claims: rows_come_in_their_order_and_once, a_lease_ends_by_itself, a_stale_token_changes_nothing, a_claim_whose_answer_was_lost_is_given_back,
         a_failing_row_holds_up_its_key_and_nothing_else, a_skipped_row_lets_its_key_go_on,
         a_retried_row_starts_anew, an_expired_row_says_so_and_is_out_of_the_way;
     parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;

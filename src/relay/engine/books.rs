@@ -29,12 +29,19 @@ impl<C: Backend> Engine<'_, C> {
         self.wait_for_settled = false;
         self.claimed_beside_others = self.is_outstanding();
         let db = self.db.clone();
+        let doubtful = self.doubtful.clone();
         let (lease, limit) = (self.settings.lease, self.settings.chunk_size);
         self.claiming = Some(Box::pin(async move {
             let token = Uuid::new_v4();
             // Read before the claim, so that our lease never ends after the database's.
             let began = Instant::now();
-            let rows = db.run(move |conn| conn.claim(token, lease, limit)).await;
+            let claim = move |conn: &mut C| {
+                for token in doubtful {
+                    conn.release_all(token)?;
+                }
+                conn.claim(token, lease, limit)
+            };
+            let rows = db.run(claim).await;
             (began, token, rows)
         }));
     }
@@ -47,8 +54,14 @@ impl<C: Backend> Engine<'_, C> {
     ) {
         let rows = match rows {
             Ok(rows) => rows,
-            Err(error) => return self.database_failed(error),
+            Err(error) => {
+                if matches!(error, DbError::Statement(_)) {
+                    self.doubtful.push(token);
+                }
+                return self.database_failed(error);
+            }
         };
+        self.doubtful.clear();
         self.database.over();
         if rows.is_empty() {
             if self.claimed_beside_others {

@@ -72,6 +72,8 @@ pub(super) struct Engine<'a, C: Backend> {
 
     claiming: Option<Job<Claim>>,
     next_claim: Instant,
+    /// Tokens of claims whose answer was lost; the database may have made them all the same.
+    doubtful: Vec<Uuid>,
     /// The last claim found nothing while rows of ours were on their way; theirs may be the keys
     /// that the rest waits for.
     wait_for_settled: bool,
@@ -119,6 +121,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_FOR_EACH)),
             claiming: None,
             next_claim: Instant::now(),
+            doubtful: Vec::new(),
             wait_for_settled: false,
             claimed_beside_others: false,
             drained: false,
