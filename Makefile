@@ -1,7 +1,7 @@
 # `make test` is all it takes: see scripts/servers for what it starts, and stops again.
 
 # By name and not by --all-features, which would compile libpq from source.
-FEATURES := sqlite,postgres
+FEATURES := sqlite,postgres,mysql
 CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
 .PHONY: test check ci fmt fmt-check clippy docs examples servers servers-down tools
@@ -25,6 +25,7 @@ fmt-check: tools
 clippy: tools
 	$(CLIPPY) --features sqlite -- -D warnings
 	$(CLIPPY) --features postgres -- -D warnings
+	$(CLIPPY) --features mysql -- -D warnings
 	$(CLIPPY) --features $(FEATURES) -- -D warnings
 	cargo clippy --lib --bins --no-default-features --features $(FEATURES) -- -D warnings
 	cargo clippy --lib --no-default-features --features sqlite,testing -- -D warnings

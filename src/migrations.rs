@@ -6,11 +6,20 @@
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationVersion, Result as MigrationResult};
 use diesel::prelude::*;
+#[cfg(feature = "mysql")]
+use diesel::{
+    dsl::sql,
+    sql_types::{Integer, Nullable},
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 /// The migrations for PostgreSQL.
 #[cfg(feature = "postgres")]
 pub const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+
+/// The migrations for MySQL and MariaDB.
+#[cfg(feature = "mysql")]
+pub const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
 
 /// The migrations for SQLite.
 #[cfg(feature = "sqlite")]
@@ -42,6 +51,10 @@ macro_rules! scripts {
 #[cfg(feature = "postgres")]
 pub const POSTGRES_SCRIPTS: &[Script] = scripts!("postgres": "2026-11-21-000001_outbox");
 
+/// The SQL of [`MYSQL`].
+#[cfg(feature = "mysql")]
+pub const MYSQL_SCRIPTS: &[Script] = scripts!("mysql": "2026-11-21-000001_outbox");
+
 /// The SQL of [`SQLITE`].
 #[cfg(feature = "sqlite")]
 pub const SQLITE_SCRIPTS: &[Script] = scripts!("sqlite": "2026-11-21-000001_outbox");
@@ -67,6 +80,9 @@ pub struct MigrateError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// A connection that the outbox's tables can be made on.
 pub trait Migrate {
+    /// The SQL of the migrations.
+    const SCRIPTS: &'static [Script];
+
     /// Makes the tables, or brings them up to date; returns the versions that were run.
     ///
     /// # Errors
@@ -120,12 +136,41 @@ impl OneAtATime for diesel::SqliteConnection {
     }
 }
 
+#[cfg(feature = "mysql")]
+impl OneAtATime for diesel::MysqlConnection {
+    fn one_at_a_time<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError> {
+        // Names of locks are the server's, not the database's.
+        let locked: Option<i32> = diesel::select(sql::<Nullable<Integer>>(&format!(
+            "get_lock({LOCK_NAME}, 600)"
+        )))
+        .get_result::<Option<i32>>(self)?;
+        if locked != Some(1) {
+            return Err(MigrateError(
+                "another process has been migrating this database for ten minutes".into(),
+            ));
+        }
+        let outcome = work(self);
+        diesel::select(sql::<Nullable<Integer>>(&format!(
+            "release_lock({LOCK_NAME})"
+        )))
+        .execute(self)?;
+        outcome
+    }
+}
+
+/// The name of MySQL's lock, which may have 64 characters.
+#[cfg(feature = "mysql")]
+const LOCK_NAME: &str = "concat('diesel-outbox-', md5(coalesce(database(), '')))";
+
 /// The key of the advisory lock: "outboxmi" in ASCII.
 #[cfg(feature = "postgres")]
 const LOCK: i64 = 0x6f75_7462_6f78_6d69;
 
 macro_rules! migrate {
-    ($feature:literal, $connection:ty, $backend:ty, $source:ident) => {
+    ($feature:literal, $connection:ty, $backend:ty, $source:ident, $scripts:ident) => {
         #[cfg(feature = $feature)]
         impl MigrationHarness<$backend> for Harness<'_, $connection> {
             fn run_migration(
@@ -179,6 +224,8 @@ macro_rules! migrate {
 
         #[cfg(feature = $feature)]
         impl Migrate for $connection {
+            const SCRIPTS: &'static [Script] = $scripts;
+
             fn migrate(&mut self) -> Result<Vec<String>, MigrateError> {
                 self.one_at_a_time(|conn| {
                     let mut harness = Harness(conn);
@@ -205,12 +252,26 @@ macro_rules! migrate {
     };
 }
 
-migrate!("postgres", diesel::PgConnection, diesel::pg::Pg, POSTGRES);
+migrate!(
+    "postgres",
+    diesel::PgConnection,
+    diesel::pg::Pg,
+    POSTGRES,
+    POSTGRES_SCRIPTS
+);
+migrate!(
+    "mysql",
+    diesel::MysqlConnection,
+    diesel::mysql::Mysql,
+    MYSQL,
+    MYSQL_SCRIPTS
+);
 migrate!(
     "sqlite",
     diesel::SqliteConnection,
     diesel::sqlite::Sqlite,
-    SQLITE
+    SQLITE,
+    SQLITE_SCRIPTS
 );
 
 #[cfg(test)]
@@ -232,6 +293,8 @@ mod tests {
     fn every_migration_can_be_printed() {
         #[cfg(feature = "postgres")]
         check("postgres", POSTGRES_SCRIPTS);
+        #[cfg(feature = "mysql")]
+        check("mysql", MYSQL_SCRIPTS);
         #[cfg(feature = "sqlite")]
         check("sqlite", SQLITE_SCRIPTS);
     }

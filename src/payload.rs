@@ -6,10 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::backend::{Arrival, AsBackend, Inbox};
+use crate::backend::{Arrival, AsBackend, Inbox, digest};
 use crate::error::Error;
 use crate::headers;
 use crate::stomp::Delivery;
@@ -228,9 +227,7 @@ fn stored_id(id: &str) -> String {
     if id.chars().count() <= ID_LIMIT && !id.contains('\0') {
         return id.to_owned();
     }
-    let digest = Sha256::digest(id.as_bytes());
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    digest(id)
 }
 
 #[cfg(test)]

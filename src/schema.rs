@@ -10,21 +10,25 @@ use diesel::query_builder::QueryId;
 use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::SqlType;
 
-/// A uuid: `uuid` on PostgreSQL, its hyphenated text on SQLite.
+/// A uuid: `uuid` on PostgreSQL, its hyphenated text elsewhere.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 2950, array_oid = 2951))]
+#[diesel(mysql_type(name = "String"))]
 #[diesel(sqlite_type(name = "Text"))]
 pub struct Uuid;
 
-/// JSON: `jsonb` on PostgreSQL, text on SQLite.
+/// JSON: `jsonb` on PostgreSQL, `json` on MySQL and MariaDB, text on SQLite.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 3802, array_oid = 3807))]
+#[diesel(mysql_type(name = "String"))]
 #[diesel(sqlite_type(name = "Text"))]
 pub struct Json;
 
-/// A moment: `timestamptz` on PostgreSQL, a UTC text of fixed width on SQLite; microseconds.
+/// A moment: `timestamptz` on PostgreSQL, `datetime(6)` in UTC on MySQL and MariaDB, a UTC text of
+/// fixed width on SQLite; microseconds.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 1184, array_oid = 1185))]
+#[diesel(mysql_type(name = "DateTime"))]
 #[diesel(sqlite_type(name = "Text"))]
 pub struct Utc;
 
@@ -153,6 +157,58 @@ mod postgres {
     impl FromSql<Utc, Pg> for Moment {
         fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
             FromSql::<Timestamptz, Pg>::from_sql(value).map(Self)
+        }
+    }
+}
+
+#[cfg(feature = "mysql")]
+mod mysql {
+    use std::io::Write;
+
+    use chrono::NaiveDateTime;
+    use diesel::mysql::{Mysql, MysqlValue};
+    use diesel::serialize::IsNull;
+    use diesel::sql_types::{Datetime, Text};
+
+    use super::*;
+
+    impl ToSql<Uuid, Mysql> for Id {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+            write!(out, "{}", self.0.hyphenated())?;
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<Uuid, Mysql> for Id {
+        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
+            let text = <String as FromSql<Text, Mysql>>::from_sql(value)?;
+            Ok(Self(uuid::Uuid::parse_str(&text)?))
+        }
+    }
+
+    impl ToSql<Json, Mysql> for Document {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+            serde_json::to_writer(out, &self.0)?;
+            Ok(IsNull::No)
+        }
+    }
+
+    impl FromSql<Json, Mysql> for Document {
+        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
+            Ok(Self(serde_json::from_slice(value.as_bytes())?))
+        }
+    }
+
+    impl ToSql<Utc, Mysql> for Moment {
+        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
+            ToSql::<Datetime, Mysql>::to_sql(&self.0.naive_utc(), &mut out.reborrow())
+        }
+    }
+
+    impl FromSql<Utc, Mysql> for Moment {
+        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
+            let moment = <NaiveDateTime as FromSql<Datetime, Mysql>>::from_sql(value)?;
+            Ok(Self(moment.and_utc()))
         }
     }
 }

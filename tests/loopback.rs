@@ -110,7 +110,9 @@ impl Wire {
 
     #[track_caller]
     fn hear(&mut self) -> Raw {
-        let bytes = self.frame().expect("a frame before the end");
+        let Some(bytes) = self.frame() else {
+            panic!("the connection ended before a frame")
+        };
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\n\n").unwrap();
         let mut lines = head.lines();

@@ -25,6 +25,12 @@ const ALL: &[Backend] = &[
         name: "Pg",
     },
     Backend {
+        enabled: cfg!(feature = "mysql"),
+        connection: "MysqlConnection",
+        module: "mysql",
+        name: "Mysql",
+    },
+    Backend {
         enabled: cfg!(feature = "sqlite"),
         connection: "SqliteConnection",
         module: "sqlite",

@@ -1,27 +1,65 @@
 //! What each database says in words of its own.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Claimed;
 
 /// The few statements that differ from one database to the next.
-pub(super) trait Dialect {
+pub(super) trait Dialect: Sized {
     /// An SQL expression for the present moment; it moves on within a transaction.
     const NOW: &'static str;
+
+    /// Writes a job's row with a moment and a name, where it is not there.
+    const INSERT_JOB: &'static str;
+    /// Sets a job's moment, by its name, where it is not later than a third value.
+    const BEGIN_JOB: &'static str;
+    /// Deletes sent rows up to a moment, so many at most.
+    const DELETE_PUBLISHED: &'static str;
+    /// Deletes received rows up to a moment, so many at most.
+    const DELETE_RECEIVED: &'static str;
 
     /// The present moment by the database's clock.
     fn now(&mut self) -> QueryResult<DateTime<Utc>>;
 
-    /// Waits until no other relay claims, and keeps others from it for the rest of the
-    /// transaction. Where a transaction writes alone anyway there is nothing to do.
-    fn lock_claims(&mut self) -> QueryResult<()>;
+    /// Runs `work` in a transaction in which no other relay claims, nor changes what holds up a
+    /// key.
+    fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T>;
 
-    /// Claims up to `limit` rows that are due and not held up, the oldest first. Runs in a
-    /// transaction that holds the lock of claims.
+    /// Claims up to `limit` rows that are due and not held up, the oldest first. Runs
+    /// [`exclusively`](Self::exclusively).
     fn claim_rows(&mut self, token: Uuid, lease: Duration, limit: i64)
     -> QueryResult<Vec<Claimed>>;
+
+    /// A message's id as a text that the database tells from all others.
+    fn told_apart(id: &str) -> Cow<'_, str> {
+        Cow::Borrowed(id)
+    }
+}
+
+/// What stands for an id that its column cannot hold as it is.
+pub(crate) fn digest(id: &str) -> String {
+    let digest = Sha256::digest(id.as_bytes());
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+/// PostgreSQL and SQLite both take `$1` where parameters first appear in their order.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(super) mod standard {
+    pub(in crate::backend) const INSERT_JOB: &str =
+        "insert into outbox_jobs (begun, name) values ($1, $2) on conflict (name) do nothing";
+    pub(in crate::backend) const BEGIN_JOB: &str =
+        "update outbox_jobs set begun = $1 where name = $2 and begun <= $3";
+    pub(in crate::backend) const DELETE_PUBLISHED: &str = "\
+        delete from published where id in (
+            select id from published where status = 2 and added <= $1 order by added limit $2)";
+    pub(in crate::backend) const DELETE_RECEIVED: &str = "\
+        delete from received where id in (
+            select id from received where added <= $1 order by added limit $2)";
 }

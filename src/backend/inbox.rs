@@ -1,10 +1,13 @@
 //! The inbox: what was received, and under whose name.
 
+use std::borrow::Cow;
+
 use diesel::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Storage;
+use super::dialect::Dialect;
 use crate::schema::{Document, Id, received};
 
 /// A message on its way into `received`.
@@ -74,14 +77,21 @@ macro_rules! inbox {
         impl Inbox for $connection {
             fn is_received(&mut self, msg_id: &str, consumer: &str) -> QueryResult<bool> {
                 let row = received::table
-                    .filter(received::msg_id.eq(msg_id))
+                    .filter(received::msg_id.eq(Self::told_apart(msg_id)))
                     .filter(received::consumer.eq(consumer));
                 diesel::select(diesel::dsl::exists(row)).get_result(self)
             }
 
             fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()> {
+                let told_apart = match Self::told_apart(&arrival.msg_id) {
+                    Cow::Borrowed(_) => Cow::Borrowed(arrival),
+                    Cow::Owned(msg_id) => Cow::Owned(Arrival {
+                        msg_id,
+                        ..arrival.clone()
+                    }),
+                };
                 diesel::insert_into(received::table)
-                    .values(arrival)
+                    .values(told_apart.as_ref())
                     .execute(self)
                     .map(drop)
             }
@@ -90,4 +100,5 @@ macro_rules! inbox {
 }
 
 inbox!("postgres", diesel::PgConnection);
+inbox!("mysql", diesel::MysqlConnection);
 inbox!("sqlite", diesel::SqliteConnection);

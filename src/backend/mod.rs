@@ -5,6 +5,8 @@ mod inbox;
 mod outbox;
 mod upkeep;
 
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -20,6 +22,8 @@ use uuid::Uuid;
 use crate::schema::{Document, Id, Moment, published};
 
 #[doc(hidden)]
+pub(crate) use dialect::digest;
+#[doc(hidden)]
 pub use inbox::{Arrival, Inbox};
 #[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
@@ -28,7 +32,8 @@ pub use outbox::{Claimed, Failure, Outbox, Verdict};
 pub use upkeep::Upkeep;
 pub use upkeep::{Counts, Table};
 
-/// A Diesel connection that this crate can keep its tables on: `PgConnection`, `SqliteConnection`.
+/// A Diesel connection that this crate can keep its tables on: `PgConnection`,
+/// `MysqlConnection`, `SqliteConnection`.
 pub trait Backend:
     Storage + Outbox + Inbox + Upkeep + R2D2Connection + Send + Sized + 'static
 {
@@ -129,7 +134,7 @@ pub(crate) fn never() -> DateTime<Utc> {
 }
 
 /// Rows in one INSERT, well below the limit of bound values: 32,766 on SQLite, 65,535 on
-/// PostgreSQL.
+/// the others.
 const ROWS_IN_ONE_INSERT: usize = 500;
 
 macro_rules! storage {
@@ -177,6 +182,7 @@ macro_rules! storage {
 }
 
 storage!("postgres", "PostgreSQL", diesel::PgConnection, refuses_nul: true, begin: transaction);
+storage!("mysql", "MySQL/MariaDB", diesel::MysqlConnection, refuses_nul: false, begin: transaction);
 // A deferred transaction that turns into a writer may fail at once where an immediate one waits.
 storage!("sqlite", "SQLite", diesel::SqliteConnection, refuses_nul: false,
     begin: immediate_transaction);

@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use uuid::Uuid;
 
 use super::dialect::Dialect;
-use super::{Storage, never};
+use super::never;
 use crate::schema::{self, Id, Moment, published};
 
 pub(super) const FAILED: i32 = -1;
@@ -130,10 +130,7 @@ macro_rules! outbox {
                 limit: usize,
             ) -> QueryResult<Vec<Claimed>> {
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                let mut rows = self.atomically(|conn| {
-                    conn.lock_claims()?;
-                    conn.claim_rows(token, lease, limit)
-                })?;
+                let mut rows = self.exclusively(|conn| conn.claim_rows(token, lease, limit))?;
                 // RETURNING promises no order.
                 rows.sort_unstable_by_key(|row| (row.seq, row.id));
                 Ok(rows)
@@ -159,13 +156,12 @@ macro_rules! outbox {
                 Ok(settled)
             }
 
+            // Exclusively: what holds up a key may not change in the middle of a claim.
             fn settle_failed(&mut self, token: Uuid, failures: &[Failure]) -> QueryResult<usize> {
                 if failures.is_empty() {
                     return Ok(0);
                 }
-                self.atomically(|conn| {
-                    // What blocks a key may not change in the middle of a claim.
-                    conn.lock_claims()?;
+                self.exclusively(|conn| {
                     let now = conn.now()?;
                     let mut settled = 0;
                     for failure in failures {
@@ -195,8 +191,7 @@ macro_rules! outbox {
                 if released.is_empty() {
                     return Ok(0);
                 }
-                self.atomically(|conn| {
-                    conn.lock_claims()?;
+                self.exclusively(|conn| {
                     let mut settled = 0;
                     for ids in ids(released) {
                         settled += diesel::update(published::table)
@@ -214,8 +209,7 @@ macro_rules! outbox {
             }
 
             fn release_all(&mut self, token: Uuid) -> QueryResult<usize> {
-                self.atomically(|conn| {
-                    conn.lock_claims()?;
+                self.exclusively(|conn| {
                     diesel::update(published::table)
                         .filter(published::status.eq(SCHEDULE))
                         .filter(published::lease_token.eq(Id(token)))
@@ -234,8 +228,7 @@ macro_rules! outbox {
                     published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
                     published::expires_at.eq(Moment(never())),
                 );
-                self.atomically(|conn| {
-                    conn.lock_claims()?;
+                self.exclusively(|conn| {
                     if chosen.is_empty() {
                         return diesel::update(published::table)
                             .filter(published::status.eq(FAILED))
@@ -255,8 +248,7 @@ macro_rules! outbox {
             }
 
             fn skip_failed(&mut self, chosen: &[Uuid]) -> QueryResult<usize> {
-                self.atomically(|conn| {
-                    conn.lock_claims()?;
+                self.exclusively(|conn| {
                     let mut changed = 0;
                     for ids in ids(chosen) {
                         changed += diesel::update(published::table)
@@ -273,4 +265,5 @@ macro_rules! outbox {
 }
 
 outbox!("postgres", diesel::PgConnection);
+outbox!("mysql", diesel::MysqlConnection);
 outbox!("sqlite", diesel::SqliteConnection);

@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double};
 use uuid::Uuid;
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
 use crate::schema::{self, Id, Moment};
 
@@ -37,6 +37,10 @@ returning p.seq, p.id, p.destination, p.body::text as body, p.headers::text as h
 
 impl Dialect for diesel::PgConnection {
     const NOW: &'static str = "clock_timestamp()";
+    const INSERT_JOB: &'static str = standard::INSERT_JOB;
+    const BEGIN_JOB: &'static str = standard::BEGIN_JOB;
+    const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;
+    const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))
@@ -44,11 +48,14 @@ impl Dialect for diesel::PgConnection {
             .map(|moment| moment.0)
     }
 
-    fn lock_claims(&mut self) -> QueryResult<()> {
-        // With statistics that lag behind, the planner would sort all waiting rows.
-        self.batch_execute(&format!(
-            "select pg_advisory_xact_lock({LOCK}), set_config('enable_sort', 'off', true)"
-        ))
+    fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
+        self.transaction(|conn| {
+            // With statistics that lag behind, the planner would sort all waiting rows.
+            conn.batch_execute(&format!(
+                "select pg_advisory_xact_lock({LOCK}), set_config('enable_sort', 'off', true)"
+            ))?;
+            work(conn)
+        })
     }
 
     fn claim_rows(

@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use uuid::Uuid;
 
-use super::dialect::Dialect;
-use super::never;
+use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
+use super::{Storage, never};
 use crate::schema::{self, Id, Moment};
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
@@ -30,6 +30,10 @@ returning seq, id, destination, body, headers, key, retry, expires_at <= ?3 as e
 
 impl Dialect for diesel::SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
+    const INSERT_JOB: &'static str = standard::INSERT_JOB;
+    const BEGIN_JOB: &'static str = standard::BEGIN_JOB;
+    const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;
+    const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))
@@ -37,9 +41,9 @@ impl Dialect for diesel::SqliteConnection {
             .map(|moment| moment.0)
     }
 
-    fn lock_claims(&mut self) -> QueryResult<()> {
+    fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
         // An immediate transaction writes alone.
-        Ok(())
+        self.atomically(work)
     }
 
     fn claim_rows(

@@ -6,7 +6,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
-use super::Storage;
 use super::dialect::Dialect;
 use super::outbox::{FAILED, SCHEDULE, SUCCEEDED};
 use crate::schema::{self, Moment, published, received};
@@ -63,17 +62,6 @@ fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::UNIX_EPOCH)
 }
 
-// PostgreSQL and SQLite both take `$1` where parameters first appear in their order.
-const BEGIN_JOB: &str = "\
-insert into outbox_jobs (name, begun) values ($1, $2)
-on conflict (name) do update set begun = excluded.begun where outbox_jobs.begun <= $3";
-const DELETE_PUBLISHED: &str = "\
-delete from published where id in (
-    select id from published where status = 2 and added <= $1 order by added limit $2)";
-const DELETE_RECEIVED: &str = "\
-delete from received where id in (
-    select id from received where added <= $1 order by added limit $2)";
-
 macro_rules! upkeep {
     ($feature:literal, $connection:ty) => {
         #[cfg(feature = $feature)]
@@ -100,8 +88,8 @@ macro_rules! upkeep {
             ) -> QueryResult<usize> {
                 let before = Moment(before(self.now()?, age));
                 let statement = match table {
-                    Table::Published => DELETE_PUBLISHED,
-                    Table::Received => DELETE_RECEIVED,
+                    Table::Published => Self::DELETE_PUBLISHED,
+                    Table::Received => Self::DELETE_RECEIVED,
                 };
                 diesel::sql_query(statement)
                     .bind::<schema::Utc, _>(before)
@@ -110,15 +98,18 @@ macro_rules! upkeep {
             }
 
             fn begin_job(&mut self, name: &str, interval: Duration) -> QueryResult<bool> {
-                self.atomically(|conn| {
-                    let now = conn.now()?;
-                    let changed = diesel::sql_query(BEGIN_JOB)
-                        .bind::<Text, _>(name)
-                        .bind::<schema::Utc, _>(Moment(now))
-                        .bind::<schema::Utc, _>(Moment(before(now, interval)))
-                        .execute(conn)?;
-                    Ok(changed > 0)
-                })
+                let now = self.now()?;
+                // Not told by the rows that an upsert changes: MySQL counts those it found.
+                diesel::sql_query(Self::INSERT_JOB)
+                    .bind::<schema::Utc, _>(Moment(DateTime::UNIX_EPOCH))
+                    .bind::<Text, _>(name)
+                    .execute(self)?;
+                let begun = diesel::sql_query(Self::BEGIN_JOB)
+                    .bind::<schema::Utc, _>(Moment(now))
+                    .bind::<Text, _>(name)
+                    .bind::<schema::Utc, _>(Moment(before(now, interval)))
+                    .execute(self)?;
+                Ok(begun > 0)
             }
 
             fn counts(&mut self) -> QueryResult<Counts> {
@@ -147,4 +138,5 @@ macro_rules! upkeep {
 }
 
 upkeep!("postgres", diesel::PgConnection);
+upkeep!("mysql", diesel::MysqlConnection);
 upkeep!("sqlite", diesel::SqliteConnection);

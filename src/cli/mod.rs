@@ -3,6 +3,31 @@
 //! All of them read their settings as `docs/configuration.md` says and end with
 //! [`0`](EXIT_CODES) where they did what they were asked to.
 
+/// Evaluates an expression with the connection type that an address is for.
+macro_rules! on_its_connection {
+    ($address:expr, $connection:ident => $work:expr) => {
+        match $address {
+            #[cfg(feature = "postgres")]
+            $crate::db::Address::Postgres(_) => {
+                type $connection = diesel::PgConnection;
+                $work
+            }
+            #[cfg(feature = "mysql")]
+            $crate::db::Address::Mysql(_) => {
+                type $connection = diesel::MysqlConnection;
+                $work
+            }
+            #[cfg(feature = "sqlite")]
+            $crate::db::Address::Sqlite(_) => {
+                type $connection = diesel::SqliteConnection;
+                $work
+            }
+            #[allow(unreachable_patterns)] // a build without one of them refuses its address before
+            other => Err($crate::cli::run::Failure::usage(other.database())),
+        }
+    };
+}
+
 mod outbox;
 mod publish;
 mod run;

@@ -72,20 +72,7 @@ pub fn outbox() -> ExitCode {
     } = Arguments::parse();
     run(
         &(&connection, &log),
-        async |config, address| match &address {
-            #[cfg(feature = "postgres")]
-            Address::Postgres(_) => {
-                let scripts = crate::migrations::POSTGRES_SCRIPTS;
-                perform::<diesel::PgConnection>(&config, &address, task, scripts).await
-            }
-            #[cfg(feature = "sqlite")]
-            Address::Sqlite(_) => {
-                let scripts = crate::migrations::SQLITE_SCRIPTS;
-                perform::<diesel::SqliteConnection>(&config, &address, task, scripts).await
-            }
-            #[allow(unreachable_patterns)] // a build without one of them refuses its address before
-            other => Err(Failure::usage(other.database())),
-        },
+        async |config, address| on_its_connection!(&address, C => perform::<C>(&config, &address, task).await),
     )
 }
 
@@ -94,14 +81,13 @@ async fn perform<C: Backend + Migrate>(
     config: &Config,
     address: &Address,
     task: Task,
-    scripts: &[Script],
 ) -> Result<(), Failure> {
     if let Task::Migrate {
         revert,
         print: true,
     } = task
     {
-        print!("{}", sql(scripts, revert));
+        print!("{}", sql(C::SCRIPTS, revert));
         return Ok(());
     }
     let db = Db::<C>::new(config, address, 1);

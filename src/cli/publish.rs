@@ -8,7 +8,6 @@ use super::EXIT_CODES;
 use super::run::{Failure, run};
 use crate::backend::Backend;
 use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, PublishArgs, RunArgs};
-use crate::db::Address;
 use crate::relay::{Relay, RelayError};
 use crate::shutdown::Shutdown;
 
@@ -46,14 +45,10 @@ pub fn publish() -> ExitCode {
             (&arguments.run, (&arguments.cleanup, &arguments.log)),
         ),
     );
-    run(&flags, async |config, address| match address {
-        #[cfg(feature = "postgres")]
-        Address::Postgres(_) => relay::<diesel::PgConnection>(&config, arguments.once).await,
-        #[cfg(feature = "sqlite")]
-        Address::Sqlite(_) => relay::<diesel::SqliteConnection>(&config, arguments.once).await,
-        #[allow(unreachable_patterns)] // a build without one of them refuses its address before
-        other => Err(Failure::usage(other.database())),
-    })
+    run(
+        &flags,
+        async |config, address| on_its_connection!(address, C => relay::<C>(&config, arguments.once).await),
+    )
 }
 
 async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {

@@ -80,27 +80,11 @@ pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
 #[must_use]
 pub fn subscribe_builtin() -> ExitCode {
     let arguments = Arguments::parse();
-    arguments.run(async |config, address| match address {
-        #[cfg(feature = "postgres")]
-        Address::Postgres(_) => {
-            consume(
-                &config,
-                &Registry::<diesel::PgConnection>::new(),
-                &arguments,
-            )
-            .await
-        }
-        #[cfg(feature = "sqlite")]
-        Address::Sqlite(_) => {
-            consume(
-                &config,
-                &Registry::<diesel::SqliteConnection>::new(),
-                &arguments,
-            )
-            .await
-        }
-        #[allow(unreachable_patterns)] // a build without one of them refuses its address before
-        other => Err(Failure::usage(other.database())),
+    arguments.run(async |config, address| {
+        on_its_connection!(
+            address,
+            C => consume(&config, &Registry::<C>::new(), &arguments).await
+        )
     })
 }
 

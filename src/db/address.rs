@@ -8,6 +8,8 @@ use crate::config::Secret;
 pub enum Address {
     /// `postgres://…` or `postgresql://…`.
     Postgres(Secret),
+    /// `mysql://…` or `mariadb://…`.
+    Mysql(Secret),
     /// `sqlite:PATH`, `sqlite://PATH`, `file:PATH` or a plain path.
     Sqlite(Secret),
 }
@@ -18,14 +20,9 @@ pub enum Address {
 pub enum AddressError {
     /// Nobody knows this scheme.
     #[error(
-        "database_url has the unknown scheme `{0}`: use postgres://user:password@host:port/database or sqlite:PATH"
+        "database_url has the unknown scheme `{0}`: use postgres://user:password@host:port/database, mysql://user:password@host:port/database or sqlite:PATH"
     )]
     UnknownScheme(String),
-    /// A database that this crate does not serve yet.
-    #[error(
-        "database_url names {0}, which this version does not serve yet: use postgres:// or sqlite:"
-    )]
-    NotYet(&'static str),
     /// This build lacks the database's feature.
     #[error(
         "database_url names {database}, and this program was built without the feature `{feature}`: build it with --features {feature}"
@@ -70,7 +67,14 @@ impl Address {
                 database: "PostgreSQL",
                 feature: "postgres",
             }),
-            "mysql" | "mariadb" => Err(AddressError::NotYet("MySQL/MariaDB")),
+            // Diesel knows the first of the two schemes only.
+            "mysql" | "mariadb" if cfg!(feature = "mysql") => {
+                Ok(Self::Mysql(Secret::new(format!("mysql:{rest}"))))
+            }
+            "mysql" | "mariadb" => Err(AddressError::NotBuilt {
+                database: "MySQL/MariaDB",
+                feature: "mysql",
+            }),
             "sqlite" => Self::sqlite(rest.strip_prefix("//").unwrap_or(rest)),
             "file" | "" => Self::sqlite(text),
             // A path, such as `./a:b`, and not a scheme.
@@ -97,15 +101,16 @@ impl Address {
     pub fn database(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "PostgreSQL",
+            Self::Mysql(_) => "MySQL/MariaDB",
             Self::Sqlite(_) => "SQLite",
         }
     }
 
-    /// What Diesel's `establish` takes: the URL of PostgreSQL, the path of SQLite.
+    /// What Diesel's `establish` takes: a URL, or the path of SQLite.
     #[must_use]
     pub fn connection_string(&self) -> &Secret {
         match self {
-            Self::Postgres(url) | Self::Sqlite(url) => url,
+            Self::Postgres(url) | Self::Mysql(url) | Self::Sqlite(url) => url,
         }
     }
 
@@ -153,6 +158,15 @@ mod tests {
             parse("oracle://h/d"),
             Err(AddressError::UnknownScheme("oracle".to_owned()))
         );
-        assert!(matches!(parse("mysql://h/d"), Err(AddressError::NotYet(_))));
+        #[cfg(feature = "mysql")]
+        assert_eq!(parse("mariadb://h/d"), Ok("MySQL/MariaDB"));
+        #[cfg(not(feature = "mysql"))]
+        assert!(matches!(
+            parse("mysql://h/d"),
+            Err(AddressError::NotBuilt {
+                feature: "mysql",
+                ..
+            })
+        ));
     }
 }

@@ -59,6 +59,15 @@ fn of_diesel(error: &DieselError) -> bool {
                 "ssl connection has been closed",
                 "could not receive data from server",
                 "could not send data to server",
+                "deadlock found",
+                "lock wait timeout exceeded",
+                "server has gone away",
+                "lost connection to",
+                "can't connect to",
+                "server shutdown in progress",
+                "connection was killed",
+                "query execution was interrupted",
+                "option so it cannot execute this statement",
             ]
             .iter()
             .any(|known| text.contains(known))

@@ -34,7 +34,7 @@ impl<C: Backend> Manager<C> {
                 "pragma busy_timeout = {}",
                 patience.as_millis().clamp(1, 600_000)
             )),
-            Address::Postgres(_) => None,
+            Address::Postgres(_) | Address::Mysql(_) => None,
         };
         Self {
             url: address.connection_string().clone(),

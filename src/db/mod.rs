@@ -53,12 +53,14 @@ impl DbError {
 }
 
 /// How the databases say that waiting will not help; libpq has no code for a failed connection.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 9] = [
     "authentication failed",
     "does not exist",
     "no pg_hba.conf entry",
     "no password supplied",
     "invalid connection option",
+    "access denied",
+    "unknown database",
     "unable to open database file",
     "file is not a database",
 ];

@@ -1,0 +1,3 @@
+drop table outbox_jobs;
+drop table received;
+drop table published;

@@ -1,0 +1,126 @@
+//! MySQL's and MariaDB's words for the outbox.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use uuid::Uuid;
+
+use super::dialect::{Dialect, digest};
+use super::never;
+use super::outbox::{Claimed, SCHEDULE};
+use crate::schema::{self, Id, Moment, published};
+
+/// The row that is locked while claims are made. InnoDB's gap locks would deadlock two claims,
+/// hence READ COMMITTED, which takes none.
+const LOCK: &str = "select name from outbox_jobs where name = 'claim' for update";
+
+/// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
+/// has a `due_at` to come. The indexes are named because the optimizer prefers a sort of all
+/// waiting rows.
+const READY: &str = "\
+select p.seq, p.id, p.destination, cast(p.body as char) as body,
+    cast(p.headers as char) as headers, p.`key`, p.retry,
+    cast(p.expires_at <= ? as signed) as expired
+from published p force index (published_waiting)
+left join (
+    select e.`key`, min(e.seq) as seq
+    from published e force index (published_held)
+    where e.status in (-1, 1) and e.due_at > ? and e.`key` is not null
+    group by e.`key`) held on held.`key` = p.`key`
+where p.status = 1 and p.due_at <= ? and (held.seq is null or held.seq >= p.seq)
+order by p.seq
+limit ?";
+
+impl Dialect for diesel::MysqlConnection {
+    const NOW: &'static str = "utc_timestamp(6)";
+    const BEGIN_JOB: &'static str =
+        "update outbox_jobs set begun = ? where name = ? and begun <= ?";
+    const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
+    const DELETE_PUBLISHED: &'static str =
+        "delete from published where status = 2 and added <= ? order by added limit ?";
+    const DELETE_RECEIVED: &'static str =
+        "delete from received where added <= ? order by added limit ?";
+
+    fn now(&mut self) -> QueryResult<DateTime<Utc>> {
+        diesel::select(sql::<schema::Utc>(Self::NOW))
+            .get_result::<Moment>(self)
+            .map(|moment| moment.0)
+    }
+
+    fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(self);
+        if matches!(status.transaction_depth(), Ok(None)) {
+            // For the next transaction only.
+            self.batch_execute("set transaction isolation level read committed")?;
+        }
+        self.transaction(|conn| {
+            if diesel::sql_query(LOCK).load::<Lock>(conn)?.is_empty() {
+                let epoch = Moment(DateTime::UNIX_EPOCH);
+                diesel::sql_query(Self::INSERT_JOB)
+                    .bind::<schema::Utc, _>(epoch)
+                    .bind::<Text, _>("claim")
+                    .execute(conn)?;
+            }
+            work(conn)
+        })
+    }
+
+    fn claim_rows(
+        &mut self,
+        token: Uuid,
+        lease: Duration,
+        limit: i64,
+    ) -> QueryResult<Vec<Claimed>> {
+        let now = self.now()?;
+        let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
+        let (now, until) = (Moment(now), Moment(until.unwrap_or_else(never)));
+        let mut rows: Vec<Claimed> = diesel::sql_query(READY)
+            .bind::<schema::Utc, _>(now)
+            .bind::<schema::Utc, _>(now)
+            .bind::<schema::Utc, _>(now)
+            .bind::<BigInt, _>(limit)
+            .load(self)?;
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let ids = || rows.iter().map(|row| Id(row.id)).collect::<Vec<_>>();
+        let claimed = diesel::update(published::table)
+            .filter(published::id.eq_any(ids()))
+            // A holder whose lease had ended may have settled it in the meantime.
+            .filter(published::status.eq(SCHEDULE))
+            .filter(published::due_at.le(now))
+            .set((
+                published::lease_token.eq(Id(token)),
+                published::due_at.eq(until),
+            ))
+            .execute(self)?;
+        if claimed < rows.len() {
+            let ours: Vec<Id> = published::table
+                .filter(published::id.eq_any(ids()))
+                .filter(published::lease_token.eq(Id(token)))
+                .select(published::id)
+                .load(self)?;
+            rows.retain(|row| ours.contains(&Id(row.id)));
+        }
+        Ok(rows)
+    }
+
+    fn told_apart(id: &str) -> Cow<'_, str> {
+        // Its comparisons pay no heed to spaces at the end.
+        if id.ends_with(' ') {
+            return Cow::Owned(digest(id));
+        }
+        Cow::Borrowed(id)
+    }
+}
+
+#[derive(QueryableByName)]
+struct Lock {
+    #[diesel(sql_type = Text, column_name = name)]
+    _name: String,
+}
