@@ -43,6 +43,8 @@ fn main() {
     match &address {
         #[cfg(feature = "postgres")]
         Address::Postgres(_) => measure(settings, PgConnection::establish(connect_to).unwrap()),
+        #[cfg(feature = "mysql")]
+        Address::Mysql(_) => measure(settings, MysqlConnection::establish(connect_to).unwrap()),
         _ => {
             let mut conn = SqliteConnection::establish(connect_to).unwrap();
             conn.batch_execute("pragma journal_mode = wal; pragma busy_timeout = 5000")

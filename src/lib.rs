@@ -56,6 +56,8 @@ mod documentation {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::publish::key::IntoKey;
+    #[cfg(feature = "mysql")]
+    pub use crate::publish::returning::{is_primary_key, last_insert_id};
     pub use diesel;
     pub use serde_json;
 }

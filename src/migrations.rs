@@ -3,6 +3,7 @@
 //! They are recorded in a table of their own, `outbox_migrations`: in Diesel's, the user's
 //! `diesel migration revert` would meet versions that it does not know.
 
+use crate::backend::{Upkeep, check_version};
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationVersion, Result as MigrationResult};
 use diesel::prelude::*;
@@ -227,6 +228,8 @@ macro_rules! migrate {
             const SCRIPTS: &'static [Script] = $scripts;
 
             fn migrate(&mut self) -> Result<Vec<String>, MigrateError> {
+                let version = self.server_version()?;
+                check_version(&version).map_err(|old| MigrateError(old.into()))?;
                 self.one_at_a_time(|conn| {
                     let mut harness = Harness(conn);
                     let versions = harness

@@ -11,3 +11,10 @@ fn mistakes_are_shown_where_they_are() {
 fn models_compile() {
     trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
 }
+
+/// What only a database without RETURNING cannot do.
+#[cfg(feature = "mysql")]
+#[test]
+fn what_mysql_lacks_is_said() {
+    trybuild::TestCases::new().compile_fail("tests/ui/mysql/*.rs");
+}

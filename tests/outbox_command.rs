@@ -6,7 +6,6 @@ mod support;
 
 use std::process::Command;
 
-use diesel::prelude::*;
 use diesel_outbox::backend::{Backend, Counts};
 
 use support::TestDatabase;
@@ -56,10 +55,15 @@ fn counts<C: Backend>(database: &TestDatabase) -> Counts {
     C::establish(&database.url).unwrap().counts().unwrap()
 }
 
-fn rows<C: Connection>(database: &TestDatabase) {
+fn rows<C: Backend>(database: &TestDatabase) {
+    let column = if C::NAME == "MySQL/MariaDB" {
+        "`key`"
+    } else {
+        "key"
+    };
     let row = |id: &str, status: i32, key: &str| {
         format!(
-            "insert into published (id, destination, body, key, status, retry, last_error)
+            "insert into published (id, destination, body, {column}, status, retry, last_error)
              values ('{id}', '/queue/a', '{{}}', {key}, {status}, 50, 'refused');"
         )
     };
@@ -144,6 +148,7 @@ fn mistakes_are_named<C: Backend>(database: &TestDatabase) {
 macro_rules! on_each_database {
     ($($case:ident),* $(,)?) => {
         on_each_database!(@ "sqlite", sqlite, diesel::SqliteConnection, Some(crate::support::sqlite()); $($case),*);
+        on_each_database!(@ "mysql", mysql, diesel::MysqlConnection, crate::support::mysql(); $($case),*);
         on_each_database!(@ "postgres", postgres, diesel::PgConnection, crate::support::postgres(); $($case),*);
     };
     (@ $feature:literal, $module:ident, $connection:ty, $open:expr; $($case:ident),*) => {

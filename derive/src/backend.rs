@@ -12,6 +12,8 @@ pub(crate) struct Backend {
     connection: &'static str,
     /// The module of the backend's type.
     module: &'static str,
+    /// Whether its statements can return the rows that they write.
+    pub(crate) returning: bool,
     /// The backend's type, as `#[diesel(check_for_backend(...))]` names it.
     name: &'static str,
 }
@@ -22,18 +24,21 @@ const ALL: &[Backend] = &[
         enabled: cfg!(feature = "postgres"),
         connection: "PgConnection",
         module: "pg",
+        returning: true,
         name: "Pg",
     },
     Backend {
         enabled: cfg!(feature = "mysql"),
         connection: "MysqlConnection",
         module: "mysql",
+        returning: false,
         name: "Mysql",
     },
     Backend {
         enabled: cfg!(feature = "sqlite"),
         connection: "SqliteConnection",
         module: "sqlite",
+        returning: true,
         name: "Sqlite",
     },
 ];

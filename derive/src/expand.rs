@@ -30,7 +30,7 @@ pub(crate) fn expand(item: &Item) -> TokenStream {
         outbox,
     };
     match &item.form {
-        Form::Insertable { model, table } => target.save_insertable(model, table),
+        Form::Insertable { model, table, key } => target.save_insertable(model, table, key),
         Form::Model(model) => {
             let publish = target.publish(model);
             let save = model
@@ -125,21 +125,126 @@ impl Target<'_> {
         }
     }
 
-    fn save_insertable(&self, model: &Type, table: &Path) -> TokenStream {
+    fn save_insertable(&self, model: &Type, table: &Path, key: &[Field]) -> TokenStream {
         let diesel = &self.diesel;
         self.save(&model, |backend| {
-            let backend = backend.path(diesel);
+            let path = backend.path(diesel);
+            if !backend.returning {
+                return self.insert_then_select(model, table, key, &path);
+            }
             quote! {
                 #diesel::RunQueryDsl::get_result(
                     #diesel::insert_into(#table::table)
                         .values(self)
                         .returning(
-                            <#model as #diesel::SelectableHelper<#backend>>::as_returning()
+                            <#model as #diesel::SelectableHelper<#path>>::as_returning()
                         ),
                     __conn,
                 )
             }
         })
+    }
+
+    /// For a database without RETURNING: the row is found again by the key that the struct
+    /// carries, or by the one that the database gave.
+    fn insert_then_select(
+        &self,
+        model: &Type,
+        table: &Path,
+        key: &[Field],
+        backend: &TokenStream,
+    ) -> TokenStream {
+        let (outbox, diesel) = (&self.outbox, &self.diesel);
+        let select = |row: &TokenStream| {
+            quote! {
+                #diesel::RunQueryDsl::get_result(
+                    #diesel::QueryDsl::select(
+                        #row,
+                        <#model as #diesel::SelectableHelper<#backend>>::as_select(),
+                    ),
+                    __conn,
+                )
+            }
+        };
+        let insert = quote! {
+            #diesel::RunQueryDsl::execute(
+                #diesel::insert_into(#table::table).values(self),
+                __conn,
+            )?;
+        };
+        let given = select(&quote! {
+            #diesel::QueryDsl::filter(
+                #table::table,
+                #diesel::ExpressionMethods::eq(
+                    #diesel::Table::primary_key(&#table::table),
+                    #outbox::__private::last_insert_id::<#table::table>(),
+                ),
+            )
+        });
+        let check = match key {
+            [field] => {
+                let column = &field.column;
+                quote! {
+                    #outbox::__private::is_primary_key::<#table::table, #table::#column>();
+                }
+            }
+            _ => TokenStream::new(),
+        };
+        match key {
+            [] => quote!(#insert #given),
+            [field] if field.optional => {
+                let value = self.written(field);
+                let column = &field.column;
+                let carried = select(&quote! {
+                    #diesel::QueryDsl::filter(
+                        #table::table,
+                        #diesel::ExpressionMethods::eq(#table::#column, __key),
+                    )
+                });
+                quote! {
+                    #check
+                    let __key = #value;
+                    #insert
+                    match __key {
+                        ::core::option::Option::Some(__key) => #carried,
+                        ::core::option::Option::None => #given,
+                    }
+                }
+            }
+            fields => {
+                let values = fields.iter().map(|field| self.written(field));
+                let columns = fields.iter().map(|field| &field.column);
+                let numbers = (0..fields.len()).map(syn::Index::from);
+                let row = columns
+                    .zip(numbers)
+                    .fold(quote!(#table::table), |row, (column, n)| {
+                        quote! {
+                            #diesel::QueryDsl::filter(
+                                #row,
+                                #diesel::ExpressionMethods::eq(#table::#column, __key.#n),
+                            )
+                        }
+                    });
+                let carried = select(&row);
+                quote! {
+                    #check
+                    let __key = (#(#values,)*);
+                    #insert
+                    #carried
+                }
+            }
+        }
+    }
+
+    /// The value that is written for a field, as one of its own.
+    fn written(&self, field: &Field) -> TokenStream {
+        let ident = &field.ident;
+        let span = inside(ident.span());
+        let value = quote_spanned!(span=> ::core::clone::Clone::clone(&self.#ident));
+        match &field.serialize_as {
+            Some(written) => quote_spanned!(span=> ::core::convert::Into::<#written>::into(#value)),
+            None => value,
+        }
     }
 
     fn save_model(&self, save: &Save, key: &[Field]) -> TokenStream {
@@ -241,9 +346,7 @@ impl Target<'_> {
         let span = inside(ident.span());
         let value = match &field.serialize_as {
             // Diesel converts by value, and the model is given back to the caller.
-            Some(written) => quote_spanned! {span=>
-                ::core::convert::Into::<#written>::into(::core::clone::Clone::clone(&self.#ident))
-            },
+            Some(_) => self.written(field),
             None => quote_spanned!(span=> &self.#ident),
         };
         quote_spanned!(span=> #diesel::ExpressionMethods::eq(#table::#column, #value))

@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::diesel::{StructAttrs, default_table};
 use crate::errors::Errors;
 use crate::message::Message;
-use crate::row::{Field, Row, Save, primary_key};
+use crate::row::{Field, Row, Save, carried_key, primary_key};
 
 /// A struct that `Publish` can be derived for.
 pub(crate) struct Item {
@@ -34,6 +34,8 @@ pub(crate) enum Form {
         model: Type,
         /// The table, `table!`'s module.
         table: Path,
+        /// The fields of the primary key, where the struct carries it.
+        key: Vec<Field>,
     },
 }
 
@@ -111,7 +113,15 @@ impl Form {
             refuse_beside_model(attributes, errors);
             let model = model.value.clone();
             let table = table(input, diesel, errors)?;
-            return Some(Self::Insertable { model, table });
+            let rows: Vec<_> = match fields {
+                Fields::Named(named) => {
+                    let rows = named.named.iter();
+                    rows.filter_map(|f| Row::read(f, errors)).collect()
+                }
+                Fields::Unnamed(_) | Fields::Unit => Vec::new(),
+            };
+            let key = carried_key(&rows, diesel);
+            return Some(Self::Insertable { model, table, key });
         }
         match fields {
             Fields::Named(named) => {

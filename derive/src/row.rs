@@ -26,6 +26,8 @@ pub(crate) struct Field {
     pub(crate) column: Ident,
     /// The type that is written in its place.
     pub(crate) serialize_as: Option<Type>,
+    /// Whether its type is an `Option`.
+    pub(crate) optional: bool,
 }
 
 impl Field {
@@ -52,22 +54,48 @@ impl Row {
             ident,
             column,
             serialize_as: attrs.serialize_as.clone(),
+            optional: is_option(&field.ty),
         };
         Some(Self { field, attrs })
     }
 }
 
-/// The fields of the primary key, by Diesel's rule: the columns of `primary_key(...)`, else `id`.
+fn is_option(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    let last = path.path.segments.last();
+    last.is_some_and(|segment| segment.ident == "Option")
+}
+
+/// The columns of the primary key, by Diesel's rule: those of `primary_key(...)`, else `id`.
+fn key_columns(diesel: &StructAttrs) -> Vec<String> {
+    match &diesel.primary_key {
+        Some(columns) => columns.iter().map(|c| c.unraw().to_string()).collect(),
+        None => vec!["id".to_owned()],
+    }
+}
+
+/// The fields of the primary key that a struct to be inserted carries; empty where it does not
+/// carry the whole key.
+pub(crate) fn carried_key(rows: &[Row], diesel: &StructAttrs) -> Vec<Field> {
+    let field = |name: &String| {
+        let inserted = |row: &&Row| !row.attrs.skip_insertion && row.attrs.embed.is_none();
+        rows.iter()
+            .filter(inserted)
+            .find(|row| row.field.column.unraw() == name)
+            .map(|row| row.field.clone())
+    };
+    let fields: Option<Vec<_>> = key_columns(diesel).iter().map(field).collect();
+    fields.unwrap_or_default()
+}
+
+/// The fields of the primary key.
 pub(crate) fn primary_key(
     model: &Ident,
     rows: &[Row],
     diesel: &StructAttrs,
     errors: &mut Errors,
 ) -> Option<Vec<Field>> {
-    let names = match &diesel.primary_key {
-        Some(columns) => columns.iter().map(|c| c.unraw().to_string()).collect(),
-        None => vec!["id".to_owned()],
-    };
+    let names = key_columns(diesel);
     let mut key = Vec::with_capacity(names.len());
     for name in &names {
         match rows.iter().find(|row| row.field.column.unraw() == name) {

@@ -15,6 +15,8 @@ pub(super) trait Dialect: Sized {
     /// An SQL expression for the present moment; it moves on within a transaction.
     const NOW: &'static str;
 
+    /// An SQL expression for the server's version, where there is a server.
+    const VERSION: Option<&'static str> = Some("version()");
     /// Writes a job's row with a moment and a name, where it is not there.
     const INSERT_JOB: &'static str;
     /// Sets a job's moment, by its name, where it is not later than a third value.

@@ -3,6 +3,7 @@
 mod dialect;
 mod inbox;
 mod outbox;
+mod server;
 mod upkeep;
 
 #[cfg(feature = "mysql")]
@@ -28,6 +29,8 @@ pub use inbox::{Arrival, Inbox};
 #[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
 
+pub use server::TooOld;
+pub(crate) use server::check as check_version;
 #[doc(hidden)]
 pub use upkeep::Upkeep;
 pub use upkeep::{Counts, Table};

@@ -30,6 +30,7 @@ returning seq, id, destination, body, headers, key, retry, expires_at <= ?3 as e
 
 impl Dialect for diesel::SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
+    const VERSION: Option<&'static str> = None;
     const INSERT_JOB: &'static str = standard::INSERT_JOB;
     const BEGIN_JOB: &'static str = standard::BEGIN_JOB;
     const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;

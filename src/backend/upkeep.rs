@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
@@ -41,6 +42,9 @@ pub struct Counts {
 /// What the programs do with the tables besides sending and receiving; not for use by hand.
 #[doc(hidden)]
 pub trait Upkeep {
+    /// The server's version in its own words; empty where it is compiled in.
+    fn server_version(&mut self) -> QueryResult<String>;
+
     /// Fails where a table of the outbox is missing or has another shape.
     fn check_tables(&mut self) -> QueryResult<()>;
 
@@ -66,6 +70,13 @@ macro_rules! upkeep {
     ($feature:literal, $connection:ty) => {
         #[cfg(feature = $feature)]
         impl Upkeep for $connection {
+            fn server_version(&mut self) -> QueryResult<String> {
+                match Self::VERSION {
+                    Some(version) => diesel::select(sql::<Text>(version)).get_result(self),
+                    None => Ok(String::new()),
+                }
+            }
+
             fn check_tables(&mut self) -> QueryResult<()> {
                 published::table
                     .select((published::id, published::seq, published::due_at))

@@ -8,7 +8,7 @@ use std::fmt;
 
 use r2d2::Pool;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, TooOld, check_version};
 use crate::config::Config;
 use crate::outage::Outage;
 use crate::shutdown::Shutdown;
@@ -32,6 +32,9 @@ pub enum DbError {
         "the outbox's tables are missing or out of date: run `outbox migrate` on this database ({0})"
     )]
     Tables(#[source] diesel::result::Error),
+    /// The server is older than what the outbox needs.
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     /// The work panicked or was abandoned because the runtime stops.
     #[error("the work on the database was not finished: {0}")]
     Unfinished(#[from] tokio::task::JoinError),
@@ -47,7 +50,7 @@ impl DbError {
                 !REFUSALS.iter().any(|refusal| text.contains(refusal))
             }
             Self::Statement(error) => is_infrastructure(error),
-            Self::Tables(_) | Self::Unfinished(_) => false,
+            Self::Tables(_) | Self::TooOld(_) | Self::Unfinished(_) => false,
         }
     }
 }
@@ -137,8 +140,10 @@ impl<C: Backend> Db<C> {
         Ok((outcome, is_dead))
     }
 
-    /// Fails with [`DbError::Tables`] where the tables are not there.
+    /// Fails with [`DbError::Tables`] where the tables are not there, and with
+    /// [`DbError::TooOld`] where they could not be.
     pub(crate) async fn check_tables(&self) -> Result<(), DbError> {
+        check_version(&self.run(C::server_version).await?)?;
         self.run(C::check_tables)
             .await
             .map_err(|error| match error {

@@ -1,11 +1,14 @@
 //! From a statement to rows in the outbox, in one transaction.
 
 pub(crate) mod key;
+pub(crate) mod returning;
 
 use diesel::query_dsl::methods::LoadQuery;
 
 use crate::backend::{AsBackend, Backend, Storage};
 use crate::{Error, Message};
+
+use returning::Returning;
 
 /// A model whose changes are published; derive it.
 pub trait Publish {
@@ -51,7 +54,8 @@ pub trait SaveOn<C: Backend>: Save {
 }
 
 /// `publish_all` on any statement that returns models: INSERT, UPDATE, upsert, DELETE, with
-/// `.returning(Model::as_returning())`.
+/// `.returning(Model::as_returning())`. Diesel has none on MySQL and MariaDB; there [`save`] and
+/// [`publish`] do the same.
 pub trait PublishDsl: Sized {
     /// Runs the statement and publishes each row that it returns, in one transaction.
     ///
@@ -61,6 +65,7 @@ pub trait PublishDsl: Sized {
     fn publish_all<'q, C, U>(self, conn: &mut C) -> Result<Vec<U>, Error>
     where
         C: AsBackend,
+        C::Connection: Returning,
         Self: LoadQuery<'q, C::Connection, U>,
         U: Publish,
     {

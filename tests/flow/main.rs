@@ -5,12 +5,12 @@
 mod support;
 
 mod blocking;
-#[cfg(all(feature = "postgres", feature = "testing"))]
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
 mod external;
 #[cfg(feature = "testing")]
 mod faults;
-#[cfg(all(feature = "postgres", feature = "testing"))]
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod gate;
 mod place;
 mod sending;
@@ -18,6 +18,8 @@ mod sending;
 macro_rules! suite {
     ($($module:ident: $($case:ident),*;)*) => {
         suite!(@database "sqlite", on_sqlite, diesel::SqliteConnection, sqlite,
+            $($module: $($case),*;)*);
+        suite!(@database "mysql", on_mysql, diesel::MysqlConnection, mysql,
             $($module: $($case),*;)*);
         suite!(@database "postgres", on_postgres, diesel::PgConnection, postgres,
             $($module: $($case),*;)*);
@@ -59,6 +61,7 @@ mod on_demand {
         };
         ($($case:ident),*) => {
             cases!("sqlite", diesel::SqliteConnection, sqlite: $($case),*);
+            cases!("mysql", diesel::MysqlConnection, mysql: $($case),*);
             cases!("postgres", diesel::PgConnection, postgres: $($case),*);
         };
     }
@@ -77,15 +80,21 @@ mod on_demand {
     );
 
     #[cfg(feature = "postgres")]
-    mod with_a_server {
+    mod with_postgres {
         suite!(@broker loopback, diesel::PgConnection, postgres, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             going_on_after_a_failed_statement_is_a_failure;);
     }
+
+    #[cfg(feature = "mysql")]
+    mod with_mysql {
+        suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
+            a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault;);
+    }
 }
 
 suite! {
-    blocking: a_message_has_its_effect_once, a_failing_callback_ends_at_the_dead_letters,
+    blocking: a_message_has_its_effect_once, ids_may_differ_by_a_space_or_a_case, a_failing_callback_ends_at_the_dead_letters,
         a_panic_is_the_failure_of_one_message, a_discarded_message_leaves_no_row,
         a_managed_callback_proves_what_it_did, a_proof_without_a_commit_is_a_failure,
         any_body_is_handed_over, what_a_callback_publishes_is_correlated,

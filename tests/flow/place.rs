@@ -29,12 +29,15 @@ pub(crate) trait Subject: Backend + Migrate {
 }
 
 macro_rules! subject {
-    ($feature:literal, $connection:ty) => {
+    ($feature:literal, $connection:ty, $number:literal, $text:literal) => {
         #[cfg(feature = $feature)]
         impl Subject for $connection {
             fn number(&mut self, query: &str) -> i64 {
                 use diesel::RunQueryDsl;
-                let query = format!("select cast(({query}) as bigint) as value");
+                let query = format!(
+                    concat!("select cast(({}) as ", $number, ") as value"),
+                    query
+                );
                 diesel::sql_query(query)
                     .get_result::<Number>(self)
                     .unwrap()
@@ -43,7 +46,7 @@ macro_rules! subject {
 
             fn text(&mut self, query: &str) -> Option<String> {
                 use diesel::RunQueryDsl;
-                let query = format!("select cast(({query}) as text) as value");
+                let query = format!(concat!("select cast(({}) as ", $text, ") as value"), query);
                 diesel::sql_query(query)
                     .get_result::<Text>(self)
                     .unwrap()
@@ -53,8 +56,9 @@ macro_rules! subject {
     };
 }
 
-subject!("sqlite", diesel::SqliteConnection);
-subject!("postgres", diesel::PgConnection);
+subject!("sqlite", diesel::SqliteConnection, "bigint", "text");
+subject!("mysql", diesel::MysqlConnection, "signed", "char");
+subject!("postgres", diesel::PgConnection, "bigint", "text");
 
 #[derive(diesel::QueryableByName)]
 struct Number {
@@ -74,6 +78,11 @@ pub(crate) mod databases {
     #[cfg(feature = "sqlite")]
     pub(crate) fn sqlite() -> Option<TestDatabase> {
         Some(crate::support::sqlite())
+    }
+
+    #[cfg(feature = "mysql")]
+    pub(crate) fn mysql() -> Option<TestDatabase> {
+        crate::support::mysql()
     }
 
     #[cfg(feature = "postgres")]
@@ -145,7 +154,7 @@ impl Place {
         format!("/topic/{}", self.name)
     }
 
-    #[cfg(all(feature = "postgres", feature = "testing"))]
+    #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
     pub(crate) fn database_url(&self) -> &str {
         &self.database.url
     }

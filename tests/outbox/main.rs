@@ -9,7 +9,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "mysql")]
+mod mysql_keys;
+
 use diesel::prelude::*;
+use diesel_outbox::backend::Backend;
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::schema::{Document, published};
 use diesel_outbox::{Error, Message, Publish, PublishDsl, Save};
@@ -125,10 +129,10 @@ macro_rules! suite {
                         let insert = || {
                             diesel::insert_into(orders::table)
                                 .values((orders::id.eq(7), orders::customer.eq("a"), orders::total.eq(1)))
-                                .returning(Order::as_returning())
                         };
-                        insert().get_result(conn)?;
-                        insert().get_result(conn)
+                        insert().execute(conn)?;
+                        insert().execute(conn)?;
+                        orders::table.find(7).first::<Order>(conn)
                     });
                     assert!(twice.is_err());
                     NewOrder { customer: "bob", total: 2 }.save(conn)?;
@@ -137,6 +141,66 @@ macro_rules! suite {
                 .unwrap();
                 assert_eq!(rows(conn).len(), 2);
             }
+
+            #[test]
+            fn a_message_without_a_model_carries_its_headers() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                let id = Message::new("/queue/mail", json!({"some": "data"}))
+                    .header("x", "y")
+                    .publish(conn)
+                    .unwrap();
+                let (headers, status, retry) = published::table
+                    .select((published::headers, published::status, published::retry))
+                    .first::<(Document, i32, i32)>(conn)
+                    .unwrap();
+                assert_eq!(headers.0["x"], "y");
+                assert_eq!(headers.0["dop-msg-id"], id.to_string());
+                assert_eq!((status, retry), (1, 0));
+            }
+
+            #[test]
+            fn a_pooled_connection_saves_as_a_plain_one_does() {
+                use diesel::r2d2::{ConnectionManager, Pool};
+                let Some(db) = $connect() else { return };
+                let pool = Pool::builder()
+                    .max_size(1)
+                    .build(ConnectionManager::<$connection>::new(&db.database.url))
+                    .unwrap();
+                let mut conn = pool.get().unwrap();
+                let order = NewOrder { customer: "ann", total: 1 };
+                let order = order.save(&mut conn).unwrap();
+                diesel_outbox::publish(&mut conn, &order).unwrap();
+                Message::new("/queue/mail", 1).publish(&mut conn).unwrap();
+                assert_eq!(rows(&mut conn).len(), 5);
+            }
+
+            #[test]
+            fn our_migrations_stay_out_of_the_users_way() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                assert_eq!(conn.migrate().unwrap(), Vec::<String>::new());
+                let theirs = || {
+                    diesel_migrations::FileBasedMigrations::from_path("tests/outbox/migrations")
+                        .unwrap()
+                };
+                use diesel_migrations::MigrationHarness;
+                assert_eq!(conn.run_pending_migrations(theirs()).unwrap().len(), 1);
+                assert_eq!(conn.revert_all_migrations(theirs()).unwrap().len(), 1);
+                assert_eq!(rows(conn), []);
+                assert_eq!(conn.revert().unwrap().len(), 1);
+                assert!(published::table.count().get_result::<i64>(conn).is_err());
+                assert_eq!(conn.migrate().unwrap().len(), 1);
+            }
+        }
+    };
+}
+
+/// Statements that return rows, where Diesel has them.
+macro_rules! returning {
+    ($name:ident, $connection:ty, $connect:path) => {
+        mod $name {
+            use super::*;
 
             #[test]
             fn any_statement_that_returns_models_publishes_them() {
@@ -162,99 +226,56 @@ macro_rules! suite {
                     .publish_all(conn)
                     .unwrap();
                 assert_eq!(gone.len(), 3);
-                assert_eq!(rows(conn).len(), 2 * (3 + 2 + 3));
-            }
-
-            #[test]
-            fn a_message_without_a_model_carries_its_headers() {
-                let Some(mut db) = $connect() else { return };
-                let conn = &mut db.conn;
-                let id = Message::new("/queue/mail", json!({"some": "data"}))
-                    .header("x", "y")
-                    .publish(conn)
-                    .unwrap();
-                let (headers, status, retry) = published::table
-                    .select((published::headers, published::status, published::retry))
-                    .first::<(Document, i32, i32)>(conn)
-                    .unwrap();
-                assert_eq!(headers.0["x"], "y");
-                assert_eq!(headers.0["dop-msg-id"], id.to_string());
-                assert_eq!((status, retry), (1, 0));
-            }
-
-            #[test]
-            fn our_migrations_stay_out_of_the_users_way() {
-                let Some(mut db) = $connect() else { return };
-                let conn = &mut db.conn;
-                assert_eq!(conn.migrate().unwrap(), Vec::<String>::new());
-                let theirs = || {
-                    diesel_migrations::FileBasedMigrations::from_path("tests/outbox/migrations")
-                        .unwrap()
-                };
-                use diesel_migrations::MigrationHarness;
-                assert_eq!(conn.run_pending_migrations(theirs()).unwrap().len(), 1);
-                assert_eq!(conn.revert_all_migrations(theirs()).unwrap().len(), 1);
-                assert_eq!(rows(conn), []);
-                assert_eq!(conn.revert().unwrap().len(), 1);
-                assert!(published::table.count().get_result::<i64>(conn).is_err());
-                assert_eq!(conn.migrate().unwrap().len(), 1);
+                let rows = published::table.count().get_result::<i64>(conn);
+                assert_eq!(rows, Ok(2 * (3 + 2 + 3)));
             }
         }
     };
 }
 
-/// A database of the test's own.
+/// A database of the test's own, with the outbox's tables and the orders.
 struct Database<C> {
     conn: C,
-    _drop: Box<dyn std::any::Any>,
+    database: support::TestDatabase,
+}
+
+impl<C: Backend + Migrate> Database<C> {
+    fn new(database: support::TestDatabase, id: &str) -> Self {
+        let mut conn = C::establish(&database.url).unwrap();
+        conn.migrate().unwrap();
+        conn.batch_execute(&format!(
+            "create table orders ({id}, customer varchar(100) not null, total bigint not null)"
+        ))
+        .unwrap();
+        Self { conn, database }
+    }
 }
 
 #[cfg(feature = "sqlite")]
 fn sqlite() -> Option<Database<SqliteConnection>> {
-    use diesel::connection::SimpleConnection;
-    let mut conn = SqliteConnection::establish(":memory:").unwrap();
-    conn.migrate().unwrap();
-    conn.batch_execute(
-        "create table orders (id integer primary key, customer text not null, total bigint not null)",
-    )
-    .unwrap();
-    Some(Database {
-        conn,
-        _drop: Box::new(()),
-    })
+    Some(Database::new(support::sqlite(), "id integer primary key"))
+}
+
+#[cfg(feature = "postgres")]
+fn postgres() -> Option<Database<PgConnection>> {
+    let id = "id integer generated by default as identity primary key";
+    Some(Database::new(support::postgres()?, id))
+}
+
+#[cfg(feature = "mysql")]
+fn mysql() -> Option<Database<MysqlConnection>> {
+    let id = "id integer primary key auto_increment";
+    Some(Database::new(support::mysql()?, id))
 }
 
 #[cfg(feature = "sqlite")]
 suite!(on_sqlite, SqliteConnection, sqlite);
-
 #[cfg(feature = "postgres")]
-mod postgres;
-
-#[cfg(feature = "postgres")]
-suite!(on_postgres, PgConnection, postgres::postgres);
+suite!(on_postgres, PgConnection, postgres);
+#[cfg(feature = "mysql")]
+suite!(on_mysql, MysqlConnection, mysql);
 
 #[cfg(feature = "sqlite")]
-#[test]
-fn a_pooled_connection_saves_as_a_plain_one_does() {
-    use diesel::connection::SimpleConnection;
-    use diesel::r2d2::{ConnectionManager, Pool};
-    let pool = Pool::builder()
-        .max_size(1)
-        .build(ConnectionManager::<SqliteConnection>::new(":memory:"))
-        .unwrap();
-    let mut conn = pool.get().unwrap();
-    conn.migrate().unwrap();
-    conn.batch_execute(
-        "create table orders (id integer primary key, customer text not null, total bigint not null)",
-    )
-    .unwrap();
-    let order = NewOrder {
-        customer: "ann",
-        total: 1,
-    };
-    let order = order.save(&mut conn).unwrap();
-    diesel_outbox::publish(&mut conn, &order).unwrap();
-    Message::new("/queue/mail", 1).publish(&mut conn).unwrap();
-    let rows: i64 = published::table.count().get_result(&mut conn).unwrap();
-    assert_eq!(rows, 5);
-}
+returning!(returning_on_sqlite, SqliteConnection, sqlite);
+#[cfg(feature = "postgres")]
+returning!(returning_on_postgres, PgConnection, postgres);

@@ -8,9 +8,10 @@ pub(crate) fn a_message_is_remembered_once_for_each_consumer<C: Subject>(url: &s
     let mut conn = connect::<C>(url);
     let remember = |conn: &mut C, msg_id: &str, consumer: &str| {
         let id = Uuid::new_v4();
-        conn.batch_execute(&format!(
+        let statement = format!(
             "insert into received (id, msg_id, consumer) values ('{id}', '{msg_id}', '{consumer}')"
-        ))
+        );
+        C::run(conn, &statement)
     };
     assert!(!conn.is_received("m1", "").unwrap());
     remember(&mut conn, "m1", "").unwrap();

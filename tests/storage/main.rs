@@ -17,8 +17,25 @@ use diesel_outbox::migrations::Migrate;
 use uuid::Uuid;
 
 /// A connection that the suite runs on.
-trait Subject: Backend + Migrate {}
-impl<C: Backend + Migrate> Subject for C {}
+trait Subject: Backend + Migrate {
+    /// Runs a prepared statement, whose errors have their kind on every database.
+    fn run(&mut self, statement: &str) -> diesel::QueryResult<usize>;
+}
+
+macro_rules! subject {
+    ($feature:literal, $connection:ty) => {
+        #[cfg(feature = $feature)]
+        impl Subject for $connection {
+            fn run(&mut self, statement: &str) -> diesel::QueryResult<usize> {
+                diesel::RunQueryDsl::execute(diesel::sql_query(statement), self)
+            }
+        }
+    };
+}
+
+subject!("mysql", diesel::MysqlConnection);
+subject!("postgres", diesel::PgConnection);
+subject!("sqlite", diesel::SqliteConnection);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -49,6 +66,17 @@ macro_rules! suite {
                 fn $case() {
                     let database = crate::support::sqlite();
                     crate::$module::$case::<diesel::SqliteConnection>(&database.url);
+                })*
+            })*
+        }
+
+        #[cfg(feature = "mysql")]
+        mod on_mysql {
+            $(mod $module {
+                $(#[test]
+                fn $case() {
+                    let Some(database) = crate::support::mysql() else { return };
+                    crate::$module::$case::<diesel::MysqlConnection>(&database.url);
                 })*
             })*
         }

@@ -38,21 +38,41 @@ pub(crate) fn sqlite() -> TestDatabase {
     }
 }
 
-#[cfg(feature = "postgres")]
-struct DropAtEnd {
+/// Drops a database on a server.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+struct DropAtEnd<C: Connection> {
     admin: String,
     name: String,
+    statement: String,
+    connection: std::marker::PhantomData<fn() -> C>,
 }
 
-#[cfg(feature = "postgres")]
-impl Drop for DropAtEnd {
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl<C: Connection> Drop for DropAtEnd<C> {
     fn drop(&mut self) {
-        if let Ok(mut conn) = PgConnection::establish(&self.admin) {
-            let drop = format!("drop database if exists \"{}\" with (force)", self.name);
-            if let Err(error) = conn.batch_execute(&drop) {
-                eprintln!("the test's database {} stays: {error}", self.name);
-            }
+        if let Ok(mut conn) = C::establish(&self.admin)
+            && let Err(error) = conn.batch_execute(&self.statement)
+        {
+            eprintln!("the test's database {} stays: {error}", self.name);
         }
+    }
+}
+
+/// A database with a name of its own; `{}` in the statements stands for the name.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn on_server<C: Connection + 'static>(admin: String, create: &str, drop: &str) -> TestDatabase {
+    let name = format!("outbox_{}", uuid::Uuid::new_v4().simple());
+    let mut server = C::establish(&admin).unwrap();
+    server.batch_execute(&create.replace("{}", &name)).unwrap();
+    let (base, _) = admin.rsplit_once('/').unwrap();
+    TestDatabase {
+        url: format!("{base}/{name}"),
+        _guard: Box::new(DropAtEnd::<C> {
+            statement: drop.replace("{}", &name),
+            admin,
+            name,
+            connection: std::marker::PhantomData,
+        }),
     }
 }
 
@@ -60,14 +80,20 @@ impl Drop for DropAtEnd {
 #[cfg(feature = "postgres")]
 pub(crate) fn postgres() -> Option<TestDatabase> {
     let admin = server("OUTBOX_TEST_POSTGRES", "PostgreSQL")?;
-    let name = format!("outbox_{}", uuid::Uuid::new_v4().simple());
-    let mut server = PgConnection::establish(&admin).unwrap();
-    server
-        .batch_execute(&format!("create database \"{name}\""))
-        .unwrap();
-    let (base, _) = admin.rsplit_once('/').unwrap();
-    Some(TestDatabase {
-        url: format!("{base}/{name}"),
-        _guard: Box::new(DropAtEnd { admin, name }),
-    })
+    Some(on_server::<PgConnection>(
+        admin,
+        "create database \"{}\"",
+        "drop database if exists \"{}\" with (force)",
+    ))
+}
+
+/// A database on the MySQL or MariaDB server of the tests.
+#[cfg(feature = "mysql")]
+pub(crate) fn mysql() -> Option<TestDatabase> {
+    let admin = server("OUTBOX_TEST_MYSQL", "MySQL/MariaDB")?;
+    Some(on_server::<MysqlConnection>(
+        admin,
+        "create database `{}`",
+        "drop database if exists `{}`",
+    ))
 }
