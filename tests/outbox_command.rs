@@ -85,6 +85,7 @@ fn tables_are_made_and_removed<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate", "--revert"]).says("reverted ");
     outbox(database, &["migrate", "--revert"]).says("nothing to do");
     outbox(database, &["status"]).fails(1, "run `outbox migrate`");
+    assert!(C::establish(&database.url).unwrap().counts().is_err());
 }
 
 fn the_printed_sql_makes_the_tables<C: Backend>(database: &TestDatabase) {
@@ -143,6 +144,8 @@ fn mistakes_are_named<C: Backend>(database: &TestDatabase) {
     outbox(database, &["clean"]).fails(2, "--older-than");
     outbox(database, &["clean", "--older-than", "soon"]).fails(2, "soon");
     outbox(database, &["tidy"]).fails(2, "tidy");
+    let counts = C::establish(&database.url).unwrap().counts();
+    assert!(counts.is_err(), "nothing was made");
 }
 
 macro_rules! on_each_database {

@@ -41,7 +41,6 @@ mod mysql {
     impl AutoIncrement for Unsigned<BigInt> {}
 
     /// The key that the last INSERT of this connection was given.
-    #[must_use]
     pub fn last_insert_id<T>() -> SqlLiteral<SqlTypeOf<T::PrimaryKey>>
     where
         T: Table,

@@ -16,7 +16,7 @@ use diesel::prelude::*;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::schema::{Document, published};
-use diesel_outbox::{Error, Message, Publish, PublishDsl, Save};
+use diesel_outbox::{Error, Message, Publish, Save};
 use serde_json::json;
 
 diesel::table! {
@@ -197,9 +197,12 @@ macro_rules! suite {
 }
 
 /// Statements that return rows, where Diesel has them.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 macro_rules! returning {
     ($name:ident, $connection:ty, $connect:path) => {
         mod $name {
+            use diesel_outbox::PublishDsl;
+
             use super::*;
 
             #[test]

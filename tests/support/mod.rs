@@ -3,7 +3,6 @@
 
 use std::any::Any;
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 /// A database of a test's own, gone when it is dropped.
@@ -28,6 +27,7 @@ pub(crate) fn server(variable: &str, name: &str) -> Option<String> {
 /// An SQLite database in a file.
 #[cfg(feature = "sqlite")]
 pub(crate) fn sqlite() -> TestDatabase {
+    use diesel::connection::SimpleConnection;
     let folder = tempfile::tempdir().unwrap();
     let url = folder.path().join("outbox.db").to_str().unwrap().to_owned();
     let mut conn = diesel::SqliteConnection::establish(&url).unwrap();
