@@ -93,6 +93,9 @@ keys! {
         stomp_url "stomp-url" "URL" = "stomp://guest:guest@127.0.0.1:61613/",
             "the address of a broker, such as stomp://user:password@host:61613/",
             "The broker", secret;
+        broker "broker" "BROKER" = "none",
+            "rabbitmq, activemq, or none",
+            "The broker's make; none: the one that it names when we connect";
         database_pool_size "database-pool-size" "COUNT" = "none",
             "a whole number from 1 to 1000, or none",
             "Most database connections at a time; none: as many as the program needs";

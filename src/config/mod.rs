@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use value::FromValue;
 
-use crate::stomp::{Options, UrlError};
+use crate::stomp::{Broker, Options, UrlError};
 
 pub use args::{
     CleanupArgs, ConfigArgs, ConnectionArgs, Flags, LogArgs, PublishArgs, RunArgs, SubscribeArgs,
@@ -64,6 +64,8 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// The address of the broker. Default `stomp://guest:guest@127.0.0.1:61613/`.
     pub stomp_url: Secret,
+    /// The broker's make. Default `None`: the one that its CONNECTED frame names.
+    pub broker: Option<Broker>,
     /// Most database connections at a time, 1 to 1000. Default `None`: as many as are needed.
     pub database_pool_size: Option<u32>,
     /// Longest wait for a database connection, 1 ms to 365 days. Default 5 s.
@@ -133,6 +135,7 @@ impl Default for Config {
         Self {
             database_url: None,
             stomp_url: Secret::new("stomp://guest:guest@127.0.0.1:61613/"),
+            broker: None,
             database_pool_size: None,
             database_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
@@ -215,7 +218,8 @@ impl Config {
         Ok(Options::from_url(self.stomp_url.expose())?
             .connect_timeout(self.connect_timeout)
             .receipt_timeout(self.receipt_timeout)
-            .heartbeat(self.heartbeat_send, self.heartbeat_receive))
+            .heartbeat(self.heartbeat_send, self.heartbeat_receive)
+            .broker(self.broker))
     }
 
     /// All settings there are, in the order of the documentation.
@@ -234,7 +238,7 @@ impl Config {
             };
         }
         fields! {
-            database_url stomp_url database_pool_size database_timeout connect_timeout
+            database_url stomp_url broker database_pool_size database_timeout connect_timeout
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size window lease poll_interval retry_attempts retry_first_delay
             retry_maximum_delay prefetch_count exclusive callback_attempts callback_first_delay

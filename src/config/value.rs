@@ -5,6 +5,7 @@ use std::time::Duration;
 use figment::value::{Num, Value};
 
 use super::{LogFormat, Secret};
+use crate::stomp::Broker;
 
 /// A value for [`Builder::set`](super::Builder::set): a number, a truth value, a text as it would
 /// be written in the environment, a list of texts, or a [`Duration`].
@@ -97,6 +98,16 @@ impl FromValue for String {
 impl FromValue for Secret {
     fn from_value(value: &Value) -> Result<Self, Mismatch> {
         value.as_str().map(Self::from).ok_or(Mismatch)
+    }
+}
+
+impl FromValue for Broker {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        match value.as_str() {
+            Some("rabbitmq") => Ok(Self::RabbitMq),
+            Some("activemq") => Ok(Self::ActiveMq),
+            _ => Err(Mismatch),
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub struct Client {
 struct Shared {
     connection: u64,
     server: String,
+    broker: Broker,
     commands: mpsc::UnboundedSender<Command>,
     ended: Ended,
     /// For the names of subscriptions and transactions.
@@ -61,6 +62,7 @@ impl Client {
         Ok(Self {
             shared: Arc::new(Shared {
                 connection,
+                broker: options.broker.unwrap_or_else(|| Broker::of(&server)),
                 server,
                 commands,
                 ended: Ended(ended),
@@ -75,10 +77,11 @@ impl Client {
         &self.shared.server
     }
 
-    /// The broker's make, by its [`server`](Self::server) header.
+    /// The broker's make: the one that [`Options::broker`] names, else by its
+    /// [`server`](Self::server) header.
     #[must_use]
     pub fn broker(&self) -> Broker {
-        Broker::of(self.server())
+        self.shared.broker
     }
 
     /// Queues a SEND, with `receipt` and `content-length`. Frames are written in the order of the

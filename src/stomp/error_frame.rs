@@ -37,6 +37,9 @@ pub enum ErrorKind {
     PreconditionFailed,
     /// An exchange or a queue does not exist.
     NotFound,
+    /// Another connection has the client id, as ActiveMQ calls what a durable subscription belongs
+    /// to.
+    ClientIdInUse,
     /// The broker ended a subscription, mostly because its queue was deleted.
     Cancelled,
     /// Anything else.
@@ -69,6 +72,8 @@ impl ErrorFrame {
             || either("or password is invalid")
         {
             ErrorKind::RefusedLogin
+        } else if message.contains(" already connected from ") {
+            ErrorKind::ClientIdInUse
         } else if message == "precondition_failed" && !body.contains("delivery tag") {
             ErrorKind::PreconditionFailed
         } else if message == "not_found" {
@@ -102,6 +107,10 @@ impl fmt::Display for ErrorFrame {
             }
             ErrorKind::PreconditionFailed => {
                 " (the queue exists with other arguments: delete it, or use the same ones)"
+            }
+            ErrorKind::ClientIdInUse => {
+                " (another subscriber has this queue of this topic, and ActiveMQ lets in one at a \
+                 time: this one waits for its turn; for several, use a virtual topic)"
             }
             ErrorKind::RefusedDestination
             | ErrorKind::NotFound

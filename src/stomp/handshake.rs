@@ -119,6 +119,13 @@ async fn shake(mut stream: TcpStream, options: &Options) -> Result<Connected, Er
 /// RabbitMQ; another broker would see two of them.
 fn greeting(options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
     let double = |text: &str| text.replace('\\', "\\\\").into_bytes();
+    let mut extra_headers = vec![
+        (b"login".to_vec(), double(&options.login)),
+        (b"passcode".to_vec(), double(&options.passcode)),
+    ];
+    if let Some(id) = &options.client_id {
+        extra_headers.push((b"client-id".to_vec(), double(id)));
+    }
     Message {
         content: ToServer::Connect {
             accept_version: "1.2".to_owned(),
@@ -128,10 +135,7 @@ fn greeting(options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
             passcode: None,
             heartbeat: Some(heartbeat),
         },
-        extra_headers: vec![
-            (b"login".to_vec(), double(&options.login)),
-            (b"passcode".to_vec(), double(&options.passcode)),
-        ],
+        extra_headers,
     }
 }
 

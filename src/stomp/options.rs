@@ -7,6 +7,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use super::broker::Broker;
 use super::url_error::UrlError;
 
 const DEFAULT_PORT: u16 = 61613;
@@ -31,6 +32,8 @@ pub struct Options {
     pub(super) receipt_timeout: Duration,
     /// What we can send, and what we want to receive.
     pub(super) heartbeat: (Duration, Duration),
+    pub(super) broker: Option<Broker>,
+    pub(super) client_id: Option<String>,
 }
 
 impl Options {
@@ -98,6 +101,8 @@ impl Options {
             connect_timeout: Duration::from_secs(10),
             receipt_timeout: Duration::from_secs(30),
             heartbeat: (Duration::from_secs(10), Duration::from_secs(10)),
+            broker: None,
+            client_id: None,
         })
     }
 
@@ -127,6 +132,22 @@ impl Options {
     pub fn heartbeat(self, send: Duration, receive: Duration) -> Self {
         Self {
             heartbeat: (send, receive),
+            ..self
+        }
+    }
+
+    /// The broker's make, where its CONNECTED does not tell it. Default `None`.
+    #[must_use]
+    pub fn broker(self, broker: Option<Broker>) -> Self {
+        Self { broker, ..self }
+    }
+
+    /// The `client-id` of CONNECT, by which ActiveMQ knows durable subscriptions; one connection
+    /// at a time may have it. RabbitMQ does not read it. Default none.
+    #[must_use]
+    pub fn client_id(self, client_id: &str) -> Self {
+        Self {
+            client_id: Some(client_id.to_owned()),
             ..self
         }
     }

@@ -160,7 +160,11 @@ impl<C: Backend> Subscriber<C> {
         if !self.db.ready(&mut outage, shutdown).await? {
             return Ok(handled);
         }
-        let connector = Connector::new(self.options.clone(), self.maximum_backoff);
+        let mut options = self.options.clone();
+        if let Some(id) = self.settings.queue.client_id() {
+            options = options.client_id(id);
+        }
+        let connector = Connector::new(options, self.maximum_backoff);
         let mut refusals = Outage::new("the subscription", self.maximum_backoff);
         let mut was_subscribed = false;
         loop {

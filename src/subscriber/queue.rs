@@ -2,6 +2,9 @@
 
 use crate::stomp::{Broker, Subscribe};
 
+/// What the name of a queue of dead letters begins with.
+const DEAD_LETTERS: &str = "DLQ.";
+
 /// A queue, and what it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Queue {
@@ -56,43 +59,63 @@ impl Queue {
     }
 
     /// The queue that given-up messages go to.
-    pub(super) fn dead_letters(&self) -> String {
-        format!("DLQ.{}", self.name)
+    pub(super) fn dead_letters(&self, broker: Broker) -> String {
+        match broker {
+            // Unless its policy for dead letters says otherwise.
+            Broker::ActiveMq => "ActiveMQ.DLQ".to_owned(),
+            _ => format!("{DEAD_LETTERS}{}", self.name),
+        }
     }
 
     /// The subscription to the queue itself.
     pub(super) fn subscribe(&self, broker: Broker) -> Subscribe {
-        let arguments = arguments(
-            &self.name,
-            &self.dead_letters(),
-            self.prefetch,
-            self.exclusive,
-        );
-        subscription(&self.destination, arguments, broker)
+        let headers = match broker {
+            Broker::ActiveMq => self.activemq_headers(),
+            _ => arguments(
+                &self.name,
+                &format!("{DEAD_LETTERS}{}", self.name),
+                self.prefetch,
+                self.exclusive,
+            ),
+        };
+        Subscribe {
+            destination: self.destination.clone(),
+            headers,
+        }
+    }
+
+    /// ActiveMQ's queues have no arguments. What a durable subscription of a topic collects
+    /// belongs to the client's id and the subscription's name.
+    fn activemq_headers(&self) -> Vec<(String, String)> {
+        let mut headers = vec![("activemq.prefetchSize", self.prefetch.to_string())];
+        if self.exclusive {
+            headers.push(("activemq.exclusive", "true".to_owned()));
+        }
+        if let Some(topic) = self.topic() {
+            headers.push(("activemq.subscriptionName", topic.to_owned()));
+        }
+        owned(headers)
+    }
+
+    /// The topic's name, where it is one.
+    fn topic(&self) -> Option<&str> {
+        self.destination.strip_prefix("/topic/")
+    }
+
+    /// The id of the client that a durable subscription belongs to: that of the queue.
+    pub(super) fn client_id(&self) -> Option<&str> {
+        self.topic().map(|_| self.name.as_str())
     }
 
     /// The subscription that declares the queue of dead letters, with the arguments that a Django
     /// service would declare it with.
-    pub(super) fn declare_dead_letters(&self, broker: Broker) -> Subscribe {
-        let name = self.dead_letters();
+    pub(super) fn declare_dead_letters(&self) -> Subscribe {
+        let name = format!("{DEAD_LETTERS}{}", self.name);
         let next = format!("DLQ.DLQ.{name}");
-        subscription(
-            &format!("/queue/{name}"),
-            arguments(&name, &next, 1, false),
-            broker,
-        )
-    }
-}
-
-fn subscription(destination: &str, arguments: Vec<(String, String)>, broker: Broker) -> Subscribe {
-    let headers = match broker {
-        // It has no such arguments.
-        Broker::ActiveMq => Vec::new(),
-        _ => arguments,
-    };
-    Subscribe {
-        destination: destination.to_owned(),
-        headers,
+        Subscribe {
+            destination: format!("/queue/{name}"),
+            headers: arguments(&name, &next, 1, false),
+        }
     }
 }
 
@@ -102,7 +125,7 @@ fn arguments(
     prefetch: u32,
     exclusive: bool,
 ) -> Vec<(String, String)> {
-    [
+    owned(vec![
         ("durable", "true".to_owned()),
         ("auto-delete", "false".to_owned()),
         ("prefetch-count", prefetch.to_string()),
@@ -110,10 +133,12 @@ fn arguments(
         ("x-queue-name", queue.to_owned()),
         ("x-dead-letter-exchange", String::new()),
         ("x-dead-letter-routing-key", dead_letters.to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    ])
+}
+
+fn owned(headers: Vec<(&str, String)>) -> Vec<(String, String)> {
+    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+    headers.into_iter().map(owned).collect()
 }
 
 #[cfg(test)]
@@ -132,13 +157,33 @@ mod tests {
         assert_eq!(header("x-queue-name"), Some("orders.v1"));
         assert_eq!(header("x-dead-letter-exchange"), Some(""));
         assert_eq!(header("x-dead-letter-routing-key"), Some("DLQ.orders.v1"));
-        let dead = queue.declare_dead_letters(Broker::RabbitMq);
+        let dead = queue.declare_dead_letters();
         assert_eq!(dead.destination, "/queue/DLQ.orders.v1");
         assert!(dead.headers.contains(&(
             "x-dead-letter-routing-key".to_owned(),
             "DLQ.DLQ.DLQ.orders.v1".to_owned()
         )));
-        assert!(queue.subscribe(Broker::ActiveMq).headers.is_empty());
+    }
+
+    #[test]
+    fn activemq_has_words_of_its_own() {
+        let headers = |destination: &str, exclusive| {
+            let queue = Queue::new(destination, Some("billing"), 7, exclusive).unwrap();
+            let id = queue.client_id().map(str::to_owned);
+            (id, queue.subscribe(Broker::ActiveMq).headers)
+        };
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let prefetch = header("activemq.prefetchSize", "7");
+        let durable = header("activemq.subscriptionName", "orders.v1");
+        let exclusive = header("activemq.exclusive", "true");
+        assert_eq!(
+            headers("/topic/orders.v1", false),
+            (Some("billing".to_owned()), vec![prefetch.clone(), durable])
+        );
+        assert_eq!(
+            headers("/queue/orders", true),
+            (None, vec![prefetch, exclusive])
+        );
     }
 
     #[test]

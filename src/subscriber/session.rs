@@ -72,7 +72,7 @@ impl<C: Backend> Session<'_, C> {
         tracing::info!(
             destination = queue.destination,
             queue = queue.name,
-            dead_letters = queue.dead_letters(),
+            dead_letters = queue.dead_letters(self.client.broker()),
             prefetch = queue.prefetch,
             broker = self.client.server(),
             "subscribed"
@@ -87,7 +87,7 @@ impl<C: Backend> Session<'_, C> {
             // On a connection of its own: RabbitMQ keeps what it has handed to a subscription
             // unacknowledged until the connection ends, not until UNSUBSCRIBE.
             let client = connector.once().await?;
-            let subscription = client.subscribe(queue.declare_dead_letters(broker)).await?;
+            let subscription = client.subscribe(queue.declare_dead_letters()).await?;
             subscription.unsubscribe().await?;
             client.disconnect().await?;
         }

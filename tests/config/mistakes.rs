@@ -146,6 +146,7 @@ fn every_limit_holds_in_every_source() {
         ("days_to_keep", "36501"),
         ("cleanup_interval", "0"),
         ("log_format", "xml"),
+        ("broker", "kafka"),
         ("log_level", "inof"),
     ] {
         let error = Config::builder().set(key, bad).build().expect_err(key);

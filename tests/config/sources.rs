@@ -131,6 +131,7 @@ fn values_read_alike_from_every_source() {
         ("exclusive", "true", "true"),
         ("msg_id_headers", "[\"a\", \"b\"]", "a, b"),
         ("log_format", "\"json\"", "json"),
+        ("broker", "\"activemq\"", "activemq"),
         ("consumer", "\"billing\"", "billing"),
         ("consumer", "\"17\"", "17"),
         ("days_to_keep", "0", "0"),

@@ -30,6 +30,7 @@ macro_rules! suite {
         mod $database {
             #[cfg(feature = "testing")]
             suite!(@broker loopback, $connection, $open, $($module: $($case),*;)*);
+            suite!(@broker activemq, $connection, $open, $($module: $($case),*;)*);
             suite!(@broker rabbitmq, $connection, $open, $($module: $($case),*;)*);
         }
     };

@@ -1,6 +1,7 @@
 //! Where a case happens: a database, a broker, names of its own.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use diesel_outbox::backend::{Backend, Counts};
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::relay::{Relay, Sent};
-use diesel_outbox::stomp::{Client, Delivery, Options, Subscribe};
+use diesel_outbox::stomp::{Broker, Client, Delivery, Options, Subscribe};
 use diesel_outbox::subscriber::{Handled, Subscriber};
 use diesel_outbox::{Message, Producer, Registry, Shutdown};
 use tokio::runtime::Runtime;
@@ -106,6 +107,14 @@ pub(crate) mod brokers {
         Some(BrokerPlace {
             url: broker.url(),
             guard: Box::new(broker),
+        })
+    }
+
+    pub(crate) fn activemq() -> Option<BrokerPlace> {
+        let url = crate::support::server("OUTBOX_TEST_ACTIVEMQ", "ActiveMQ")?;
+        Some(BrokerPlace {
+            url,
+            guard: Box::new(()),
         })
     }
 
@@ -237,55 +246,98 @@ impl Place {
     /// Makes the queue, as a subscriber that has gone again would leave it.
     pub(crate) fn declare<C: Subject>(&self) {
         let options = Options::from_url(&self.broker.url).unwrap();
-        let consumer = self.subscribe_with::<C>(&Registry::new(), "store", &self.config());
-        // There when a second subscriber of the same arguments is let in.
         self.runtime.block_on(async {
             let client = Client::connect(&options).await.unwrap();
-            let queue = self.name.as_str();
-            let dead_letters = format!("DLQ.{queue}");
-            let headers = [
-                ("durable", "true"),
-                ("auto-delete", "false"),
-                ("x-queue-name", queue),
-                ("x-dead-letter-exchange", ""),
-                ("x-dead-letter-routing-key", &dead_letters),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let subscription = client
-                .subscribe(Subscribe {
-                    destination: self.topic(),
-                    headers: headers.into(),
-                })
-                .await
-                .unwrap();
-            subscription.unsubscribe().await.unwrap();
+            if client.broker() == Broker::ActiveMq {
+                self.leave_durable_subscription(&options).await;
+            } else {
+                let consumer = self.subscribe_with::<C>(&Registry::new(), "store", &self.config());
+                self.is_declared(&client).await;
+                consumer.stop();
+            }
             client.disconnect().await.unwrap();
         });
-        consumer.stop();
+    }
+
+    /// A queue is there when a second subscriber of the same arguments is let in.
+    async fn is_declared(&self, client: &Client) {
+        let queue = self.name.as_str();
+        let dead_letters = format!("DLQ.{queue}");
+        let headers = [
+            ("durable", "true"),
+            ("auto-delete", "false"),
+            ("x-queue-name", queue),
+            ("x-dead-letter-exchange", ""),
+            ("x-dead-letter-routing-key", &dead_letters),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let subscription = client
+            .subscribe(Subscribe {
+                destination: self.topic(),
+                headers: headers.into(),
+            })
+            .await
+            .unwrap();
+        subscription.unsubscribe().await.unwrap();
+    }
+
+    /// What a subscriber of ours makes on ActiveMQ: its name is the topic's, its owner the queue's.
+    async fn leave_durable_subscription(&self, options: &Options) {
+        let client = Client::connect(&options.clone().client_id(&self.name))
+            .await
+            .unwrap();
+        let subscribe = Subscribe {
+            destination: self.topic(),
+            headers: vec![("activemq.subscriptionName".to_owned(), self.name.clone())],
+        };
+        let subscription = client.subscribe(subscribe).await.unwrap();
+        subscription.unsubscribe().await.unwrap();
+        client.disconnect().await.unwrap();
     }
 
     /// Listens to the queue of dead letters.
     pub(crate) fn dead_letters(&self) -> Receiver<Delivery> {
         let options = Options::from_url(&self.broker.url).unwrap();
-        let destination = format!("/amq/queue/DLQ.{}", self.name);
+        let (name, topic) = (self.name.clone(), self.topic());
         let (sender, receiver) = channel();
         self.runtime.spawn(async move {
+            let mut seen = BTreeSet::new();
             loop {
                 let client = Client::connect(&options).await.unwrap();
-                let subscribe = Subscribe {
-                    destination: destination.clone(),
-                    headers: Vec::new(),
+                let is_shared = client.broker() == Broker::ActiveMq;
+                let subscribe = if is_shared {
+                    // That of all tests: it may be looked at only.
+                    Subscribe {
+                        destination: "/queue/ActiveMQ.DLQ".to_owned(),
+                        headers: vec![("browser".to_owned(), "true".to_owned())],
+                    }
+                } else {
+                    Subscribe {
+                        destination: format!("/amq/queue/DLQ.{name}"),
+                        headers: Vec::new(),
+                    }
                 };
                 // Not there before the subscriber has declared it.
                 let Ok(mut subscription) = client.subscribe(subscribe).await else {
                     continue;
                 };
                 while let Some(delivery) = subscription.next().await {
-                    let _ = client.ack(&delivery).await;
+                    if is_shared {
+                        if delivery.header("browser") == Some("end") {
+                            break;
+                        }
+                        let is_ours = delivery.header("original-destination") == Some(&topic);
+                        if !is_ours || !seen.insert(delivery.message_id.clone()) {
+                            continue;
+                        }
+                    } else {
+                        let _ = client.ack(&delivery).await;
+                    }
                     if sender.send(delivery).is_err() {
                         return;
                     }
                 }
+                client.abort();
             }
         });
         receiver

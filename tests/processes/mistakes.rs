@@ -69,8 +69,11 @@ fn addresses_and_logins() {
         2,
         &["unknown scheme `oracle`", "postgres://"],
     );
-    let mysql = ["--database-url", "mysql://u:hunter2@h/d"];
-    fails(&world, PUBLISH, &mysql, 2, &["MySQL"]);
+    let memory = ["--database-url", "sqlite::memory:"];
+    #[cfg(feature = "sqlite")]
+    fails(&world, PUBLISH, &memory, 2, &["name a file"]);
+    #[cfg(not(feature = "sqlite"))]
+    fails(&world, PUBLISH, &memory, 2, &["--features sqlite"]);
     let place = world.database.url.rsplit_once('@').unwrap().1.to_owned();
     let nobody = format!("postgres://nobody:hunter2@{place}");
     let nobody = ["--database-url", &nobody];

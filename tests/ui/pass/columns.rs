@@ -41,8 +41,9 @@ fn key(line: &Line) -> Option<String> {
     line.note.clone()
 }
 
+// The key is named for MySQL, which finds the row again by it.
 #[derive(Insertable, Publish)]
-#[diesel(table_name = schema::shop_lines)]
+#[diesel(table_name = schema::shop_lines, primary_key(order_id, line))]
 #[publish(model = Line)]
 struct NewLine {
     order_id: i32,
