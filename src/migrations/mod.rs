@@ -4,15 +4,25 @@
 //! `diesel migration revert` would meet versions that it does not know.
 
 use crate::backend::{Upkeep, check_version};
+
+pub use error::MigrateError;
+
+#[cfg(feature = "postgres")]
+mod adoption;
+mod error;
+
 use diesel::connection::SimpleConnection;
-use diesel::migration::{Migration, MigrationVersion, Result as MigrationResult};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use diesel::dsl::sql;
+use diesel::migration::{Migration, MigrationSource, MigrationVersion, Result as MigrationResult};
 use diesel::prelude::*;
+#[cfg(feature = "postgres")]
+use diesel::sql_types::Bool;
 #[cfg(feature = "mysql")]
-use diesel::{
-    dsl::sql,
-    sql_types::{Integer, Nullable},
-};
+use diesel::sql_types::{Integer, Nullable};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+#[cfg(feature = "postgres")]
+use std::time::{Duration, Instant};
 
 /// The migrations for PostgreSQL.
 #[cfg(feature = "postgres")]
@@ -42,8 +52,8 @@ macro_rules! scripts {
     ($database:literal: $($name:literal),*) => {
         &[$(Script {
             name: $name,
-            up: include_str!(concat!("../migrations/", $database, "/", $name, "/up.sql")),
-            down: include_str!(concat!("../migrations/", $database, "/", $name, "/down.sql")),
+            up: include_str!(concat!("../../migrations/", $database, "/", $name, "/up.sql")),
+            down: include_str!(concat!("../../migrations/", $database, "/", $name, "/down.sql")),
         }),*]
     };
 }
@@ -68,16 +78,14 @@ diesel::table! {
     }
 }
 
+/// Stands among the versions where the tables were Django's before.
+const ADOPTED: &str = "adopted";
+
 const TABLE: &str =
     "create table if not exists outbox_migrations (version varchar(50) primary key not null)";
 
 /// A harness that records versions in `outbox_migrations`.
 struct Harness<'a, C>(&'a mut C);
-
-/// Why the tables could not be made or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("the outbox's migrations failed: {0}")]
-pub struct MigrateError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// A connection that the outbox's tables can be made on.
 pub trait Migrate {
@@ -99,12 +107,6 @@ pub trait Migrate {
     fn revert(&mut self) -> Result<Vec<String>, MigrateError>;
 }
 
-impl From<diesel::result::Error> for MigrateError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self(error.into())
-    }
-}
-
 /// Services that start at the same moment all migrate: the second finds nothing left to do.
 trait OneAtATime: Sized {
     fn one_at_a_time<T>(
@@ -119,8 +121,17 @@ impl OneAtATime for diesel::PgConnection {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
-        // Of the session, not of a transaction: a migration may have to run outside of one.
-        self.batch_execute(&format!("select pg_advisory_lock({LOCK})"))?;
+        // Of the session, not of a transaction: a migration may have to run outside of one. Asked
+        // for again and again: an index that is built concurrently would wait for whoever waits
+        // in a statement.
+        let lock = format!("pg_try_advisory_lock({LOCK})");
+        let deadline = Instant::now() + PATIENCE;
+        while !diesel::select(sql::<Bool>(&lock)).get_result::<bool>(self)? {
+            if Instant::now() >= deadline {
+                return Err(MigrateError::Locked);
+            }
+            std::thread::sleep(PAUSE);
+        }
         let outcome = work(self);
         self.batch_execute(&format!("select pg_advisory_unlock({LOCK})"))?;
         outcome
@@ -149,9 +160,7 @@ impl OneAtATime for diesel::MysqlConnection {
         )))
         .get_result::<Option<i32>>(self)?;
         if locked != Some(1) {
-            return Err(MigrateError(
-                "another process has been migrating this database for ten minutes".into(),
-            ));
+            return Err(MigrateError::Locked);
         }
         let outcome = work(self);
         diesel::select(sql::<Nullable<Integer>>(&format!(
@@ -166,9 +175,76 @@ impl OneAtATime for diesel::MysqlConnection {
 #[cfg(feature = "mysql")]
 const LOCK_NAME: &str = "concat('diesel-outbox-', md5(coalesce(database(), '')))";
 
+/// How long to wait for another process that migrates, and how often to look.
+#[cfg(feature = "postgres")]
+const PATIENCE: Duration = Duration::from_secs(600);
+#[cfg(feature = "postgres")]
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The key of the advisory lock: "outboxmi" in ASCII.
 #[cfg(feature = "postgres")]
 const LOCK: i64 = 0x6f75_7462_6f78_6d69;
+
+/// Tables that were there before ours.
+trait Takeover {
+    /// Makes ours of them. False where there are none.
+    fn adopt(&mut self) -> Result<bool, MigrateError>;
+
+    /// Makes of ours what they were.
+    fn restore(&mut self) -> Result<(), MigrateError>;
+}
+
+#[cfg(feature = "postgres")]
+impl Takeover for diesel::PgConnection {
+    fn adopt(&mut self) -> Result<bool, MigrateError> {
+        adoption::adopt(self)
+    }
+
+    fn restore(&mut self) -> Result<(), MigrateError> {
+        adoption::restore(self)
+    }
+}
+
+/// Where nothing is adopted, a table in the way is named before anything is done.
+macro_rules! refuse {
+    ($feature:literal, $connection:ty, $question:literal) => {
+        #[cfg(feature = $feature)]
+        impl Takeover for $connection {
+            fn adopt(&mut self) -> Result<bool, MigrateError> {
+                for table in ["published", "received", "outbox_jobs"] {
+                    let found = diesel::sql_query($question)
+                        .bind::<diesel::sql_types::Text, _>(table)
+                        .execute(self)?;
+                    if found > 0 {
+                        return Err(MigrateError::Foreign {
+                            table,
+                            reason: "was not made by `outbox migrate`: rename it. Where \
+                                     `outbox migrate --print` has made it, go on without this command"
+                                .to_owned(),
+                        });
+                    }
+                }
+                Ok(false)
+            }
+
+            fn restore(&mut self) -> Result<(), MigrateError> {
+                Ok(())
+            }
+        }
+    };
+}
+
+refuse!(
+    "mysql",
+    diesel::MysqlConnection,
+    "select table_name from information_schema.tables
+     where table_schema = database() and table_name = ?"
+);
+refuse!(
+    "sqlite",
+    diesel::SqliteConnection,
+    "select name from sqlite_master where type = 'table' and name = ?"
+);
 
 macro_rules! migrate {
     ($feature:literal, $connection:ty, $backend:ty, $source:ident, $scripts:ident) => {
@@ -216,6 +292,7 @@ macro_rules! migrate {
             fn applied_migrations(&mut self) -> MigrationResult<Vec<MigrationVersion<'static>>> {
                 self.0.batch_execute(TABLE)?;
                 let versions = outbox_migrations::table
+                    .filter(outbox_migrations::version.ne(ADOPTED))
                     .select(outbox_migrations::version)
                     .order(outbox_migrations::version.desc())
                     .load::<String>(self.0)?;
@@ -229,21 +306,47 @@ macro_rules! migrate {
 
             fn migrate(&mut self) -> Result<Vec<String>, MigrateError> {
                 let version = self.server_version()?;
-                check_version(&version).map_err(|old| MigrateError(old.into()))?;
+                check_version(&version).map_err(|old| MigrateError::Refused(old.into()))?;
                 self.one_at_a_time(|conn| {
+                    let mut versions = Vec::new();
+                    if Harness(&mut *conn)
+                        .applied_migrations()
+                        .map_err(MigrateError::Refused)?
+                        .is_empty()
+                        && conn.adopt()?
+                    {
+                        // The tables are as the first migration makes them.
+                        let first = first_version::<$backend>(&$source)?;
+                        diesel::insert_into(outbox_migrations::table)
+                            .values(outbox_migrations::version.eq(&first))
+                            .execute(conn)?;
+                        versions.push(first);
+                    }
                     let mut harness = Harness(conn);
-                    let versions = harness
+                    let run = harness
                         .run_pending_migrations($source)
-                        .map_err(MigrateError)?;
-                    Ok(versions.iter().map(ToString::to_string).collect())
+                        .map_err(MigrateError::Refused)?;
+                    versions.extend(run.iter().map(ToString::to_string));
+                    Ok(versions)
                 })
             }
 
             fn revert(&mut self) -> Result<Vec<String>, MigrateError> {
                 self.one_at_a_time(|conn| {
+                    let applied = Harness(&mut *conn)
+                        .applied_migrations()
+                        .map_err(MigrateError::Refused)?;
+                    let adopted: i64 = outbox_migrations::table
+                        .filter(outbox_migrations::version.eq(ADOPTED))
+                        .count()
+                        .get_result(conn)?;
+                    if adopted > 0 {
+                        conn.restore()?;
+                        return Ok(applied.iter().map(ToString::to_string).collect());
+                    }
                     let versions = Harness(&mut *conn)
                         .revert_all_migrations($source)
-                        .map_err(MigrateError)?
+                        .map_err(MigrateError::Refused)?
                         .iter()
                         .map(ToString::to_string)
                         .collect();
@@ -276,6 +379,17 @@ migrate!(
     SQLITE,
     SQLITE_SCRIPTS
 );
+
+fn first_version<DB: diesel::backend::Backend>(
+    source: &EmbeddedMigrations,
+) -> Result<String, MigrateError> {
+    let migrations: Vec<Box<dyn Migration<DB>>> =
+        source.migrations().map_err(MigrateError::Refused)?;
+    let versions = migrations
+        .iter()
+        .map(|migration| migration.name().version().to_string());
+    Ok(versions.min().unwrap_or_default())
+}
 
 #[cfg(test)]
 mod tests {
