@@ -99,6 +99,17 @@ fn the_printed_sql_makes_the_tables<C: Backend>(database: &TestDatabase) {
     outbox(database, &["status"]).fails(1, "run `outbox migrate`");
 }
 
+fn a_table_in_the_way_is_named<C: Backend>(database: &TestDatabase) {
+    let mut conn = C::establish(&database.url).unwrap();
+    conn.batch_execute("create table received (id integer primary key)")
+        .unwrap();
+    outbox(database, &["migrate"]).fails(1, "`received` is there already");
+    conn.batch_execute("drop table received").unwrap();
+    let gone = conn.batch_execute("select * from published");
+    assert!(gone.is_err(), "nothing was made");
+    outbox(database, &["migrate"]).says("applied");
+}
+
 fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
     rows::<C>(database);
@@ -169,6 +180,7 @@ macro_rules! on_each_database {
 on_each_database!(
     tables_are_made_and_removed,
     the_printed_sql_makes_the_tables,
+    a_table_in_the_way_is_named,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
     only_what_was_sent_is_deleted,

@@ -7,9 +7,9 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{Bool, Nullable, Text};
 
-use super::{ADOPTED, MigrateError, outbox_migrations};
+use super::{ADOPTED, Count, MigrateError, outbox_migrations};
 
 /// Longest wait for the tables; until then everybody else waits too.
 const LOCK_TIMEOUT: &str = "5s";
@@ -399,12 +399,6 @@ fn busy_or_refused(error: diesel::result::Error, waited: &'static str) -> Migrat
         };
     }
     error.into()
-}
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    n: i64,
 }
 
 fn count(conn: &mut PgConnection, question: &str) -> QueryResult<i64> {

@@ -185,6 +185,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[cfg(feature = "postgres")]
 const LOCK: i64 = 0x6f75_7462_6f78_6d69;
 
+/// Counts the lines of `outbox_migrations`, the mark of an adoption among them.
+trait Recorded {
+    fn recorded(&mut self) -> QueryResult<i64>;
+}
+
 /// Tables that were there before ours.
 trait Takeover {
     /// Makes ours of them. False where there are none.
@@ -205,6 +210,12 @@ impl Takeover for diesel::PgConnection {
     }
 }
 
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    n: i64,
+}
+
 /// Where nothing is adopted, a table in the way is named before anything is done.
 macro_rules! refuse {
     ($feature:literal, $connection:ty, $question:literal) => {
@@ -212,10 +223,10 @@ macro_rules! refuse {
         impl Takeover for $connection {
             fn adopt(&mut self) -> Result<bool, MigrateError> {
                 for table in ["published", "received", "outbox_jobs"] {
-                    let found = diesel::sql_query($question)
+                    let found: Count = diesel::sql_query($question)
                         .bind::<diesel::sql_types::Text, _>(table)
-                        .execute(self)?;
-                    if found > 0 {
+                        .get_result(self)?;
+                    if found.n > 0 {
                         return Err(MigrateError::Foreign {
                             table,
                             reason: "was not made by `outbox migrate`: rename it. Where \
@@ -237,13 +248,13 @@ macro_rules! refuse {
 refuse!(
     "mysql",
     diesel::MysqlConnection,
-    "select table_name from information_schema.tables
+    "select count(*) as n from information_schema.tables
      where table_schema = database() and table_name = ?"
 );
 refuse!(
     "sqlite",
     diesel::SqliteConnection,
-    "select name from sqlite_master where type = 'table' and name = ?"
+    "select count(*) as n from sqlite_master where type = 'table' and name = ?"
 );
 
 macro_rules! migrate {
@@ -301,6 +312,13 @@ macro_rules! migrate {
         }
 
         #[cfg(feature = $feature)]
+        impl Recorded for $connection {
+            fn recorded(&mut self) -> QueryResult<i64> {
+                outbox_migrations::table.count().get_result(self)
+            }
+        }
+
+        #[cfg(feature = $feature)]
         impl Migrate for $connection {
             const SCRIPTS: &'static [Script] = $scripts;
 
@@ -309,12 +327,18 @@ macro_rules! migrate {
                 check_version(&version).map_err(|old| MigrateError::Refused(old.into()))?;
                 self.one_at_a_time(|conn| {
                     let mut versions = Vec::new();
-                    if Harness(&mut *conn)
+                    let applied = Harness(&mut *conn)
                         .applied_migrations()
-                        .map_err(MigrateError::Refused)?
-                        .is_empty()
-                        && conn.adopt()?
-                    {
+                        .map_err(MigrateError::Refused)?;
+                    let adopted = applied.is_empty()
+                        && conn.adopt().or_else(|error| {
+                            let is_foreign = matches!(error, MigrateError::Foreign { .. });
+                            if is_foreign && conn.recorded()? == 0 {
+                                conn.batch_execute("drop table outbox_migrations")?;
+                            }
+                            Err(error)
+                        })?;
+                    if adopted {
                         // The tables are as the first migration makes them.
                         let first = first_version::<$backend>(&$source)?;
                         diesel::insert_into(outbox_migrations::table)
@@ -336,11 +360,8 @@ macro_rules! migrate {
                     let applied = Harness(&mut *conn)
                         .applied_migrations()
                         .map_err(MigrateError::Refused)?;
-                    let adopted: i64 = outbox_migrations::table
-                        .filter(outbox_migrations::version.eq(ADOPTED))
-                        .count()
-                        .get_result(conn)?;
-                    if adopted > 0 {
+                    // More of them than versions: the mark of an adoption.
+                    if conn.recorded()? > i64::try_from(applied.len()).unwrap_or(i64::MAX) {
                         conn.restore()?;
                         return Ok(applied.iter().map(ToString::to_string).collect());
                     }

@@ -1,6 +1,6 @@
 //! kill -9, in the middle of the work.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -66,7 +66,7 @@ fn a_killed_subscriber_has_each_effect_once() {
             .env(CHILD, format!("{} {queue}", world.topic()))
             .env("DATABASE_URL", &world.database.url)
             .env("STOMP_URL", &world.broker);
-        Program::spawn(&mut command)
+        Program::spawn(command.stdin(Stdio::null()))
     };
     let mut first = start();
     first.wait_for_line("subscribed");

@@ -16,6 +16,11 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(world: &World) -> Self {
+        Self::to(world, &world.topic())
+    }
+
+    /// Of another destination.
+    pub(crate) fn to(world: &World, destination: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -23,7 +28,7 @@ impl Listener {
             .unwrap();
         let seen = Arc::new(Mutex::new(HashMap::new()));
         let options = Options::from_url(&world.broker).unwrap();
-        let destination = world.topic();
+        let destination = destination.to_owned();
         let mut subscription = runtime.block_on(async {
             let client = Client::connect(&options).await.unwrap();
             let headers = Vec::new();

@@ -24,12 +24,11 @@ impl Program {
         command
             .env("DATABASE_URL", &world.database.url)
             .env("STOMP_URL", &world.broker);
-        Self::spawn(command.args(arguments))
+        Self::spawn(command.args(arguments).stdin(Stdio::null()))
     }
 
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -79,6 +78,12 @@ impl Program {
         assert!(status.success());
     }
 
+    /// Ends its standard input.
+    #[allow(dead_code)] // not each suite that includes this needs it
+    pub(crate) fn close_input(&mut self) {
+        self.child.stdin = None;
+    }
+
     /// Kills it as the kernel would: with no chance to clean up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -106,6 +111,11 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.seen.extend(self.lines.iter());
+            let last = self.seen.len().saturating_sub(40);
+            eprintln!("what the program said last: {:#?}", &self.seen[last..]);
+        }
     }
 }
 
