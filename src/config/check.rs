@@ -30,6 +30,20 @@ pub(super) fn problems(
     found.problems
 }
 
+/// What a subscription says of itself.
+const OWN_HEADERS: [&str; 10] = [
+    "id",
+    "ack",
+    "destination",
+    "receipt",
+    "prefetch-count",
+    "exclusive",
+    "x-queue-name",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "content-length",
+];
+
 struct Found<'a> {
     origin: &'a dyn Fn(&'static str) -> Origin,
     problems: Vec<ConfigError>,
@@ -144,6 +158,20 @@ impl Found<'_> {
             !names.is_empty() && names.iter().all(good_name),
             "msg_id_headers",
             || value::shorten(&names.join(",")),
+        );
+        let good_header = |header: &String| {
+            header.split_once(':').is_some_and(|(name, value)| {
+                let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
+                is_name
+                    && !header.contains(char::is_control)
+                    && !OWN_HEADERS.contains(&name)
+                    && value == value.trim()
+            })
+        };
+        self.expect(
+            config.queue_headers.iter().all(good_header),
+            "queue_headers",
+            || value::shorten(&config.queue_headers.join(",")),
         );
         self.expect(
             config.consumer.chars().count() <= 100 && !config.consumer.contains('\0'),

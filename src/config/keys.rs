@@ -150,6 +150,9 @@ keys! {
         prefetch_count "prefetch-count" "COUNT" = "none",
             "a whole number from 1 to 65535, or none",
             "Messages the broker may hand over unacknowledged; none: twice the workers";
+        queue_headers "queue-headers" "HEADERS" = "",
+            "a list of headers such as x-queue-type:quorum, none of them one that the subscription has by itself",
+            "Further headers of SUBSCRIBE, or other values for durable and auto-delete";
         exclusive "exclusive" "BOOL" = "false",
             "true or false",
             "Whether this subscription shuts out all others from its queue";

@@ -105,6 +105,9 @@ pub struct Config {
     /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the
     /// workers.
     pub prefetch_count: Option<u32>,
+    /// Further headers of SUBSCRIBE, each as `name:value`, such as `x-queue-type:quorum`; `durable`
+    /// and `auto-delete` may be given other values. Default none.
+    pub queue_headers: Vec<String>,
     /// Whether the subscription shuts out all others from its queue. Default false.
     pub exclusive: bool,
     /// Attempts of a callback before its message goes to the dead letters, 1 to 1000. Default 3.
@@ -152,6 +155,7 @@ impl Default for Config {
             retry_first_delay: Duration::from_secs(1),
             retry_maximum_delay: Duration::from_secs(60),
             prefetch_count: None,
+            queue_headers: Vec::new(),
             exclusive: false,
             callback_attempts: 3,
             callback_first_delay: Duration::from_secs(1),
@@ -241,7 +245,7 @@ impl Config {
             database_url stomp_url broker database_pool_size database_timeout connect_timeout
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size window lease poll_interval retry_attempts retry_first_delay
-            retry_maximum_delay prefetch_count exclusive callback_attempts callback_first_delay
+            retry_maximum_delay prefetch_count queue_headers exclusive callback_attempts callback_first_delay
             msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
         }
         Ok(())

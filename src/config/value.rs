@@ -148,6 +148,7 @@ impl FromValue for Vec<String> {
     fn from_value(value: &Value) -> Result<Self, Mismatch> {
         match value {
             Value::Array(_, items) => items.iter().map(String::from_value).collect(),
+            Value::String(_, text) if text.trim().is_empty() => Ok(Vec::new()),
             Value::String(_, text) => {
                 Ok(text.split(',').map(|item| item.trim().to_owned()).collect())
             }

@@ -10,9 +10,11 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_stomp_2::{Message, ToServer};
 use tokio_util::codec::Decoder as _;
+use tracing::debug;
 
 use super::decoder::Decoder;
 use super::encoder;
+use super::endpoint::Endpoint;
 use super::error::{Error, NotSentReason};
 use super::error_frame::{ErrorFrame, flatten};
 use super::frame::Frame;
@@ -29,38 +31,50 @@ pub(super) struct Connected {
     pub(super) heartbeat: Heartbeat,
 }
 
+/// Tries the brokers in their order, each for so long.
 pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
     let after = options.connect_timeout;
-    match timeout(after, attempt(options)).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::ConnectTimeout {
-            address: options.address(),
-            after,
-        }),
+    let mut failure = None;
+    for endpoint in &options.endpoints {
+        let error = match timeout(after, attempt(endpoint, options)).await {
+            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Err(error)) => error,
+            Err(_) => Error::ConnectTimeout {
+                address: endpoint.address(),
+                after,
+            },
+        };
+        debug!(address = endpoint.address(), %error, "not connected");
+        // A refused login says more than a broker that is away.
+        if !failure.as_ref().is_some_and(Error::is_refused_login) {
+            failure = Some(error);
+        }
     }
+    Err(failure.unwrap_or(Error::Disconnected))
 }
 
-async fn attempt(options: &Options) -> Result<Connected, Error> {
-    let stream = dial(options).await?;
+async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Connected, Error> {
+    let stream = dial(endpoint, options).await?;
     let lost = |cause: Error| Error::ConnectLost {
-        address: options.address(),
+        address: endpoint.address(),
         cause: Arc::new(cause),
     };
     // Frames are written in batches of our own making.
     stream.set_nodelay(true).map_err(|e| lost(e.into()))?;
-    shake(stream, options).await.map_err(|error| match error {
+    let shaken = shake(stream, endpoint, options).await;
+    shaken.map_err(|error| match error {
         Error::Io(_) | Error::Decode(_) | Error::Disconnected => lost(error),
         other => other,
     })
 }
 
-async fn dial(options: &Options) -> Result<TcpStream, Error> {
+async fn dial(endpoint: &Endpoint, options: &Options) -> Result<TcpStream, Error> {
     let deadline = Instant::now() + options.connect_timeout.min(super::pending::FAR);
     let resolve = |source: io::Error| Error::Resolve {
-        address: options.address(),
+        address: endpoint.address(),
         source: Arc::new(source),
     };
-    let addresses: Vec<SocketAddr> = lookup_host((options.host.as_str(), options.port))
+    let addresses: Vec<SocketAddr> = lookup_host((endpoint.host.as_str(), endpoint.port))
         .await
         .map_err(resolve)?
         .collect();
@@ -77,18 +91,22 @@ async fn dial(options: &Options) -> Result<TcpStream, Error> {
     }
     Err(match last {
         Some(source) => Error::Connect {
-            address: options.address(),
+            address: endpoint.address(),
             source: Arc::new(source),
         },
         None => resolve(io::Error::new(io::ErrorKind::NotFound, "no address")),
     })
 }
 
-async fn shake(mut stream: TcpStream, options: &Options) -> Result<Connected, Error> {
+async fn shake(
+    mut stream: TcpStream,
+    endpoint: &Endpoint,
+    options: &Options,
+) -> Result<Connected, Error> {
     let (send, receive) = options.heartbeat;
     let ours = (milliseconds(send), milliseconds(receive));
     let mut output = BytesMut::new();
-    encoder::encode(greeting(options, ours), None, &mut output)
+    encoder::encode(greeting(endpoint, options, ours), None, &mut output)
         .map_err(|error| NotSentReason::Encode(error.to_string()))?;
     stream.write_all(&output).await?;
 
@@ -117,11 +135,11 @@ async fn shake(mut stream: TcpStream, options: &Options) -> Result<Connected, Er
 /// know: password `p\a` needs `p\\a` on the wire. A colon it takes either way, as `:` and as `\c`.
 /// So the colon stays as it is, as the specification wants, and the backslash is doubled for
 /// RabbitMQ; another broker would see two of them.
-fn greeting(options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
+fn greeting(endpoint: &Endpoint, options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
     let double = |text: &str| text.replace('\\', "\\\\").into_bytes();
     let mut extra_headers = vec![
-        (b"login".to_vec(), double(&options.login)),
-        (b"passcode".to_vec(), double(&options.passcode)),
+        (b"login".to_vec(), double(&endpoint.login)),
+        (b"passcode".to_vec(), double(&endpoint.passcode)),
     ];
     if let Some(id) = &options.client_id {
         extra_headers.push((b"client-id".to_vec(), double(id)));
@@ -130,7 +148,7 @@ fn greeting(options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
         content: ToServer::Connect {
             accept_version: "1.2".to_owned(),
             // The virtual host, not the address. tokio-stomp-2 writes it with escape sequences.
-            host: options.virtual_host.clone(),
+            host: endpoint.virtual_host.clone(),
             login: None,
             passcode: None,
             heartbeat: Some(heartbeat),

@@ -6,6 +6,7 @@
 
 pub mod decoder;
 pub mod encoder;
+mod endpoint;
 pub mod frame;
 
 mod broker;

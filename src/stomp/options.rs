@@ -1,16 +1,11 @@
 //! How to reach a broker, and how long to wait for it.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use url::{Host, Url};
-
 use super::broker::Broker;
+use super::endpoint::Endpoint;
 use super::url_error::UrlError;
-
-const DEFAULT_PORT: u16 = 61613;
 
 /// How to reach a broker, and how long to wait for it.
 ///
@@ -23,11 +18,8 @@ const DEFAULT_PORT: u16 = 61613;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) login: String,
-    pub(super) passcode: String,
-    pub(super) virtual_host: String,
+    /// At least one, in the order in which they are tried.
+    pub(super) endpoints: Vec<Endpoint>,
     pub(super) connect_timeout: Duration,
     pub(super) receipt_timeout: Duration,
     /// What we can send, and what we want to receive.
@@ -37,7 +29,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads `stomp://user:password@host:port/vhost`.
+    /// Reads `stomp://user:password@host:port/vhost`, or several of them with commas between, which
+    /// are tried in their order: `stomp://a:61613,stomp://b:61613`. ActiveMQ's
+    /// `failover:(stomp://a,stomp://b)` means the same.
     ///
     /// User, password, host and virtual host are percent-decoded. Without a user, `guest` with
     /// password `guest`; without a port, 61613; an empty path or `/` means the virtual host `/`
@@ -45,59 +39,12 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`UrlError`], which never shows a part of the URL. TLS, `failover:` and query strings are
-    /// refused, and so is a user, password or virtual host with CR, LF or NUL: a CONNECT frame has
-    /// no escape sequences for them (STOMP 1.2, "Value Encoding").
+    /// [`UrlError`], which never shows a part of the URL. TLS and query strings are refused, and so
+    /// is a user, password or virtual host with CR, LF or NUL: a CONNECT frame has no escape
+    /// sequences for them (STOMP 1.2, "Value Encoding").
     pub fn from_url(url: &str) -> Result<Self, UrlError> {
-        let url = url.trim();
-        let scheme = url.split(':').next().unwrap_or_default();
-        match scheme.to_ascii_lowercase().as_str() {
-            "stomp" => {}
-            "failover" => return Err(UrlError::FailoverNotSupported),
-            "stomp+tls" | "stomp+ssl" | "stomps" | "ssl" | "tls" => {
-                return Err(UrlError::TlsNotSupported);
-            }
-            _ => return Err(UrlError::Scheme),
-        }
-        // Before the parser, which would take a part of such a password for the host or the port.
-        if url.contains('#') {
-            return Err(UrlError::Fragment);
-        }
-        if url.contains('?') {
-            return Err(UrlError::Query);
-        }
-        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
-        if path.contains('@') {
-            return Err(UrlError::AtInPath);
-        }
-        let url = Url::parse(url)?;
-        let host = match url.host() {
-            Some(Host::Domain(name)) => decode("host", name)?,
-            Some(Host::Ipv4(address)) => address.to_string(),
-            Some(Host::Ipv6(address)) => address.to_string(),
-            None => String::new(),
-        };
-        if host.is_empty() {
-            return Err(UrlError::MissingHost);
-        }
-        let port = url.port().unwrap_or(DEFAULT_PORT);
-        if port == 0 {
-            return Err(UrlError::PortZero);
-        }
-        let (login, passcode) = match (url.username(), url.password()) {
-            ("", None) => ("guest", "guest"),
-            (login, passcode) => (login, passcode.unwrap_or_default()),
-        };
-        let virtual_host = match url.path() {
-            "" | "/" => "/",
-            path => path.strip_prefix('/').unwrap_or(path),
-        };
         Ok(Self {
-            host,
-            port,
-            login: decode("user", login)?,
-            passcode: decode("password", passcode)?,
-            virtual_host: decode("virtual host", virtual_host)?,
+            endpoints: Endpoint::list(url)?,
             connect_timeout: Duration::from_secs(10),
             receipt_timeout: Duration::from_secs(30),
             heartbeat: (Duration::from_secs(10), Duration::from_secs(10)),
@@ -152,14 +99,11 @@ impl Options {
         }
     }
 
-    /// `host:port`, for logs; it holds no secret.
+    /// `host:port` of each broker, for logs; it holds no secret.
     #[must_use]
     pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        let addresses: Vec<String> = self.endpoints.iter().map(Endpoint::address).collect();
+        addresses.join(", ")
     }
 }
 
@@ -167,23 +111,11 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("address", &self.address())
-            .field("virtual_host", &self.virtual_host)
             .field("connect_timeout", &self.connect_timeout)
             .field("receipt_timeout", &self.receipt_timeout)
             .field("heartbeat", &self.heartbeat)
             .finish_non_exhaustive()
     }
-}
-
-fn decode(part: &'static str, text: &str) -> Result<String, UrlError> {
-    let text = percent_decode_str(text)
-        .decode_utf8()
-        .map(Cow::into_owned)
-        .map_err(|_| UrlError::NotUtf8(part))?;
-    if text.contains(['\r', '\n', '\0']) {
-        return Err(UrlError::ControlCharacter(part));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -210,9 +142,34 @@ mod tests {
         for (url, address, login, passcode, virtual_host) in cases {
             let options = Options::from_url(url).unwrap();
             assert_eq!(options.address(), address, "{url}");
-            assert_eq!(options.login, login, "{url}");
-            assert_eq!(options.passcode, passcode, "{url}");
-            assert_eq!(options.virtual_host, virtual_host, "{url}");
+            let endpoint = &options.endpoints[0];
+            assert_eq!(endpoint.login, login, "{url}");
+            assert_eq!(endpoint.passcode, passcode, "{url}");
+            assert_eq!(endpoint.virtual_host, virtual_host, "{url}");
+        }
+    }
+
+    #[test]
+    fn several_brokers_may_be_named() {
+        for url in [
+            "stomp://u:a,b@one:1/v,stomp://two",
+            "failover:(stomp://u:a,b@one:1/v, stomp://two)",
+            "failover://(stomp://u:a,b@one:1/v,stomp://two)",
+            "failover:stomp://u:a,b@one:1/v,stomp://two",
+        ] {
+            let options = Options::from_url(url).unwrap();
+            assert_eq!(options.address(), "one:1, two:61613", "{url}");
+            let [one, two] = &options.endpoints[..] else {
+                panic!("{url}");
+            };
+            assert_eq!(
+                (one.passcode.as_str(), one.virtual_host.as_str()),
+                ("a,b", "v")
+            );
+            assert_eq!(
+                (two.login.as_str(), two.virtual_host.as_str()),
+                ("guest", "/")
+            );
         }
     }
 
@@ -224,10 +181,9 @@ mod tests {
             ("amqp://u:hunter2@broker", UrlError::Scheme),
             ("stomp+tls://u:hunter2@broker", UrlError::TlsNotSupported),
             ("stomp+ssl://u:hunter2@broker", UrlError::TlsNotSupported),
-            (
-                "failover:(stomp://u:hunter2@a,stomp://b)",
-                UrlError::FailoverNotSupported,
-            ),
+            ("failover:(stomp://u:hunter2@a", UrlError::Failover),
+            ("failover:(stomp://a)?hunter2", UrlError::Failover),
+            ("stomp://a,amqp://u:hunter2@b", UrlError::Scheme),
             ("stomp:hunter2", UrlError::MissingHost),
             ("stomp:///hunter2", UrlError::MissingHost),
             ("stomp://u:hunter2@broker:0", UrlError::PortZero),

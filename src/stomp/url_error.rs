@@ -13,9 +13,12 @@ pub enum UrlError {
     /// It asks for TLS.
     #[error("TLS to the broker (stomp+tls://, stomp+ssl://) is not supported yet: use stomp://")]
     TlsNotSupported,
-    /// It lists several brokers.
-    #[error("failover: URLs are not supported yet: name one broker as stomp://host:port")]
-    FailoverNotSupported,
+    /// It begins with `failover:(` and does not end with `)`.
+    #[error(
+        "the list of brokers must be failover:(stomp://a,stomp://b) without options: \
+         how often they are tried is set by maximum_backoff"
+    )]
+    Failover,
     /// It names no host.
     #[error("the broker's URL names no host")]
     MissingHost,

@@ -113,7 +113,8 @@ impl<C: Backend> Subscriber<C> {
         config.validate()?;
         let callback = registry.get(callback, config.exec_timeout)?;
         let prefetch = config.prefetch_count.unwrap_or(PREFETCH_FOR_EACH);
-        let queue = Queue::new(destination, queue, prefetch, config.exclusive)?;
+        let queue = Queue::new(destination, queue, prefetch, config.exclusive)?
+            .with_headers(&config.queue_headers);
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
         let db = Db::new(config, &address, CONNECTIONS);
         Ok(Self {

@@ -12,6 +12,8 @@ pub(super) struct Queue {
     pub(super) name: String,
     pub(super) prefetch: u32,
     pub(super) exclusive: bool,
+    /// Further headers, as `name:value`.
+    pub(super) headers: Vec<String>,
 }
 
 /// Why nothing can be subscribed to.
@@ -55,7 +57,29 @@ impl Queue {
             name: name.to_owned(),
             prefetch,
             exclusive,
+            headers: Vec::new(),
         })
+    }
+
+    /// Adds headers to those of the subscription and of the dead letters' queue.
+    pub(super) fn with_headers(self, headers: &[String]) -> Self {
+        Self {
+            headers: headers.to_vec(),
+            ..self
+        }
+    }
+
+    /// The settings' headers take the place of those of the same name.
+    fn completed(&self, mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
+        for (name, value) in self
+            .headers
+            .iter()
+            .filter_map(|header| header.split_once(':'))
+        {
+            headers.retain(|(other, _)| other != name);
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        headers
     }
 
     /// The queue that given-up messages go to.
@@ -80,7 +104,7 @@ impl Queue {
         };
         Subscribe {
             destination: self.destination.clone(),
-            headers,
+            headers: self.completed(headers),
         }
     }
 
@@ -114,7 +138,7 @@ impl Queue {
         let next = format!("DLQ.DLQ.{name}");
         Subscribe {
             destination: format!("/queue/{name}"),
-            headers: arguments(&name, &next, 1, false),
+            headers: self.completed(arguments(&name, &next, 1, false)),
         }
     }
 }
@@ -163,6 +187,28 @@ mod tests {
             "x-dead-letter-routing-key".to_owned(),
             "DLQ.DLQ.DLQ.orders.v1".to_owned()
         )));
+    }
+
+    #[test]
+    fn headers_of_the_settings_come_to_both_queues() {
+        let headers = [
+            "auto-delete:true".to_owned(),
+            "x-queue-type:quorum".to_owned(),
+        ];
+        let queue = Queue::new("/topic/a", None, 2, false).unwrap();
+        let queue = queue.with_headers(&headers);
+        for subscribe in [
+            queue.subscribe(Broker::RabbitMq),
+            queue.declare_dead_letters(),
+        ] {
+            let values = |name: &str| -> Vec<&str> {
+                let found = subscribe.headers.iter().filter(|(other, _)| other == name);
+                found.map(|(_, value)| value.as_str()).collect()
+            };
+            assert_eq!(values("auto-delete"), ["true"]);
+            assert_eq!(values("x-queue-type"), ["quorum"]);
+            assert_eq!(values("durable"), ["true"]);
+        }
     }
 
     #[test]

@@ -87,23 +87,55 @@ fn block<'a>(document: &'a str, start: &str) -> &'a str {
     rest.split_once("\n```").expect("the end of the block").0
 }
 
-#[test]
-fn the_documentation_lists_the_settings_as_they_are() {
+/// The rows of the table below a heading of the documentation.
+fn rows(heading: &str) -> Vec<Vec<String>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     let document = std::fs::read_to_string(path).unwrap();
-    let rows: Vec<Vec<String>> = document
-        .split_once("## The settings")
-        .unwrap()
-        .1
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| {
-            line.trim_matches('|')
-                .split('|')
-                .map(|cell| cell.trim().to_owned())
-                .collect()
-        })
-        .collect();
+    let (_, section) = document.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| {
+        let cells = line.trim_matches('|').split('|');
+        cells.map(|cell| cell.trim().to_owned()).collect()
+    })
+    .collect()
+}
+
+#[test]
+fn each_setting_of_django_outbox_pattern_has_its_counterpart() {
+    for row in rows("The settings of django-outbox-pattern") {
+        let [theirs, _, ours, defaults, remark] = &row[..] else {
+            panic!("{row:?} has {} cells", row.len());
+        };
+        if ours == "none" {
+            assert!(defaults.is_empty(), "{theirs}");
+            continue;
+        }
+        let keys: Vec<&str> = ours.split(", ").map(|key| key.trim_matches('`')).collect();
+        if keys == ["headers::set_generator"] {
+            continue;
+        }
+        let defaults: Vec<&str> = defaults.split(", ").collect();
+        assert_eq!(keys.len(), defaults.len(), "{theirs}");
+        for (key, default) in keys.iter().zip(defaults) {
+            assert!(Config::keys().any(|known| known.name == *key), "{key}");
+            let default = default.trim_matches('`').replace('—', "");
+            let config = Config::builder().set(key, default.as_str()).build();
+            assert_eq!(config.expect(key), Config::default(), "{theirs}: {key}");
+        }
+        // Where the defaults differ, it says why.
+        if matches!(
+            theirs.as_str(),
+            "`DEFAULT_PAUSE_FOR_RETRY`" | "`DEFAULT_STOMP_QUEUE_HEADERS`"
+        ) {
+            assert!(remark.len() > 40, "{theirs}");
+        }
+    }
+}
+
+#[test]
+fn the_documentation_lists_the_settings_as_they_are() {
+    let rows = rows("The settings");
     assert_eq!(rows.len(), Config::keys().len());
     for (key, row) in Config::keys().zip(rows) {
         let [name, _, default, variables, flag, what] = &row[..] else {

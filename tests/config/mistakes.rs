@@ -147,6 +147,9 @@ fn every_limit_holds_in_every_source() {
         ("cleanup_interval", "0"),
         ("log_format", "xml"),
         ("broker", "kafka"),
+        ("queue_headers", "no-colon"),
+        ("queue_headers", "x-queue-name:other"),
+        ("queue_headers", "a b:c"),
         ("log_level", "inof"),
     ] {
         let error = Config::builder().set(key, bad).build().expect_err(key);

@@ -131,6 +131,11 @@ fn values_read_alike_from_every_source() {
         ("exclusive", "true", "true"),
         ("msg_id_headers", "[\"a\", \"b\"]", "a, b"),
         ("log_format", "\"json\"", "json"),
+        (
+            "queue_headers",
+            "[\"x-queue-type:quorum\", \"durable:false\"]",
+            "x-queue-type:quorum,durable:false",
+        ),
         ("broker", "\"activemq\"", "activemq"),
         ("consumer", "\"billing\"", "billing"),
         ("consumer", "\"17\"", "17"),

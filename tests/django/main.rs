@@ -15,5 +15,6 @@ mod world;
 mod adoption;
 mod pairing;
 mod service;
+mod settings;
 
 use world::World;

@@ -168,6 +168,10 @@ impl Place {
         &self.database.url
     }
 
+    pub(crate) fn broker_url(&self) -> &str {
+        &self.broker.url
+    }
+
     pub(crate) fn settings(&self) -> Builder {
         Config::builder()
             .set("database_url", self.database.url.as_str())
@@ -193,7 +197,11 @@ impl Place {
 
     /// Sends all that is due.
     pub(crate) fn relay<C: Subject>(&self) -> Sent {
-        let relay = Relay::<C>::new(&self.config()).unwrap();
+        self.relay_with::<C>(&self.config())
+    }
+
+    pub(crate) fn relay_with<C: Subject>(&self, config: &Config) -> Sent {
+        let relay = Relay::<C>::new(config).unwrap();
         self.runtime
             .block_on(relay.run_once(&Shutdown::new()))
             .unwrap()

@@ -98,3 +98,13 @@ pub(crate) fn old_rows_are_deleted_once_in_the_interval<C: Subject>(place: &Plac
     place.relay::<C>();
     assert_eq!(place.counts::<C>().sent, 1, "not again on the same day");
 }
+
+pub(crate) fn the_first_broker_that_answers_is_taken<C: Subject>(place: &Place) {
+    Message::new(place.topic(), 1)
+        .publish(&mut place.connect::<C>())
+        .unwrap();
+    // Nobody listens on port 1.
+    let brokers = format!("stomp://127.0.0.1:1,{}", place.broker_url());
+    let config = place.settings().set("stomp_url", brokers).build().unwrap();
+    assert_eq!(place.relay_with::<C>(&config).sent, 1);
+}

@@ -1,0 +1,130 @@
+//! One broker of those that may be connected to.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use super::url_error::UrlError;
+
+const DEFAULT_PORT: u16 = 61613;
+
+/// Where a broker is, and as whom to enter.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) login: String,
+    pub(super) passcode: String,
+    pub(super) virtual_host: String,
+}
+
+impl Endpoint {
+    /// Reads a URL, or several with commas between them; `failover:(…)` around them is stepped
+    /// over.
+    pub(super) fn list(text: &str) -> Result<Vec<Self>, UrlError> {
+        let text = text.trim();
+        let inner = match text.split_once(':') {
+            Some((scheme, list)) if scheme.eq_ignore_ascii_case("failover") => {
+                let list = list.trim_start_matches("//");
+                match list.strip_prefix('(') {
+                    Some(list) => list.strip_suffix(')').ok_or(UrlError::Failover)?,
+                    None => list,
+                }
+            }
+            _ => text,
+        };
+        // A comma in a password is no separator: a URL begins behind one that is.
+        let mut starts = vec![0];
+        let lower = inner.to_ascii_lowercase();
+        for (at, _) in lower.match_indices(',') {
+            let rest = lower[at + 1..].trim_start();
+            let scheme = rest.split(':').next().unwrap_or_default();
+            if rest.starts_with(&format!("{scheme}://")) && is_scheme(scheme) {
+                starts.push(at + 1);
+            }
+        }
+        starts.push(inner.len() + 1);
+        starts
+            .windows(2)
+            .map(|pair| Self::parse(&inner[pair[0]..pair[1] - 1]))
+            .collect()
+    }
+
+    fn parse(url: &str) -> Result<Self, UrlError> {
+        let url = url.trim();
+        let scheme = url.split(':').next().unwrap_or_default();
+        match scheme.to_ascii_lowercase().as_str() {
+            "stomp" => {}
+            "stomp+tls" | "stomp+ssl" | "stomps" | "ssl" | "tls" => {
+                return Err(UrlError::TlsNotSupported);
+            }
+            _ => return Err(UrlError::Scheme),
+        }
+        // Before the parser, which would take a part of such a password for the host or the port.
+        if url.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        if url.contains('?') {
+            return Err(UrlError::Query);
+        }
+        let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+        if path.contains('@') {
+            return Err(UrlError::AtInPath);
+        }
+        let url = Url::parse(url)?;
+        let host = match url.host() {
+            Some(Host::Domain(name)) => decode("host", name)?,
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            None => String::new(),
+        };
+        if host.is_empty() {
+            return Err(UrlError::MissingHost);
+        }
+        let port = url.port().unwrap_or(DEFAULT_PORT);
+        if port == 0 {
+            return Err(UrlError::PortZero);
+        }
+        let (login, passcode) = match (url.username(), url.password()) {
+            ("", None) => ("guest", "guest"),
+            (login, passcode) => (login, passcode.unwrap_or_default()),
+        };
+        let virtual_host = match url.path() {
+            "" | "/" => "/",
+            path => path.strip_prefix('/').unwrap_or(path),
+        };
+        Ok(Self {
+            host,
+            port,
+            login: decode("user", login)?,
+            passcode: decode("password", passcode)?,
+            virtual_host: decode("virtual host", virtual_host)?,
+        })
+    }
+
+    /// `host:port`, for logs.
+    pub(super) fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    !text.is_empty() && text.chars().all(fits)
+}
+
+fn decode(part: &'static str, text: &str) -> Result<String, UrlError> {
+    let text = percent_decode_str(text)
+        .decode_utf8()
+        .map(Cow::into_owned)
+        .map_err(|_| UrlError::NotUtf8(part))?;
+    if text.contains(['\r', '\n', '\0']) {
+        return Err(UrlError::ControlCharacter(part));
+    }
+    Ok(text)
+}
