@@ -35,7 +35,9 @@ pub use error::{Error, MessageError};
 pub use message::Message;
 pub use payload::{Duplicate, Payload, Proof};
 pub use producer::{Producer, SendError};
-pub use publish::{Publish, PublishDsl, Save, SaveOn, publish, save};
+pub use publish::{
+    Operation, Publish, PublishDsl, Save, SaveOn, publish, publish_as, save, save_as,
+};
 pub use registry::{BoxError, Outcome, Registry, RegistryError};
 pub use shutdown::Shutdown;
 

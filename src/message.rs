@@ -1,11 +1,13 @@
 //! A message on its way into the outbox.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::backend::{AsBackend, NewPublished, Storage};
+use crate::backend::{AsBackend, NewPublished, Storage, never};
 use crate::error::{Error, MessageError};
 use crate::headers::{self, Headers, Outgoing};
 
@@ -83,6 +85,18 @@ impl Message {
         self
     }
 
+    /// Sets several headers, as [`header`](Self::header) sets one.
+    pub fn headers<N, V>(mut self, headers: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let headers = headers.into_iter();
+        self.headers
+            .extend(headers.map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
     /// Sets the ordering key, at most 255 characters; `None` promises no order.
     pub fn key(mut self, key: impl Into<Option<String>>) -> Self {
         self.key = key.into();
@@ -98,6 +112,16 @@ impl Message {
     /// Past this moment the message is not sent but parked with the reason `expired`.
     pub fn expires_at(mut self, moment: DateTime<Utc>) -> Self {
         self.expires_at = Some(moment);
+        self
+    }
+
+    /// So long after it is written the message is not sent but parked with the reason `expired`.
+    pub fn expires_in(mut self, lifetime: Duration) -> Self {
+        let moment = TimeDelta::from_std(lifetime)
+            .ok()
+            .and_then(|lifetime| Utc::now().checked_add_signed(lifetime));
+        // Past the end of times it never expires.
+        self.expires_at = moment.filter(|moment| *moment < never());
         self
     }
 

@@ -15,6 +15,11 @@ const KEYS: &[(&str, &str)] = &[
     ("serializer", "serializer = Order::body"),
     ("version", "version = \"v1\""),
     ("key", "key = customer"),
+    ("headers", "headers = Order::headers"),
+    ("stream", "stream = \"billing\""),
+    ("expires_in", "expires_in = \"15m\""),
+    ("on", "on = insert | update"),
+    ("operation_header", "operation_header = \"operation\""),
     ("model", "model = Order"),
     ("save", "save = false"),
     ("crate", "crate = some::path::diesel_outbox"),
@@ -44,6 +49,16 @@ pub(crate) struct PublishAttr {
     pub(crate) version: Option<Keyed<LitStr>>,
     /// `key = path`
     pub(crate) key: Option<Keyed<ExprPath>>,
+    /// `headers = path`
+    pub(crate) headers: Option<Keyed<ExprPath>>,
+    /// `stream = "..."`
+    pub(crate) stream: Option<Keyed<LitStr>>,
+    /// `expires_in = "..."`
+    pub(crate) expires_in: Option<Keyed<LitStr>>,
+    /// `on = insert | update | delete`
+    pub(crate) on: Option<Keyed<Vec<Ident>>>,
+    /// `operation_header = "..."`
+    pub(crate) operation_header: Option<Keyed<LitStr>>,
     /// `model = Type`
     pub(crate) model: Option<Keyed<Type>>,
     /// `save = false`
@@ -78,6 +93,11 @@ impl PublishAttr {
             serializer: None,
             version: None,
             key: None,
+            headers: None,
+            stream: None,
+            expires_in: None,
+            on: None,
+            operation_header: None,
             model: None,
             save: None,
             outbox: None,
@@ -110,6 +130,11 @@ impl PublishAttr {
             .chain(key(&self.serializer))
             .chain(key(&self.version))
             .chain(key(&self.key))
+            .chain(key(&self.headers))
+            .chain(key(&self.stream))
+            .chain(key(&self.expires_in))
+            .chain(key(&self.on))
+            .chain(key(&self.operation_header))
     }
 
     /// Reads `key`, `key = value` and `key(values)` up to the end, going on behind a mistake at the
@@ -169,6 +194,14 @@ impl PublishAttr {
             "version" => put(&mut self.version, key, equals(input)?),
             "serializer" => put(&mut self.serializer, key, equals(input)?),
             "key" => put(&mut self.key, key, equals(input)?),
+            "headers" => put(&mut self.headers, key, equals(input)?),
+            "stream" => put(&mut self.stream, key, equals(input)?),
+            "expires_in" => put(&mut self.expires_in, key, equals(input)?),
+            "operation_header" => put(&mut self.operation_header, key, equals(input)?),
+            "on" => {
+                let value = alternatives(input)?;
+                put(&mut self.on, key, value)
+            }
             "model" => put(&mut self.model, key, equals(input)?),
             "save" => put(&mut self.save, key, equals(input)?),
             _ => put(&mut self.outbox, key, equals(input)?),
@@ -208,6 +241,13 @@ fn names(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
     // Taken out whole, or syn would complain a second time of what a mistake leaves behind.
     let content: TokenStream = content.parse()?;
     let names = Punctuated::<Ident, Token![,]>::parse_terminated.parse2(content)?;
+    Ok(names.into_iter().collect())
+}
+
+/// `= a | b`
+fn alternatives(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
+    input.parse::<Token![=]>()?;
+    let names = Punctuated::<Ident, Token![|]>::parse_separated_nonempty(input)?;
     Ok(names.into_iter().collect())
 }
 

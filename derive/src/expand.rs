@@ -58,13 +58,16 @@ impl Target<'_> {
         self.implement(
             &quote!(Publish),
             &quote! {
-                fn messages(
+                fn messages_of(
                     &self,
+                    __operation: ::core::option::Option<#outbox::Operation>,
                 ) -> ::core::result::Result<
                     ::std::vec::Vec<#outbox::Message>,
                     #outbox::Error,
                 > {
-                    ::core::result::Result::Ok(::std::vec![#(#messages),*])
+                    let mut __messages = ::std::vec::Vec::new();
+                    #(#messages)*
+                    ::core::result::Result::Ok(__messages)
                 }
             },
         )
@@ -87,10 +90,41 @@ impl Target<'_> {
                 quote!(#outbox::__private::IntoKey::into_key(#function(self)))
             }
         });
-        quote! {
-            #outbox::Message::new(#destination, #body)
+        let headers = message.headers.iter();
+        let stream = message.stream.iter();
+        let expires_in = message.expires_in.iter().map(|time| {
+            let (seconds, nanoseconds) = (time.as_secs(), time.subsec_nanos());
+            quote!(::core::time::Duration::new(#seconds, #nanoseconds))
+        });
+        let named = message.operation_header.iter().map(|header| {
+            quote! {
+                if let ::core::option::Option::Some(__operation) = __operation {
+                    __message = __message.header(#header, #outbox::Operation::as_str(__operation));
+                }
+            }
+        });
+        let mutable = message.operation_header.iter().map(|_| quote!(mut));
+        let write = quote! {
+            let #(#mutable)* __message = #outbox::Message::new(#destination, #body)
                 #(.version(#version))*
                 #(.key(#key))*
+                #(.headers(#headers(self)))*
+                #(.stream(#stream))*
+                #(.expires_in(#expires_in))*;
+            #(#named)*
+            __messages.push(__message);
+        };
+        if message.on.is_empty() {
+            return write;
+        }
+        let on = &message.on;
+        quote! {
+            if ::core::matches!(
+                __operation,
+                #(::core::option::Option::Some(#outbox::Operation::#on))|*
+            ) {
+                #write
+            }
         }
     }
 
@@ -126,21 +160,27 @@ impl Target<'_> {
     }
 
     fn save_insertable(&self, model: &Type, table: &Path, key: &[Field]) -> TokenStream {
-        let diesel = &self.diesel;
+        let (outbox, diesel) = (&self.outbox, &self.diesel);
+        let operation = quote!(#outbox::Operation::Insert);
         self.save(&model, |backend| {
             let path = backend.path(diesel);
-            if !backend.returning {
-                return self.insert_then_select(model, table, key, &path);
-            }
+            let insert = if backend.returning {
+                quote! {
+                    #diesel::RunQueryDsl::get_result(
+                        #diesel::insert_into(#table::table)
+                            .values(self)
+                            .returning(
+                                <#model as #diesel::SelectableHelper<#path>>::as_returning()
+                            ),
+                        __conn,
+                    )
+                }
+            } else {
+                self.insert_then_select(model, table, key, &path)
+            };
             quote! {
-                #diesel::RunQueryDsl::get_result(
-                    #diesel::insert_into(#table::table)
-                        .values(self)
-                        .returning(
-                            <#model as #diesel::SelectableHelper<#path>>::as_returning()
-                        ),
-                    __conn,
-                )
+                let __saved: #diesel::QueryResult<<Self as #outbox::Save>::Saved> = { #insert };
+                ::core::result::Result::Ok((__saved?, #operation))
             }
         })
     }
@@ -248,7 +288,7 @@ impl Target<'_> {
     }
 
     fn save_model(&self, save: &Save, key: &[Field]) -> TokenStream {
-        let diesel = &self.diesel;
+        let (outbox, diesel) = (&self.outbox, &self.diesel);
         let table = &save.table;
         let row = key.iter().fold(quote!(#table::table), |row, field| {
             let same = self.column(table, field);
@@ -279,19 +319,20 @@ impl Target<'_> {
                         #diesel::insert_into(#table::table).values(#columns),
                         __conn,
                     )?;
+                    ::core::result::Result::Ok((self, #outbox::Operation::Insert))
                 }
             }
             None => quote! {
-                return ::core::result::Result::Err(#diesel::result::Error::NotFound);
+                ::core::result::Result::Err(#diesel::result::Error::NotFound)
             },
         };
         self.save(&quote!(Self), |_| {
             quote! {
                 let __found: bool = #found;
-                if !__found {
-                    #insert
+                if __found {
+                    return ::core::result::Result::Ok((self, #outbox::Operation::Update));
                 }
-                ::core::result::Result::Ok(self)
+                #insert
             }
         })
     }
@@ -309,7 +350,10 @@ impl Target<'_> {
                     fn write(
                         self,
                         __conn: &mut #connection,
-                    ) -> #diesel::QueryResult<<Self as #outbox::Save>::Saved> {
+                    ) -> #diesel::QueryResult<(
+                        <Self as #outbox::Save>::Saved,
+                        #outbox::Operation,
+                    )> {
                         #body
                     }
                 },

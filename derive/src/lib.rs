@@ -84,6 +84,15 @@ use syn::{DeriveInput, parse_macro_input};
 ///   an `Option` of one. `None` promises no order.
 /// - `key = path::to::function`: the same from a function of `&self`. Its path has a `::`, such as
 ///   `Self::key` or `self::key`; a single name is a field.
+/// - `headers = path::to::function`: headers of the message's own, from a function of `&self` that
+///   gives pairs of texts: an array, a `Vec`, a map.
+/// - `stream = "billing"`: the part of the outbox. At most 100 characters.
+/// - `expires_in = "15m"`: so long after it is written the message is parked instead of sent.
+/// - `on = insert | update | delete`: writes the message for these operations only. `save` knows
+///   what it does; `save_as`, `publish_as` and `publish_all_as` are told. Where nobody knows
+///   (`publish`, `publish_all`, the function `save`), messages with `on` are left out.
+/// - `operation_header = "operation"`: names the operation in this header, as `insert`, `update`
+///   or `delete`, where it is known.
 ///
 /// The body is that of django-outbox-pattern: `{"id": <primary key>, <fields>}`. The primary key
 /// is under `id` whatever its name is (`#[diesel(primary_key(code))]`), and under its own name
@@ -112,7 +121,10 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// # Saving an insertable struct
 ///
-/// `INSERT ... RETURNING` the model, which must be `Selectable` and `Queryable`.
+/// `INSERT ... RETURNING` the model, which must be `Selectable` and `Queryable`. On MySQL and
+/// MariaDB, which Diesel knows no RETURNING for, the row is selected again: by the key that the
+/// struct carries (the field `id`, or those that `#[diesel(primary_key(...))]` on it names, which
+/// must be `Clone`), else by `LAST_INSERT_ID()`.
 ///
 /// # The whole struct
 ///

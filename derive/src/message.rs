@@ -1,5 +1,7 @@
 //! The messages of a model.
 
+use std::time::Duration;
+
 use syn::ext::IdentExt;
 use syn::{ExprPath, Ident, LitStr};
 
@@ -12,6 +14,11 @@ const DESTINATION: usize = 255;
 /// How many characters the column `version` holds.
 const VERSION: usize = 100;
 
+/// How many characters the column `stream` holds.
+const STREAM: usize = 100;
+/// How many characters a header's name may have.
+const HEADER: usize = 255;
+
 /// One message of a model.
 pub(crate) struct Message {
     /// Where to, without the version.
@@ -22,6 +29,16 @@ pub(crate) struct Message {
     pub(crate) body: Body,
     /// The ordering key.
     pub(crate) key: Option<OrderingKey>,
+    /// A function of the model that gives headers.
+    pub(crate) headers: Option<ExprPath>,
+    /// The part of the outbox.
+    pub(crate) stream: Option<LitStr>,
+    /// How long it may wait.
+    pub(crate) expires_in: Option<Duration>,
+    /// Which operations it tells of; empty for any, known or not.
+    pub(crate) on: Vec<Ident>,
+    /// The header that names the operation.
+    pub(crate) operation_header: Option<LitStr>,
 }
 
 /// What is in a message.
@@ -65,6 +82,19 @@ impl Message {
         if let Some(version) = version {
             check_version(version, errors);
         }
+        let stream = attribute.stream.as_ref().map(|stream| &stream.value);
+        if let Some(stream) = stream {
+            check_text(stream, "stream", STREAM, errors);
+        }
+        let operation_header = attribute.operation_header.as_ref();
+        let operation_header = operation_header.map(|header| &header.value);
+        if let Some(header) = operation_header {
+            check_text(header, "header", HEADER, errors);
+        }
+        let expires_in = attribute.expires_in.as_ref();
+        let expires_in = expires_in.and_then(|time| lifetime(&time.value, errors));
+        let on = attribute.on.as_ref();
+        let on = on.map_or_else(Vec::new, |on| operations(&on.value, errors));
         let Some(destination) = &attribute.destination else {
             Self::refuse_without_destination(attribute, errors);
             return None;
@@ -75,6 +105,14 @@ impl Message {
             version: version.cloned(),
             body,
             key,
+            headers: attribute
+                .headers
+                .as_ref()
+                .map(|headers| headers.value.clone()),
+            stream: stream.cloned(),
+            expires_in,
+            on,
+            operation_header: operation_header.cloned(),
         })
     }
 
@@ -203,6 +241,63 @@ fn suggest(name: &Ident, rows: &[Row]) -> String {
         "the fields are",
         names.iter().map(String::as_str),
     )
+}
+
+/// The variants of `Operation` by the words for them.
+fn operations(words: &[Ident], errors: &mut Errors) -> Vec<Ident> {
+    let mut operations: Vec<Ident> = Vec::new();
+    for word in words {
+        let variant = match word.to_string().as_str() {
+            "insert" => "Insert",
+            "update" => "Update",
+            "delete" => "Delete",
+            other => {
+                errors.at(
+                    word.span(),
+                    format!("`{other}` is no operation; they are: `insert`, `update`, `delete`"),
+                );
+                continue;
+            }
+        };
+        if operations.iter().any(|known| known == variant) {
+            errors.at(word.span(), format!("`{word}` is named twice in `on`"));
+        }
+        operations.push(Ident::new(variant, word.span()));
+    }
+    operations
+}
+
+fn lifetime(text: &LitStr, errors: &mut Errors) -> Option<Duration> {
+    match humantime::parse_duration(&text.value()) {
+        Ok(time) if time.is_zero() => {
+            errors.at(text.span(), "a message of no lifetime would never be sent");
+            None
+        }
+        Ok(time) => Some(time),
+        Err(error) => {
+            errors.at(
+                text.span(),
+                format!("this is no time: {error}; write it as `30s`, `15m` or `1h 30m`"),
+            );
+            None
+        }
+    }
+}
+
+fn check_text(text: &LitStr, what: &str, limit: usize, errors: &mut Errors) {
+    let length = text.value().chars().count();
+    if length == 0 {
+        errors.at(
+            text.span(),
+            format!("the {what} is empty: leave it out, or name one"),
+        );
+    } else if length > limit {
+        errors.at(
+            text.span(),
+            format!("the {what} has {length} characters, and may have {limit}"),
+        );
+    }
+    refuse_nul(text, what, errors);
 }
 
 fn check_version(version: &LitStr, errors: &mut Errors) {

@@ -11,12 +11,14 @@ mod support;
 
 #[cfg(feature = "mysql")]
 mod mysql_keys;
+#[cfg(feature = "postgres")]
+mod postgres_types;
 
 use diesel::prelude::*;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::migrations::Migrate;
-use diesel_outbox::schema::{Document, published};
-use diesel_outbox::{Error, Message, Publish, Save};
+use diesel_outbox::schema::{Document, Moment, published};
+use diesel_outbox::{Error, Message, Operation, Publish, Save};
 use serde_json::json;
 
 diesel::table! {
@@ -48,6 +50,38 @@ impl Order {
 #[publish(model = Order)]
 struct NewOrder<'a> {
     customer: &'a str,
+    total: i64,
+}
+
+/// The orders once more, told of in other words.
+#[derive(Debug, Clone, Queryable, Selectable, Identifiable, Publish)]
+#[diesel(table_name = orders)]
+#[publish(
+    destination = "/topic/parcels",
+    operation_header = "operation",
+    headers = Parcel::headers,
+    stream = "billing",
+    expires_in = "15m"
+)]
+#[publish(destination = "/topic/parcels.new", on = insert, fields(id))]
+#[publish(destination = "/topic/parcels.old", on = update | delete, fields(id))]
+struct Parcel {
+    id: i32,
+    customer: String,
+    total: i64,
+}
+
+impl Parcel {
+    fn headers(&self) -> [(&'static str, String); 1] {
+        [("x-customer", self.customer.clone())]
+    }
+}
+
+#[derive(Insertable, Publish)]
+#[diesel(table_name = orders)]
+#[publish(model = Parcel)]
+struct NewParcel {
+    customer: String,
     total: i64,
 }
 
@@ -176,6 +210,71 @@ macro_rules! suite {
             }
 
             #[test]
+            fn messages_know_what_was_done() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                // The ends of the destinations, and the operations, of what was just written.
+                let told = |conn: &mut $connection| -> Vec<(String, Option<String>)> {
+                    let rows: Vec<(String, Document)> = published::table
+                        .order(published::seq)
+                        .select((published::destination, published::headers))
+                        .load(conn)
+                        .unwrap();
+                    diesel::delete(published::table).execute(conn).unwrap();
+                    rows.into_iter()
+                        .map(|(destination, headers)| {
+                            let operation = headers.0["operation"].as_str();
+                            (destination.replace("/topic/parcels", ""), operation.map(str::to_owned))
+                        })
+                        .collect()
+                };
+                let expect = |all: &[(&str, Option<&str>)]| -> Vec<(String, Option<String>)> {
+                    let owned = all.iter();
+                    owned.map(|(end, done)| ((*end).to_owned(), done.map(str::to_owned))).collect()
+                };
+                let new = NewParcel { customer: "ann".into(), total: 1 };
+                let parcel = new.save(conn).unwrap();
+                assert_eq!(told(conn), expect(&[("", Some("insert")), (".new", None)]));
+                let parcel = parcel.save(conn).unwrap();
+                assert_eq!(told(conn), expect(&[("", Some("update")), (".old", None)]));
+                diesel_outbox::save_as(conn, Operation::Delete, |conn| {
+                    diesel::delete(orders::table).execute(conn)?;
+                    Ok::<_, Error>(parcel.clone())
+                })
+                .unwrap();
+                assert_eq!(told(conn), expect(&[("", Some("delete")), (".old", None)]));
+                // A model that is not there is inserted.
+                let parcel = parcel.save(conn).unwrap();
+                assert_eq!(told(conn), expect(&[("", Some("insert")), (".new", None)]));
+                diesel_outbox::publish_as(conn, Operation::Update, &parcel).unwrap();
+                assert_eq!(told(conn), expect(&[("", Some("update")), (".old", None)]));
+                // Where it is not known, what is for one operation only is left out.
+                diesel_outbox::publish(conn, &parcel).unwrap();
+                assert_eq!(told(conn), expect(&[("", None)]));
+            }
+
+            #[test]
+            fn headers_stream_and_lifetime_come_with_the_row() {
+                let Some(mut db) = $connect() else { return };
+                let conn = &mut db.conn;
+                NewParcel { customer: "ann".into(), total: 1 }.save(conn).unwrap();
+                let (headers, stream, added, expires) = published::table
+                    .order(published::seq)
+                    .select((
+                        published::headers,
+                        published::stream,
+                        published::added,
+                        published::expires_at,
+                    ))
+                    .first::<(Document, Option<String>, Moment, Moment)>(conn)
+                    .unwrap();
+                assert_eq!(headers.0["x-customer"], "ann");
+                assert_eq!(stream.as_deref(), Some("billing"));
+                let lifetime = (expires.0 - added.0).num_seconds();
+                assert!((895..=905).contains(&lifetime), "{lifetime}");
+            }
+
+            #[test]
             fn our_migrations_stay_out_of_the_users_way() {
                 let Some(mut db) = $connect() else { return };
                 let conn = &mut db.conn;
@@ -226,7 +325,7 @@ macro_rules! returning {
                 assert_eq!(changed.len(), 2);
                 let gone: Vec<Order> = diesel::delete(orders::table)
                     .returning(Order::as_returning())
-                    .publish_all(conn)
+                    .publish_all_as(Operation::Delete, conn)
                     .unwrap();
                 assert_eq!(gone.len(), 3);
                 let rows = published::table.count().get_result::<i64>(conn);
