@@ -101,3 +101,20 @@ pub(crate) fn generate(message: &Outgoing<'_>) -> Headers {
         None => standard(message),
     }
 }
+
+/// Writes the trace of the open scope, unless the writer named one.
+pub(crate) fn hand_on_trace(headers: &mut Headers) {
+    let Some(trace) = correlation::current_trace() else {
+        return;
+    };
+    if headers.contains_key(correlation::TRACEPARENT) {
+        return;
+    }
+    let parent = trace.parent().to_owned();
+    headers.insert(correlation::TRACEPARENT.to_owned(), parent);
+    // One of another trace would tell lies.
+    headers.remove(correlation::TRACESTATE);
+    if let Some(state) = trace.state() {
+        headers.insert(correlation::TRACESTATE.to_owned(), state.to_owned());
+    }
+}

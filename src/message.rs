@@ -169,6 +169,7 @@ impl Message {
         let body = self.body?;
         let id = Uuid::now_v7();
         let mut headers = self.headers;
+        headers::hand_on_trace(&mut headers);
         headers.extend(headers::generate(&Outgoing {
             id,
             destination: &self.destination,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::backend::{Arrival, AsBackend, Inbox, digest};
+use crate::correlation::{self, Trace};
 use crate::error::Error;
 use crate::headers;
 use crate::stomp::Delivery;
@@ -156,6 +157,13 @@ impl Payload {
     #[must_use]
     pub fn correlation_id(&self) -> &str {
         &self.inner.correlation_id
+    }
+
+    /// The trace that the message is a part of, by its headers `traceparent` and `tracestate`.
+    #[must_use]
+    pub fn trace(&self) -> Option<Trace> {
+        let parent = self.header(correlation::TRACEPARENT)?;
+        Trace::new(parent, self.header(correlation::TRACESTATE))
     }
 
     /// The header that the id was taken from.

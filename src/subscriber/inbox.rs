@@ -100,14 +100,18 @@ fn on_connection<C: Backend>(
     before: u32,
 ) -> Attempt {
     let work = |conn: &mut C| {
-        correlation::scope(payload.correlation_id(), || match callback {
-            Callback::Transactional(call) => {
-                transactional(conn, payload, before, |conn| call(conn, payload))
-            }
-            Callback::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
-            // Handled by the caller.
-            Callback::External(_) => Attempt::Done,
-        })
+        correlation::on_behalf(
+            payload.correlation_id(),
+            payload.trace(),
+            || match callback {
+                Callback::Transactional(call) => {
+                    transactional(conn, payload, before, |conn| call(conn, payload))
+                }
+                Callback::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
+                // Handled by the caller.
+                Callback::External(_) => Attempt::Done,
+            },
+        )
     };
     let failed =
         |attempt: &Attempt| matches!(attempt, Attempt::Failed(_) | Attempt::Unavailable(_));
@@ -225,7 +229,8 @@ async fn external<C: Backend>(
         Ok(true) => return Attempt::Duplicate,
         Err(error) => return unavailable(error),
     }
-    let scoped = correlation::scope_async(payload.correlation_id().to_owned(), work);
+    let id = payload.correlation_id().to_owned();
+    let scoped = correlation::on_behalf_async(id, payload.trace(), work);
     // A task of its own, so that a panic ends there.
     match tokio::spawn(scoped).await {
         Err(error) if error.is_panic() => {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use diesel_outbox::correlation::{self, Trace};
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
 use serde_json::{Value, json};
 
@@ -206,14 +207,19 @@ pub(crate) fn what_a_callback_publishes_is_correlated<C: Subject>(place: &Place)
     };
     place.declare::<C>();
     let consumer = place.subscribe(&Registry::<C>::new().on("it", answers));
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     diesel_outbox::correlation::scope("chain-7", || {
-        place.send(Message::new(place.topic(), "question"));
+        correlation::trace_scope(Trace::new(trace, Some("vendor=1")), || {
+            place.send(Message::new(place.topic(), "question"));
+        });
     });
     wait_until("the answer", || place.counts::<C>().waiting == 1);
     consumer.stop();
     let headers = place.connect::<C>().text("select headers from published");
     let headers: Value = serde_json::from_str(&headers.unwrap()).unwrap();
     assert_eq!(headers["dop-correlation-id"], "chain-7");
+    assert_eq!(headers["traceparent"], trace);
+    assert_eq!(headers["tracestate"], "vendor=1");
 }
 
 pub(crate) fn a_queue_collects_while_nobody_listens<C: Subject>(place: &Place) {
