@@ -35,8 +35,8 @@ docs: tools
 
 ## Each example runs to its end.
 examples: tools
-	cargo run --example quickstart
-	cargo run --example orders
+	for example in quickstart orders custom_logic direct_send subscribe_registry self_managed exec_callback \
+		axum_service; do cargo run --quiet --example $$example || exit 1; done
 
 ## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.
 servers:

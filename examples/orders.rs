@@ -1,13 +1,15 @@
-//! A model that derives `Publish`: saving it writes its messages in the same transaction.
-
+//! A model that derives `Publish`: insert, update and delete, with several destinations.
+//!
+//! `cargo run --example orders`
 #![allow(clippy::print_stdout)]
 
-use diesel::connection::SimpleConnection;
+mod support;
+
 use diesel::prelude::*;
-use diesel_outbox::migrations::Migrate;
 use diesel_outbox::schema::{Document, published};
-use diesel_outbox::{Error, Message, Publish, Save};
-use serde_json::json;
+use diesel_outbox::{Error, Operation, Publish, PublishDsl, Save};
+
+use support::{Outcome, World};
 
 diesel::table! {
     orders (id) {
@@ -17,13 +19,22 @@ diesel::table! {
     }
 }
 
+// Each attribute is a message; the last one is for deletions only.
 #[derive(Queryable, Selectable, Identifiable, Publish)]
 #[diesel(table_name = orders)]
-#[publish(destination = "/topic/orders", fields(customer, total), version = "v1")]
+#[publish(destination = "/topic/orders", fields(customer, total), version = "v1", key = id)]
+#[publish(destination = "/topic/audit", serializer = Order::audit, operation_header = "operation")]
+#[publish(destination = "/topic/orders.gone", fields(id), on = delete)]
 struct Order {
     id: i32,
     customer: String,
     total: i64,
+}
+
+impl Order {
+    fn audit(&self) -> String {
+        format!("order {} of {}", self.id, self.customer)
+    }
 }
 
 #[derive(Insertable, Publish)]
@@ -34,12 +45,12 @@ struct NewOrder<'a> {
     total: i64,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let conn = &mut SqliteConnection::establish(":memory:")?;
-    conn.migrate()?;
-    conn.batch_execute(
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let world = World::new(
         "create table orders (id integer primary key, customer text not null, total bigint not null)",
     )?;
+    let conn = &mut world.connect()?;
 
     let new = NewOrder {
         customer: "ann",
@@ -48,7 +59,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut order = new.save(conn)?;
     order.total = 13;
     order.save(conn)?;
-    Message::new("/queue/mail", json!({"to": "ann"})).publish(conn)?;
 
     let undone = conn.transaction(|conn| {
         let new = NewOrder {
@@ -60,13 +70,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     println!("bob's order was rolled back: {}", undone.is_err());
 
+    let gone: Vec<Order> = diesel::delete(orders::table)
+        .returning(Order::as_returning())
+        .publish_all_as(Operation::Delete, conn)?;
+    println!("deleted {}", gone.len());
+
     println!("waiting in the outbox:");
-    let rows: Vec<(String, Document)> = published::table
+    let rows: Vec<(String, Document, Document)> = published::table
         .order(published::seq)
-        .select((published::destination, published::body))
+        .select((published::destination, published::body, published::headers))
         .load(conn)?;
-    for (destination, body) in rows {
-        println!("  {destination} {}", body.0);
+    for (destination, body, headers) in rows {
+        let operation = headers.0["operation"].as_str().unwrap_or_default();
+        println!("  {destination} {} {operation}", body.0);
     }
+    println!("sent {}", world.publish().await?);
     Ok(())
 }

@@ -42,21 +42,21 @@ fn an_update_writes_every_column_of_its_own_row() {
         total: 1,
         note: Some("kept".into()),
     };
-    other.clone().write(conn).unwrap().0;
+    other.clone().write(conn).unwrap();
     let mut first = order();
     first.note = Some("soon gone".into());
-    first.write(conn).unwrap().0;
+    first.write(conn).unwrap();
 
     let mut changed = order();
     changed.total = 99;
-    changed.clone().write(conn).unwrap().0;
+    changed.clone().write(conn).unwrap();
     assert_eq!(orders_in(conn), [changed, other]);
 }
 
 #[test]
 fn what_the_database_refuses_is_passed_on() {
     let conn = &mut connection();
-    order().write(conn).unwrap().0;
+    order().write(conn).unwrap();
     let same_customer = Order { id: 4, ..order() };
     let refused = same_customer.write(conn).unwrap_err();
     assert!(
@@ -78,14 +78,14 @@ fn a_composite_key_finds_one_row() {
             order_id,
             amount: 1,
         };
-        new.write(conn).unwrap().0;
+        new.write(conn).unwrap();
     }
     let changed = Line {
         line: 2,
         order_id: 1,
         amount: 50,
     };
-    changed.write(conn).unwrap().0;
+    changed.write(conn).unwrap();
     let rows: Vec<(i32, i32, i64)> = lines::table.load(conn).unwrap();
     assert_eq!(rows, [(1, 1, 1), (1, 2, 50), (2, 1, 1)]);
 }
@@ -97,8 +97,8 @@ fn a_row_of_keys_only_is_inserted_once() {
         code: "a".into(),
         label: "x".into(),
     };
-    tag.clone().write(conn).unwrap().0;
-    tag.write(conn).unwrap().0;
+    tag.clone().write(conn).unwrap();
+    tag.write(conn).unwrap();
     let rows: Vec<(String, String)> = tags::table.load(conn).unwrap();
     assert_eq!(rows, [("a".to_owned(), "x".to_owned())]);
 }
@@ -109,7 +109,7 @@ fn skipped_and_converted_columns_are_written_as_diesel_would() {
     let row = |conn: &mut SqliteConnection| -> (String, String, i64, i64, String) {
         products::table.first(conn).unwrap()
     };
-    product().write(conn).unwrap().0;
+    product().write(conn).unwrap();
     let inserted = ("p1".into(), "book".into(), 10, 7, "NEW".into());
     assert_eq!(row(conn), inserted, "stock is not inserted");
 
@@ -145,7 +145,7 @@ fn a_row_whose_key_the_database_gives_is_updated_or_not_found() {
 
     conn.batch_execute("INSERT INTO audits VALUES (5, 'a')")
         .unwrap();
-    audit().write(conn).unwrap().0;
+    audit().write(conn).unwrap();
     let rows: Vec<(i32, String)> = audits::table.load(conn).unwrap();
     assert_eq!(rows, [(5, "b".to_owned())]);
 }
@@ -189,10 +189,10 @@ fn a_wide_row_is_written_whole() {
         c20: Some(20),
         ..Wide::default()
     };
-    row.clone().write(conn).unwrap().0;
+    row.clone().write(conn).unwrap();
     assert_eq!(wide::table.load::<Wide>(conn).unwrap(), [row.clone()]);
     row.c16 = None;
     row.c20 = Some(21);
-    row.clone().write(conn).unwrap().0;
+    row.clone().write(conn).unwrap();
     assert_eq!(wide::table.load::<Wide>(conn).unwrap(), [row]);
 }

@@ -1,0 +1,58 @@
+//! A program as the callback, with the built-in `exec:`; what it runs is `exec_callback.sh`. Its
+//! work is not in the database, so it may happen twice.
+//!
+//! `cargo run --example exec_callback`
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use diesel::prelude::*;
+use diesel_outbox::{Message, Registry};
+use serde_json::json;
+
+use support::{Outcome, World};
+
+fn main() -> Outcome<()> {
+    let output = tempfile::NamedTempFile::new()?;
+    if std::env::var_os("EXAMPLE_OUTPUT").is_none() {
+        // The program inherits the environment; so this one is started anew with it.
+        let status = std::process::Command::new(std::env::current_exe()?)
+            .env("EXAMPLE_OUTPUT", output.path())
+            .status()?;
+        print!("{}", std::fs::read_to_string(output.path())?);
+        return if status.success() {
+            Ok(())
+        } else {
+            Err("it failed".into())
+        };
+    }
+    run()
+}
+
+#[tokio::main]
+async fn run() -> Outcome<()> {
+    let world = World::new("")?;
+    let program = concat!(
+        "exec:",
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/exec_callback.sh"
+    );
+    let running = world
+        .subscribe(
+            &Registry::<SqliteConnection>::new(),
+            program,
+            "/topic/mail",
+            "mail",
+        )
+        .await?;
+    let conn = &mut world.connect()?;
+    for to in ["ann", "bob"] {
+        Message::new("/topic/mail", json!({"to": to}))
+            .header("x-kind", "greeting")
+            .publish(conn)?;
+    }
+    world.publish().await?;
+    world.received(2).await?;
+    println!("{} done", running.stop().await?.done);
+    Ok(())
+}

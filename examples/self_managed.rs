@@ -1,0 +1,55 @@
+//! A callback that opens its own transaction, as callbacks of django-outbox-pattern do. It must
+//! return the proof that only `payload.save(conn)?` or `payload.nack()` gives: forgetting both does
+//! not compile.
+//!
+//! `cargo run --example self_managed`
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use diesel::prelude::*;
+use diesel_outbox::{BoxError, Error, Message, Payload, Proof, Registry};
+use serde_json::json;
+
+use support::{Outcome, World};
+
+fn import(conn: &mut SqliteConnection, payload: &Payload) -> Result<Proof, BoxError> {
+    let Some(lines) = payload.body()["lines"].as_array() else {
+        return Ok(payload.nack());
+    };
+    // What takes long and needs no transaction comes first.
+    let total: i64 = lines.iter().filter_map(serde_json::Value::as_i64).sum();
+    let proof = conn.immediate_transaction::<_, Error, _>(|conn| {
+        diesel::sql_query("insert into imports (total) values (?)")
+            .bind::<diesel::sql_types::BigInt, _>(total)
+            .execute(conn)?;
+        // Fails where the message was received before, and takes the import back.
+        payload.save(conn)
+    })?;
+    Ok(proof)
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let world = World::new("create table imports (total bigint not null)")?;
+    let registry = Registry::<SqliteConnection>::new().on_managed("import", import);
+    let running = world
+        .subscribe(&registry, "import", "/topic/imports", "imports")
+        .await?;
+    let conn = &mut world.connect()?;
+    // One id twice: the second has no effect.
+    for _ in 0..2 {
+        Message::new("/topic/imports", json!({"lines": [1, 2, 3]}))
+            .header("cap-msg-id", "import-7")
+            .publish(conn)?;
+    }
+    Message::new("/topic/imports", "no lines at all").publish(conn)?;
+    println!("sent {}", world.publish().await?);
+    support::until(|| world.broker.view(|view| view.ready("DLQ.imports")) == 1).await?;
+    let handled = running.stop().await?;
+    println!(
+        "{} imported, {} received before, {} given up",
+        handled.done, handled.duplicates, handled.discarded
+    );
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Several callbacks under their names, as a service's own `subscribe` has them. With arguments it
+//! is that program; without, it shows itself what it does.
+//!
+//! `cargo run --example subscribe_registry`, or
+//! `cargo run --example subscribe_registry -- orders.created /topic/orders.v1 billing`
+#![allow(clippy::print_stdout)]
+
+mod support;
+
+use std::process::ExitCode;
+
+use diesel::prelude::*;
+use diesel_outbox::{self as outbox, BoxError, Message, Payload, Registry};
+use serde_json::json;
+
+use support::{Outcome, World};
+
+#[derive(serde::Deserialize)]
+struct Order {
+    id: i32,
+    total: i64,
+}
+
+// Works in the inbox transaction: `Ok` commits and the message is acknowledged; an error rolls back,
+// and the message is tried again.
+fn created(conn: &mut SqliteConnection, payload: &Payload) -> Result<outbox::Outcome, BoxError> {
+    let order: Order = payload.json()?;
+    if order.total < 0 {
+        // For a business reason: it goes to the dead letters and leaves no row.
+        return Ok(outbox::Outcome::Discard("a negative total".to_owned()));
+    }
+    diesel::sql_query("insert into bills (order_id, total) values (?, ?)")
+        .bind::<diesel::sql_types::Integer, _>(order.id)
+        .bind::<diesel::sql_types::BigInt, _>(order.total)
+        .execute(conn)?;
+    // Written in the same transaction, under the message's correlation id.
+    Message::new("/topic/bills", json!({"order": order.id})).publish(conn)?;
+    Ok(outbox::Outcome::Done)
+}
+
+fn cancelled(conn: &mut SqliteConnection, payload: &Payload) -> Result<outbox::Outcome, BoxError> {
+    let order: Order = payload.json()?;
+    diesel::sql_query("delete from bills where order_id = ?")
+        .bind::<diesel::sql_types::Integer, _>(order.id)
+        .execute(conn)?;
+    Ok(outbox::Outcome::Done)
+}
+
+fn registry() -> Registry<SqliteConnection> {
+    Registry::new()
+        .on("orders.created", created)
+        .on("orders.cancelled", cancelled)
+}
+
+fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        return outbox::cli::subscribe(registry());
+    }
+    match show() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn show() -> Outcome<()> {
+    let world = World::new("create table bills (order_id integer, total bigint)")?;
+    let registry = registry();
+    let created = world
+        .subscribe(
+            &registry,
+            "orders.created",
+            "/topic/created",
+            "billing.created",
+        )
+        .await?;
+    let cancelled = world
+        .subscribe(
+            &registry,
+            "orders.cancelled",
+            "/topic/cancelled",
+            "billing.cancelled",
+        )
+        .await?;
+    let conn = &mut world.connect()?;
+    for (id, total) in [(1, 12), (2, 13), (3, -1)] {
+        Message::new("/topic/created", json!({"id": id, "total": total})).publish(conn)?;
+    }
+    world.publish().await?;
+    world.received(2).await?;
+    Message::new("/topic/cancelled", json!({"id": 1, "total": 12})).publish(conn)?;
+    world.publish().await?;
+    world.received(3).await?;
+    support::until(|| world.broker.view(|view| view.ready("DLQ.billing.created")) == 1).await?;
+    let (created, cancelled) = (created.stop().await?, cancelled.stop().await?);
+    println!(
+        "created: {} done, {} discarded",
+        created.done, created.discarded
+    );
+    println!("cancelled: {} done", cancelled.done);
+    Ok(())
+}
