@@ -4,13 +4,13 @@
 FEATURES := sqlite,postgres,mysql
 CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
-.PHONY: test check ci fmt fmt-check clippy docs examples servers servers-down tools
+.PHONY: test check files ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
 
 ## Everything that a change has to pass.
-check: fmt-check test clippy docs examples
+check: fmt-check files test clippy docs examples
 
 ci:
 	.ci/run
@@ -20,6 +20,10 @@ fmt:
 
 fmt-check: tools
 	cargo fmt --all -- --check
+
+## The shell scripts and the Compose file.
+files:
+	scripts/check-files
 
 ## Each database alone, as users choose them, and all together; tests always have the loopback broker.
 clippy: tools

@@ -23,6 +23,14 @@ pub enum SendError {
     /// The message is invalid. It was not sent.
     #[error("invalid message: {0}")]
     Message(#[from] MessageError),
+    /// The body is larger than the setting `maximum_message_size` allows. It was not sent.
+    #[error("the body has {length} bytes, and the setting maximum_message_size allows {limit}")]
+    TooLarge {
+        /// The body's bytes.
+        length: usize,
+        /// The setting.
+        limit: usize,
+    },
     /// The broker is away, refused, or did not answer in time.
     /// [`is_fate_unknown`](stomp::Error::is_fate_unknown) tells whether it may have the message.
     #[error("the broker: {0}")]
@@ -36,6 +44,7 @@ pub enum SendError {
 #[derive(Debug)]
 pub struct Producer {
     options: Options,
+    maximum_message_size: usize,
     client: Mutex<Option<Client>>,
 }
 
@@ -51,6 +60,7 @@ impl Producer {
         let client = Client::connect(&options).await?;
         Ok(Self {
             options,
+            maximum_message_size: config.maximum_message_size,
             client: Mutex::new(Some(client)),
         })
     }
@@ -69,6 +79,10 @@ impl Producer {
         let ready = message.ready()?;
         let id = ready.id;
         let body = Bytes::from(serde_json::to_vec(&ready.body).map_err(MessageError::Body)?);
+        let (length, limit) = (body.len(), self.maximum_message_size);
+        if length > limit {
+            return Err(SendError::TooLarge { length, limit });
+        }
         let frame = outgoing::frame(ready.destination, ready.headers, body, None);
         let receipt = self.client().await?.send(frame);
         receipt.await?;

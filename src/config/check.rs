@@ -91,6 +91,11 @@ impl Found<'_> {
     fn numbers(&mut self, config: &Config) {
         self.number("chunk_size", config.chunk_size, 1..=10_000);
         self.number("window", config.window, 1..=10_000);
+        self.number(
+            "maximum_message_size",
+            config.maximum_message_size,
+            1..=2_147_483_647,
+        );
         self.number("retry_attempts", wide(config.retry_attempts), 1..=1_000_000);
         self.number(
             "callback_attempts",

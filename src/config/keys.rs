@@ -130,6 +130,9 @@ keys! {
         window "window" "ROWS" = "128",
             "a whole number from 1 to 10000",
             "Rows sent and waiting for their receipts at a time";
+        maximum_message_size "maximum-message-size" "BYTES" = "134217728",
+            "a whole number from 1 to 2147483647",
+            "Largest body that the broker takes; a larger one is parked at once";
         lease "lease" "TIME" = "60s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
             "How long claimed rows stay with this program; longer than receipt_timeout";

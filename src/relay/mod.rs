@@ -74,6 +74,7 @@ pub struct Relay<C: Backend> {
 struct Settings {
     chunk_size: usize,
     window: usize,
+    maximum_message_size: usize,
     lease: Duration,
     poll_interval: Duration,
     receipt_timeout: Duration,
@@ -102,6 +103,7 @@ impl<C: Backend> Relay<C> {
             settings: Settings {
                 chunk_size: config.chunk_size,
                 window: config.window,
+                maximum_message_size: config.maximum_message_size,
                 lease: config.lease,
                 poll_interval: config.poll_interval,
                 receipt_timeout: config.receipt_timeout,

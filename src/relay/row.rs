@@ -31,8 +31,14 @@ impl Row {
     }
 
     /// The frame that carries the row, or why there can be none.
-    pub(super) fn frame(&self) -> Result<SendFrame, String> {
+    pub(super) fn frame(&self, maximum_size: usize) -> Result<SendFrame, String> {
         let row = &self.claimed;
+        if row.body.len() > maximum_size {
+            return Err(format!(
+                "the body has {} bytes, and the setting maximum_message_size allows {maximum_size}",
+                row.body.len()
+            ));
+        }
         if row.destination.trim().is_empty() || row.destination.contains('\0') {
             return Err("the destination is empty or holds U+0000".to_owned());
         }
@@ -112,7 +118,7 @@ pub(super) mod tests {
         let mut row = row(7, None, "/queue/a");
         row.claimed.headers =
             r#"{"dop-msg-id": "theirs", "n": 1, "gone": null, "receipt": "x"}"#.to_owned();
-        let frame = row.frame().unwrap();
+        let frame = row.frame(100).unwrap();
         let header = |name: &str| {
             let mut found = frame.headers.iter().filter(|(key, _)| key == name);
             let value = found.next().map(|(_, value)| value.as_str());
@@ -138,9 +144,9 @@ pub(super) mod tests {
         ] {
             let mut row = row(1, None, "/queue/a");
             row.claimed.headers = headers.to_owned();
-            let reason = row.frame().unwrap_err();
+            let reason = row.frame(100).unwrap_err();
             assert!(reason.contains(expected), "{reason}");
         }
-        assert!(row(1, None, " ").frame().is_err());
+        assert!(row(1, None, " ").frame(100).is_err());
     }
 }

@@ -103,5 +103,5 @@ suite! {
     external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
         an_async_callback_holds_no_connection;
     sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,
-        a_producer_sends_without_an_outbox, the_first_broker_that_answers_is_taken, old_rows_are_deleted_once_in_the_interval;
+        a_producer_sends_without_an_outbox, the_first_broker_that_answers_is_taken, a_row_too_large_for_the_broker_is_parked, old_rows_are_deleted_once_in_the_interval;
 }

@@ -108,3 +108,24 @@ pub(crate) fn the_first_broker_that_answers_is_taken<C: Subject>(place: &Place) 
     let config = place.settings().set("stomp_url", brokers).build().unwrap();
     assert_eq!(place.relay_with::<C>(&config).sent, 1);
 }
+
+pub(crate) fn a_row_too_large_for_the_broker_is_parked<C: Subject>(place: &Place) {
+    let mut conn = place.connect::<C>();
+    let large = Message::new(place.topic(), "x".repeat(200));
+    let large = large.key("k".to_owned()).publish(&mut conn).unwrap();
+    Message::new(place.topic(), "small")
+        .publish(&mut conn)
+        .unwrap();
+    let config = place.settings().set("maximum_message_size", 100).build();
+    let config = config.unwrap();
+    let sent = place.relay_with::<C>(&config);
+    assert_eq!((sent.sent, sent.parked), (1, 1));
+    let reason = conn.text(&format!(
+        "select last_error from published where id = '{large}'"
+    ));
+    let reason = reason.unwrap();
+    assert!(
+        reason.contains("202 bytes") && reason.contains("maximum_message_size"),
+        "{reason}"
+    );
+}

@@ -51,7 +51,7 @@ impl<C: Backend> Engine<'_, C> {
                 }
                 return;
             }
-            let frame = match row.frame() {
+            let frame = match row.frame(self.settings.maximum_message_size) {
                 Ok(frame) => frame,
                 Err(reason) => {
                     self.backlog.landed(&row);
