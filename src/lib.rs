@@ -50,6 +50,8 @@ mod documentation {
     struct Readme;
     #[doc = include_str!("../docs/configuration.md")]
     struct Configuration;
+    #[doc = include_str!("../docs/from-django-outbox-pattern.md")]
+    struct FromDjango;
     #[doc = include_str!("../docs/guarantees.md")]
     struct Guarantees;
 }
