@@ -179,6 +179,8 @@ impl Place {
             .set("callback_first_delay", "1ms")
             .set("callback_attempts", 2)
             .set("poll_interval", "20ms")
+            // The broker is to forget the queues of the tests.
+            .set("queue_headers", "x-expires:600000")
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -277,6 +279,7 @@ impl Place {
             ("x-queue-name", queue),
             ("x-dead-letter-exchange", ""),
             ("x-dead-letter-routing-key", &dead_letters),
+            ("x-expires", "600000"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let subscription = client

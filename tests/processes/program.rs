@@ -23,7 +23,9 @@ impl Program {
         let mut command = Command::new(path);
         command
             .env("DATABASE_URL", &world.database.url)
-            .env("STOMP_URL", &world.broker);
+            .env("STOMP_URL", &world.broker)
+            // The broker is to forget the queues of the tests.
+            .env("OUTBOX_QUEUE_HEADERS", "x-expires:600000");
         Self::spawn(command.args(arguments).stdin(Stdio::null()))
     }
 
