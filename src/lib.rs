@@ -36,7 +36,7 @@ pub use message::Message;
 pub use payload::{Duplicate, Payload, Proof};
 pub use producer::{Producer, SendError};
 pub use publish::{
-    Operation, Publish, PublishDsl, Save, SaveOn, publish, publish_as, save, save_as,
+    Operation, Publish, PublishDsl, Save, SaveOn, cancel, publish, publish_as, save, save_as,
 };
 pub use registry::{BoxError, Outcome, Registry, RegistryError};
 pub use shutdown::Shutdown;

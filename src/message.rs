@@ -39,6 +39,7 @@ pub struct Message {
     stream: Option<String>,
     key: Option<String>,
     expires_at: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
 }
 
 /// A message that was found valid, with all its headers.
@@ -52,6 +53,7 @@ pub(crate) struct Ready {
     stream: Option<String>,
     key: Option<String>,
     expires_at: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
 }
 
 impl Message {
@@ -66,6 +68,7 @@ impl Message {
             stream: None,
             key: None,
             expires_at: None,
+            due_at: None,
         }
     }
 
@@ -107,6 +110,22 @@ impl Message {
     pub fn stream(mut self, stream: impl Into<String>) -> Self {
         self.stream = Some(stream.into());
         self
+    }
+
+    /// The message is not sent before this moment. It holds up the later messages of its key until
+    /// then.
+    pub fn due_at(mut self, moment: DateTime<Utc>) -> Self {
+        self.due_at = Some(moment.clamp(DateTime::UNIX_EPOCH, never()));
+        self
+    }
+
+    /// The message is not sent before this time has passed, by the writer's clock; see
+    /// [`due_at`](Self::due_at).
+    pub fn delay(self, time: Duration) -> Self {
+        let moment = TimeDelta::from_std(time)
+            .ok()
+            .and_then(|time| Utc::now().checked_add_signed(time));
+        self.due_at(moment.unwrap_or_else(never))
     }
 
     /// Past this moment the message is not sent but parked with the reason `expired`.
@@ -196,6 +215,7 @@ impl Message {
             stream: self.stream,
             key: self.key,
             expires_at: self.expires_at,
+            due_at: self.due_at,
         })
     }
 }
@@ -222,6 +242,7 @@ impl Ready {
             self.expires_at,
             self.stream,
             self.key,
+            self.due_at,
         ))
     }
 }

@@ -117,6 +117,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    /// What is to be done with a stream; one that is not here is sent.
+    outbox_streams (name) {
+        /// The stream's name.
+        name -> diesel::sql_types::Text,
+        /// Whether its rows wait until it goes on.
+        paused -> diesel::sql_types::Bool,
+    }
+}
+
 #[cfg(feature = "postgres")]
 mod postgres {
     use diesel::pg::{Pg, PgValue};

@@ -148,6 +148,23 @@ fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
     assert_eq!((counts.waiting, counts.failed, counts.sent), (1, 2, 0));
 }
 
+fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied");
+    rows::<C>(database);
+    outbox(database, &["pause", "--stream", "slow", "--stream", "late"]).says("paused slow");
+    outbox(database, &["status"])
+        .says("paused    late")
+        .says("paused    slow");
+    outbox(database, &["resume", "--stream", "slow"]).says("resumed slow");
+    let status = outbox(database, &["status"]).says("paused    late");
+    assert!(!status.out.contains("slow"), "{status:?}");
+    outbox(database, &["cancel", WAITING]).says("1 cancelled");
+    outbox(database, &["cancel", SENT]).fails(1, "not those of rows that wait");
+    assert_eq!(counts::<C>(database).failed, 3);
+    outbox(database, &["pause"]).fails(2, "--stream");
+    outbox(database, &["pause", "--stream", ""]).fails(2, "at most 100 characters");
+}
+
 fn mistakes_are_named<C: Backend>(database: &TestDatabase) {
     outbox(database, &["retry"]).fails(2, "<IDS>");
     outbox(database, &["retry", "not-an-id"]).fails(2, "not-an-id");
@@ -184,5 +201,6 @@ on_each_database!(
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
     only_what_was_sent_is_deleted,
+    streams_are_paused_and_rows_cancelled,
     mistakes_are_named,
 );

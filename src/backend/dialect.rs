@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Claimed;
+use super::only::Filter;
 
 /// The few statements that differ from one database to the next.
 pub(super) trait Dialect: Sized {
@@ -21,6 +22,8 @@ pub(super) trait Dialect: Sized {
     const INSERT_JOB: &'static str;
     /// Sets a job's moment, by its name, where it is not later than a third value.
     const BEGIN_JOB: &'static str;
+    /// Writes a stream's row with its name and whether it is paused, or changes it.
+    const PAUSE_STREAM: &'static str;
     /// Deletes sent rows up to a moment, so many at most.
     const DELETE_PUBLISHED: &'static str;
     /// Deletes received rows up to a moment, so many at most.
@@ -33,10 +36,16 @@ pub(super) trait Dialect: Sized {
     /// key.
     fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T>;
 
-    /// Claims up to `limit` rows that are due and not held up, the oldest first. Runs
-    /// [`exclusively`](Self::exclusively).
-    fn claim_rows(&mut self, token: Uuid, lease: Duration, limit: i64)
-    -> QueryResult<Vec<Claimed>>;
+    /// Claims up to `limit` rows that are due, not held up and let through by the filter, the
+    /// oldest first. A row that the filter keeps back holds up its key as one under a lease does.
+    /// Runs [`exclusively`](Self::exclusively).
+    fn claim_rows(
+        &mut self,
+        token: Uuid,
+        lease: Duration,
+        limit: i64,
+        filter: Option<&Filter>,
+    ) -> QueryResult<Vec<Claimed>>;
 
     /// A message's id as a text that the database tells from all others.
     fn told_apart(id: &str) -> Cow<'_, str> {
@@ -58,6 +67,9 @@ pub(super) mod standard {
         "insert into outbox_jobs (begun, name) values ($1, $2) on conflict (name) do nothing";
     pub(in crate::backend) const BEGIN_JOB: &str =
         "update outbox_jobs set begun = $1 where name = $2 and begun <= $3";
+    pub(in crate::backend) const PAUSE_STREAM: &str = "\
+        insert into outbox_streams (name, paused) values ($1, $2)
+        on conflict (name) do update set paused = excluded.paused";
     pub(in crate::backend) const DELETE_PUBLISHED: &str = "\
         delete from published where id in (
             select id from published where status = 2 and added <= $1 order by added limit $2)";

@@ -2,6 +2,7 @@
 
 mod dialect;
 mod inbox;
+mod only;
 mod outbox;
 mod server;
 mod upkeep;
@@ -26,6 +27,8 @@ use crate::schema::{Document, Id, Moment, published};
 pub(crate) use dialect::digest;
 #[doc(hidden)]
 pub use inbox::{Arrival, Inbox};
+#[doc(hidden)]
+pub use only::Only;
 #[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
 
@@ -102,6 +105,7 @@ pub struct NewPublished {
     expires_at: Moment,
     stream: Option<String>,
     key: Option<String>,
+    due_at: Moment,
 }
 
 impl NewPublished {
@@ -115,6 +119,7 @@ impl NewPublished {
         expires_at: Option<DateTime<Utc>>,
         stream: Option<String>,
         key: Option<String>,
+        due_at: Option<DateTime<Utc>>,
     ) -> Self {
         Self {
             id: Id(id),
@@ -125,6 +130,8 @@ impl NewPublished {
             expires_at: Moment(expires_at.unwrap_or_else(never)),
             stream,
             key,
+            // Not the writer's present, so that its clock never delays a row.
+            due_at: Moment(due_at.unwrap_or(DateTime::UNIX_EPOCH)),
         }
     }
 }

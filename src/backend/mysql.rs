@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::dialect::{Dialect, digest};
 use super::never;
+use super::only::Filter;
 use super::outbox::{Claimed, SCHEDULE};
 use crate::schema::{self, Id, Moment, published};
 
@@ -33,14 +34,58 @@ left join (
     where e.status in (-1, 1) and e.due_at > ? and e.`key` is not null
     group by e.`key`) held on held.`key` = p.`key`
 where p.status = 1 and p.due_at <= ? and (held.seq is null or held.seq >= p.seq)
+    {let_through} {none_kept_back}
 order by p.seq
 limit ?";
+
+/// The statement with the filter in it: as texts in hexadecimal, which need no quotes whatever the
+/// server's mode is.
+fn statement(filter: Option<&Filter>) -> String {
+    let (mut let_through, mut none_kept_back) = (String::new(), String::new());
+    if let Some(filter) = filter {
+        let text = |text: &str| {
+            let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            format!("convert(x'{digits}' using utf8mb4)")
+        };
+        let among = |names: &str, column: &str| {
+            format!(
+                "coalesce(json_contains({}, json_quote({column})), 0)",
+                text(names)
+            )
+        };
+        let rule = |row: &str| {
+            let mut rule = format!("not {}", among(&filter.paused, &format!("{row}.stream")));
+            for (names, column) in [
+                (&filter.streams, "stream"),
+                (&filter.destinations, "destination"),
+            ] {
+                if names != "[]" {
+                    rule.push_str(" and ");
+                    rule.push_str(&among(names, &format!("{row}.{column}")));
+                }
+            }
+            rule
+        };
+        let_through = format!("and {}", rule("p"));
+        none_kept_back = format!(
+            "and (p.`key` is null or not exists (select 1 from published e
+                where e.`key` = p.`key` and e.status = 1 and e.seq < p.seq and not ({})))",
+            rule("e")
+        );
+    }
+    READY
+        .replace("{let_through}", &let_through)
+        .replace("{none_kept_back}", &none_kept_back)
+}
 
 impl Dialect for diesel::MysqlConnection {
     const NOW: &'static str = "utc_timestamp(6)";
     const BEGIN_JOB: &'static str =
         "update outbox_jobs set begun = ? where name = ? and begun <= ?";
     const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
+    const PAUSE_STREAM: &'static str = "\
+        insert into outbox_streams (name, paused) values (?, ?)
+        on duplicate key update paused = values(paused)";
     const DELETE_PUBLISHED: &'static str =
         "delete from published where status = 2 and added <= ? order by added limit ?";
     const DELETE_RECEIVED: &'static str =
@@ -75,11 +120,12 @@ impl Dialect for diesel::MysqlConnection {
         token: Uuid,
         lease: Duration,
         limit: i64,
+        filter: Option<&Filter>,
     ) -> QueryResult<Vec<Claimed>> {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
         let (now, until) = (Moment(now), Moment(until.unwrap_or_else(never)));
-        let mut rows: Vec<Claimed> = diesel::sql_query(READY)
+        let mut rows: Vec<Claimed> = diesel::sql_query(statement(filter))
             .bind::<schema::Utc, _>(now)
             .bind::<schema::Utc, _>(now)
             .bind::<schema::Utc, _>(now)

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 use super::dialect::Dialect;
 use super::never;
+use super::only::{Filter, Only};
+use super::upkeep::Upkeep;
 use crate::schema::{self, Id, Moment, published};
 
 pub(super) const FAILED: i32 = -1;
@@ -83,7 +85,19 @@ pub struct Failure {
 #[doc(hidden)]
 pub trait Outbox {
     /// Claims up to `limit` rows that are due, in the order of `seq`, for the time of `lease`.
-    fn claim(&mut self, token: Uuid, lease: Duration, limit: usize) -> QueryResult<Vec<Claimed>>;
+    fn claim(&mut self, token: Uuid, lease: Duration, limit: usize) -> QueryResult<Vec<Claimed>> {
+        self.claim_only(&Only::default(), token, lease, limit)
+    }
+
+    /// Claims as [`claim`](Self::claim) does, of a part of the outbox. Rows of a stream that is
+    /// paused are left alone in any case.
+    fn claim_only(
+        &mut self,
+        only: &Only,
+        token: Uuid,
+        lease: Duration,
+        limit: usize,
+    ) -> QueryResult<Vec<Claimed>>;
 
     /// Records that the broker has these rows; returns how many were still under the token.
     fn settle_sent(&mut self, token: Uuid, ids: &[Uuid]) -> QueryResult<usize>;
@@ -99,6 +113,9 @@ pub trait Outbox {
 
     /// Puts parked rows back into the queue, with all their attempts; without ids, all of them.
     fn retry_failed(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
+
+    /// Parks rows that wait and that no relay holds, with the reason `cancelled`.
+    fn cancel(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
 
     /// Lets the keys of parked rows go on without these rows.
     fn skip_failed(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
@@ -123,14 +140,18 @@ macro_rules! outbox {
     ($feature:literal, $connection:ty) => {
         #[cfg(feature = $feature)]
         impl Outbox for $connection {
-            fn claim(
+            fn claim_only(
                 &mut self,
+                only: &Only,
                 token: Uuid,
                 lease: Duration,
                 limit: usize,
             ) -> QueryResult<Vec<Claimed>> {
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                let mut rows = self.exclusively(|conn| conn.claim_rows(token, lease, limit))?;
+                let mut rows = self.exclusively(|conn| {
+                    let filter = Filter::new(only, &conn.paused_streams()?);
+                    conn.claim_rows(token, lease, limit, filter.as_ref())
+                })?;
                 // RETURNING promises no order.
                 rows.sort_unstable_by_key(|row| (row.seq, row.id));
                 Ok(rows)
@@ -241,6 +262,31 @@ macro_rules! outbox {
                             .filter(published::id.eq_any(ids))
                             .filter(published::status.eq(FAILED))
                             .set(again)
+                            .execute(conn)?;
+                    }
+                    Ok(changed)
+                })
+            }
+
+            fn cancel(&mut self, chosen: &[Uuid]) -> QueryResult<usize> {
+                self.exclusively(|conn| {
+                    let now = Moment(conn.now()?);
+                    let mut changed = 0;
+                    for ids in ids(chosen) {
+                        let is_free = published::lease_token
+                            .is_null()
+                            .or(published::due_at.le(now).nullable());
+                        changed += diesel::update(published::table)
+                            .filter(published::id.eq_any(ids))
+                            .filter(published::status.eq(SCHEDULE))
+                            .filter(is_free)
+                            .set((
+                                published::status.eq(FAILED),
+                                // Out of the way of its key.
+                                published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
+                                published::lease_token.eq(None::<Id>),
+                                published::last_error.eq("cancelled"),
+                            ))
                             .execute(conn)?;
                     }
                     Ok(changed)

@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::{BigInt, Double, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, standard};
+use super::only::Filter;
 use super::outbox::Claimed;
 use crate::schema::{self, Id, Moment};
 
@@ -23,9 +24,10 @@ const CLAIM: &str = "\
 with clock as materialized (select clock_timestamp() as now), ready as materialized (
     select p.id
     from published p, clock
-    where p.status = 1 and p.due_at <= clock.now and (p.key is null or not exists (
+    where p.status = 1 and p.due_at <= clock.now {let_through} and (p.key is null or not exists (
         select 1 from published e
-        where e.key = p.key and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq))
+        where e.key = p.key and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)
+        {none_kept_back})
     order by p.seq
     limit $1)
 update published p
@@ -35,10 +37,32 @@ where p.id = ready.id and p.status = 1 and p.due_at <= clock.now
 returning p.seq, p.id, p.destination, p.body::text as body, p.headers::text as headers, p.key,
     p.retry, p.expires_at <= clock.now as expired";
 
+/// Whether the filter lets a row through. `?` would be the operator for it.
+const LET_THROUGH: &str = "\
+($4 = '[]' or coalesce(jsonb_exists($4::jsonb, {row}.stream), false))
+and ($5 = '[]' or jsonb_exists($5::jsonb, {row}.destination))
+and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)";
+
+fn statement(filter: Option<&Filter>) -> String {
+    let (mut let_through, mut none_kept_back) = (String::new(), String::new());
+    if filter.is_some() {
+        let_through = format!("and {}", LET_THROUGH.replace("{row}", "p"));
+        none_kept_back = format!(
+            "and not exists (select 1 from published e
+                where e.key = p.key and e.status = 1 and e.seq < p.seq and not ({}))",
+            LET_THROUGH.replace("{row}", "e")
+        );
+    }
+    CLAIM
+        .replace("{let_through}", &let_through)
+        .replace("{none_kept_back}", &none_kept_back)
+}
+
 impl Dialect for diesel::PgConnection {
     const NOW: &'static str = "clock_timestamp()";
     const INSERT_JOB: &'static str = standard::INSERT_JOB;
     const BEGIN_JOB: &'static str = standard::BEGIN_JOB;
+    const PAUSE_STREAM: &'static str = standard::PAUSE_STREAM;
     const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
 
@@ -63,11 +87,19 @@ impl Dialect for diesel::PgConnection {
         token: Uuid,
         lease: Duration,
         limit: i64,
+        filter: Option<&Filter>,
     ) -> QueryResult<Vec<Claimed>> {
-        diesel::sql_query(CLAIM)
+        let query = diesel::sql_query(statement(filter))
             .bind::<BigInt, _>(limit)
             .bind::<schema::Uuid, _>(Id(token))
-            .bind::<Double, _>(lease.as_secs_f64())
-            .load(self)
+            .bind::<Double, _>(lease.as_secs_f64());
+        match filter {
+            None => query.load(self),
+            Some(filter) => query
+                .bind::<Text, _>(&filter.streams)
+                .bind::<Text, _>(&filter.destinations)
+                .bind::<Text, _>(&filter.paused)
+                .load(self),
+        }
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, standard};
+use super::only::Filter;
 use super::outbox::Claimed;
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment};
@@ -17,22 +18,45 @@ use crate::schema::{self, Id, Moment};
 /// has a `due_at` to come. The index is named because the scan by the primary key would pass over
 /// all the rows that were sent.
 const CLAIM: &str = "\
-update published set lease_token = ?, due_at = ?
+update published set lease_token = ?1, due_at = ?2
 where seq in (
     select p.seq
     from published p indexed by published_waiting
-    where p.status = 1 and p.due_at <= ?3 and (p.key is null or not exists (
+    where p.status = 1 and p.due_at <= ?3 {let_through} and (p.key is null or not exists (
         select 1 from published e
-        where e.key = p.key and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq))
+        where e.key = p.key and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)
+        {none_kept_back})
     order by p.seq
     limit ?4)
 returning seq, id, destination, body, headers, key, retry, expires_at <= ?3 as expired";
+
+/// Whether the filter lets a row through.
+const LET_THROUGH: &str = "\
+(?5 = '[]' or coalesce({row}.stream in (select value from json_each(?5)), 0))
+and (?6 = '[]' or {row}.destination in (select value from json_each(?6)))
+and not coalesce({row}.stream in (select value from json_each(?7)), 0)";
+
+fn statement(filter: Option<&Filter>) -> String {
+    let (mut let_through, mut none_kept_back) = (String::new(), String::new());
+    if filter.is_some() {
+        let_through = format!("and {}", LET_THROUGH.replace("{row}", "p"));
+        none_kept_back = format!(
+            "and not exists (select 1 from published e
+                where e.key = p.key and e.status = 1 and e.seq < p.seq and not ({}))",
+            LET_THROUGH.replace("{row}", "e")
+        );
+    }
+    CLAIM
+        .replace("{let_through}", &let_through)
+        .replace("{none_kept_back}", &none_kept_back)
+}
 
 impl Dialect for diesel::SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
     const VERSION: Option<&'static str> = None;
     const INSERT_JOB: &'static str = standard::INSERT_JOB;
     const BEGIN_JOB: &'static str = standard::BEGIN_JOB;
+    const PAUSE_STREAM: &'static str = standard::PAUSE_STREAM;
     const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
 
@@ -52,14 +76,22 @@ impl Dialect for diesel::SqliteConnection {
         token: Uuid,
         lease: Duration,
         limit: i64,
+        filter: Option<&Filter>,
     ) -> QueryResult<Vec<Claimed>> {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
-        diesel::sql_query(CLAIM)
+        let query = diesel::sql_query(statement(filter))
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<schema::Utc, _>(Moment(until.unwrap_or_else(never)))
             .bind::<schema::Utc, _>(Moment(now))
-            .bind::<BigInt, _>(limit)
-            .load(self)
+            .bind::<BigInt, _>(limit);
+        match filter {
+            None => query.load(self),
+            Some(filter) => query
+                .bind::<Text, _>(&filter.streams)
+                .bind::<Text, _>(&filter.destinations)
+                .bind::<Text, _>(&filter.paused)
+                .load(self),
+        }
     }
 }

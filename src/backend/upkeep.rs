@@ -5,11 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::dialect::Dialect;
 use super::outbox::{FAILED, SCHEDULE, SUCCEEDED};
-use crate::schema::{self, Moment, published, received};
+use crate::schema::{self, Moment, outbox_streams, published, received};
 
 /// One of the two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,12 @@ pub trait Upkeep {
     /// Whether the job was not begun for `interval`; if so it now counts as begun.
     fn begin_job(&mut self, name: &str, interval: Duration) -> QueryResult<bool>;
 
+    /// Pauses a stream, or lets it go on; it may have no row yet.
+    fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()>;
+
+    /// The streams that are paused.
+    fn paused_streams(&mut self) -> QueryResult<Vec<String>>;
+
     /// Counts the rows.
     fn counts(&mut self) -> QueryResult<Counts>;
 }
@@ -88,6 +94,7 @@ macro_rules! upkeep {
                     .limit(0)
                     .execute(self)?;
                 diesel::sql_query("select name, begun from outbox_jobs limit 0").execute(self)?;
+                outbox_streams::table.limit(0).execute(self)?;
                 Ok(())
             }
 
@@ -121,6 +128,22 @@ macro_rules! upkeep {
                     .bind::<schema::Utc, _>(Moment(before(now, interval)))
                     .execute(self)?;
                 Ok(begun > 0)
+            }
+
+            fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()> {
+                diesel::sql_query(Self::PAUSE_STREAM)
+                    .bind::<Text, _>(name)
+                    .bind::<Bool, _>(paused)
+                    .execute(self)
+                    .map(drop)
+            }
+
+            fn paused_streams(&mut self) -> QueryResult<Vec<String>> {
+                outbox_streams::table
+                    .filter(outbox_streams::paused.eq(true))
+                    .select(outbox_streams::name)
+                    .order(outbox_streams::name)
+                    .load(self)
             }
 
             fn counts(&mut self) -> QueryResult<Counts> {

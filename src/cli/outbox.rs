@@ -52,11 +52,29 @@ enum Task {
         #[arg(long, conflicts_with = "ids")]
         all: bool,
     },
+    /// Park rows that wait, so that they are not sent
+    Cancel {
+        /// The rows' ids
+        #[arg(required = true)]
+        ids: Vec<Uuid>,
+    },
     /// Let the later rows of a key go on without these parked rows
     Skip {
         /// The rows' ids
         #[arg(required = true)]
         ids: Vec<Uuid>,
+    },
+    /// Let the rows of a stream wait, whatever relays run
+    Pause {
+        /// The stream
+        #[arg(long, value_name = "NAME", required = true)]
+        stream: Vec<String>,
+    },
+    /// Let the rows of a stream be sent again
+    Resume {
+        /// The stream
+        #[arg(long, value_name = "NAME", required = true)]
+        stream: Vec<String>,
     },
     /// Count what is there
     Status,
@@ -117,14 +135,22 @@ async fn perform<C: Backend + Migrate>(
             let chosen = ids.len();
             let retried = db.run(move |conn| conn.retry_failed(&ids)).await?;
             println!("{retried} to be sent again");
-            all_found(chosen, retried)?;
+            all_found(chosen, retried, "parked rows")?;
+        }
+        Task::Cancel { ids } => {
+            let chosen = ids.len();
+            let cancelled = db.run(move |conn| conn.cancel(&ids)).await?;
+            println!("{cancelled} cancelled");
+            all_found(chosen, cancelled, "rows that wait")?;
         }
         Task::Skip { ids } => {
             let chosen = ids.len();
             let skipped = db.run(move |conn| conn.skip_failed(&ids)).await?;
             println!("{skipped} skipped");
-            all_found(chosen, skipped)?;
+            all_found(chosen, skipped, "parked rows")?;
         }
+        Task::Pause { stream } => pause(&db, stream, true).await?,
+        Task::Resume { stream } => pause(&db, stream, false).await?,
         Task::Status => {
             let counts = db.run(C::counts).await?;
             println!("waiting   {}", counts.waiting);
@@ -135,7 +161,26 @@ async fn perform<C: Backend + Migrate>(
             if let Some(oldest) = counts.oldest_waiting {
                 println!("oldest    {}", oldest.to_rfc3339());
             }
+            for stream in db.run(C::paused_streams).await? {
+                println!("paused    {stream}");
+            }
         }
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout)] // what was asked for
+async fn pause<C: Backend>(db: &Db<C>, streams: Vec<String>, paused: bool) -> Result<(), Failure> {
+    let done = if paused { "paused" } else { "resumed" };
+    for stream in streams {
+        if stream.is_empty() || stream.chars().count() > 100 || stream.contains('\0') {
+            return Err(Failure::usage(
+                "a stream has a name of at most 100 characters without U+0000",
+            ));
+        }
+        let name = stream.clone();
+        db.run(move |conn| conn.pause_stream(&name, paused)).await?;
+        println!("{done} {stream}");
     }
     Ok(())
 }
@@ -160,10 +205,10 @@ async fn migrate<C: Backend + Migrate>(db: &Db<C>, revert: bool) -> Result<Vec<S
     changed.map_err(Failure::runtime)
 }
 
-fn all_found(chosen: usize, changed: usize) -> Result<(), Failure> {
+fn all_found(chosen: usize, changed: usize, what: &str) -> Result<(), Failure> {
     if changed < chosen {
         return Err(Failure::Runtime(format!(
-            "{} of the ids are not those of parked rows",
+            "{} of the ids are not those of {what}",
             chosen - changed
         )));
     }

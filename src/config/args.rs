@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::builder::{Arg, ValueParser};
-use clap::{ArgMatches, Command};
+use clap::{ArgAction, ArgMatches, Command};
 
 use super::keys::{Group, KEYS, Key};
 
@@ -52,7 +52,10 @@ struct Given {
 impl Given {
     fn read(matches: &ArgMatches, groups: &[Group]) -> Self {
         // A flag that the program does not have is as good as one that was not given.
-        let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned();
+        let text = |name| -> Option<String> {
+            let given = matches.try_get_many::<String>(name).ok().flatten()?;
+            Some(given.cloned().collect::<Vec<_>>().join(","))
+        };
         let values = of(groups)
             .filter_map(|key| Some((key, text(key.name)?)))
             .collect();
@@ -107,6 +110,8 @@ fn argument(key: &'static Key) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
+    } else if matches!(key.value_name, "NAMES" | "HEADERS") {
+        argument.action(ArgAction::Append)
     } else {
         argument
     }

@@ -164,6 +164,17 @@ impl Found<'_> {
             "msg_id_headers",
             || value::shorten(&names.join(",")),
         );
+        for (name, texts, limit) in [
+            ("stream", &config.stream, 100),
+            ("destination", &config.destination, 255),
+        ] {
+            let fits = |text: &String| {
+                !text.is_empty() && text.chars().count() <= limit && !text.contains('\0')
+            };
+            self.expect(texts.iter().all(fits), name, || {
+                value::shorten(&texts.join(","))
+            });
+        }
         let good_header = |header: &String| {
             header.split_once(':').is_some_and(|(name, value)| {
                 let is_name = !name.is_empty() && !name.contains(char::is_whitespace);

@@ -127,6 +127,12 @@ keys! {
         chunk_size "chunk-size" "ROWS" = "200",
             "a whole number from 1 to 10000",
             "Rows claimed at a time";
+        stream "stream" "NAMES" = "",
+            "a list of names of at most 100 characters",
+            "Streams to send, and no other rows; may be given several times";
+        destination "destination" "NAMES" = "",
+            "a list of destinations of at most 255 characters",
+            "Destinations to send to, version included, and no other rows; may be given several times";
         window "window" "ROWS" = "128",
             "a whole number from 1 to 10000",
             "Rows sent and waiting for their receipts at a time";

@@ -88,6 +88,11 @@ pub struct Config {
     pub shutdown_timeout: Option<Duration>,
     /// Rows claimed at a time, 1 to 10000. Default 200.
     pub chunk_size: usize,
+    /// The streams to send, and no other rows. Default none: everything is sent.
+    pub stream: Vec<String>,
+    /// The destinations to send to, version included, and no other rows. Default none: everything
+    /// is sent.
+    pub destination: Vec<String>,
     /// Rows sent and waiting for their receipts at a time, 1 to 10000. Default 128.
     pub window: usize,
     /// Largest body that the broker takes, 1 to 2147483647 bytes; a larger one is parked at once.
@@ -151,6 +156,8 @@ impl Default for Config {
             maximum_backoff: Duration::from_secs(3600),
             shutdown_timeout: Some(Duration::from_secs(90)),
             chunk_size: 200,
+            stream: Vec::new(),
+            destination: Vec::new(),
             window: 128,
             maximum_message_size: 134_217_728,
             lease: Duration::from_secs(60),
@@ -248,7 +255,7 @@ impl Config {
         fields! {
             database_url stomp_url broker database_pool_size database_timeout connect_timeout
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
-            chunk_size window maximum_message_size lease poll_interval retry_attempts retry_first_delay
+            chunk_size stream destination window maximum_message_size lease poll_interval retry_attempts retry_first_delay
             retry_maximum_delay prefetch_count queue_headers exclusive callback_attempts callback_first_delay
             msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
         }

@@ -319,6 +319,7 @@ alter table received
     alter added drop default, alter expires_at drop default, alter retry drop default,
     alter status drop default;
 drop table outbox_jobs;
+drop table outbox_streams;
 drop table outbox_migrations";
 
 /// What stands in the way of giving the tables back, each with its reason.

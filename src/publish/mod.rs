@@ -6,7 +6,7 @@ pub(crate) mod returning;
 
 use diesel::query_dsl::methods::LoadQuery;
 
-use crate::backend::{AsBackend, Backend, Storage};
+use crate::backend::{AsBackend, Backend, Outbox, Storage};
 use crate::{Error, Message};
 
 pub use operation::Operation;
@@ -203,6 +203,17 @@ where
 {
     conn.as_backend()
         .atomically(|conn| record(conn, Some(operation), std::slice::from_ref(model)))
+}
+
+/// Takes back a message that waits, and says whether that was still to be done: one that was sent,
+/// is on its way or is parked stays as it is. The row is parked with the reason `cancelled`, and
+/// `outbox retry` would send it after all.
+///
+/// # Errors
+///
+/// When the database refuses.
+pub fn cancel<C: AsBackend>(conn: &mut C, id: uuid::Uuid) -> Result<bool, Error> {
+    Ok(conn.as_backend().cancel(&[id])? > 0)
 }
 
 /// Writes the messages of all models, in their order.

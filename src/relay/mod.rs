@@ -6,14 +6,16 @@
 
 mod backlog;
 mod engine;
+mod hooks;
 mod outcomes;
 mod retry;
 mod row;
 mod suspects;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Only};
 use crate::cleanup::Cleanup;
 use crate::config::Config;
 use crate::db::{Address, AddressError, Db, DbError};
@@ -22,6 +24,10 @@ use crate::shutdown::Shutdown;
 use crate::stomp::{self, Connector};
 
 use engine::Engine;
+use hooks::Hooks;
+
+pub use hooks::Told;
+
 use retry::RetryRule;
 
 /// Why a relay ended without being asked to.
@@ -65,6 +71,7 @@ pub struct Relay<C: Backend> {
     db: Db<C>,
     connector: Connector,
     settings: Settings,
+    hooks: Hooks,
     cleanup: Cleanup<C>,
     maximum_backoff: Duration,
 }
@@ -73,6 +80,7 @@ pub struct Relay<C: Backend> {
 #[derive(Debug, Clone)]
 struct Settings {
     chunk_size: usize,
+    only: Only,
     window: usize,
     maximum_message_size: usize,
     lease: Duration,
@@ -102,6 +110,10 @@ impl<C: Backend> Relay<C> {
             connector: Connector::new(config.stomp_options()?, config.maximum_backoff),
             settings: Settings {
                 chunk_size: config.chunk_size,
+                only: Only {
+                    streams: config.stream.clone(),
+                    destinations: config.destination.clone(),
+                },
                 window: config.window,
                 maximum_message_size: config.maximum_message_size,
                 lease: config.lease,
@@ -115,8 +127,36 @@ impl<C: Backend> Relay<C> {
                     longest: config.retry_maximum_delay,
                 },
             },
+            hooks: Hooks::default(),
             maximum_backoff: config.maximum_backoff,
         })
+    }
+
+    /// Calls `hook` for each row for which the broker's receipt has come. The database may not
+    /// know it yet, and where the relay dies before it does, the row is sent again.
+    ///
+    /// Hooks are called on a thread of their own. One that panics is logged; one that blocks holds
+    /// up the other hooks, not the relay: when they are 10,000 rows behind, they are not told of
+    /// more.
+    #[must_use]
+    pub fn on_published(mut self, hook: impl Fn(&Told) + Send + Sync + 'static) -> Self {
+        self.hooks.published = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each attempt that failed by the row's own fault and is made again; see
+    /// [`on_published`](Self::on_published).
+    #[must_use]
+    pub fn on_failed(mut self, hook: impl Fn(&Told) + Send + Sync + 'static) -> Self {
+        self.hooks.failed = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each row that is parked; see [`on_published`](Self::on_published).
+    #[must_use]
+    pub fn on_parked(mut self, hook: impl Fn(&Told) + Send + Sync + 'static) -> Self {
+        self.hooks.parked = Some(Arc::new(hook));
+        self
     }
 
     /// Sends what is due, and goes on until `shutdown` is wished for: then nothing more is
@@ -132,12 +172,14 @@ impl<C: Backend> Relay<C> {
         if !self.db.ready(&mut outage, shutdown).await? {
             return Ok(Sent::default());
         }
+        let (settings, hooks) = (self.settings, self.hooks);
+        let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, false);
         let cleaning = async {
             self.cleanup.run(shutdown).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            sent = Engine::new(self.db, self.connector, self.settings, shutdown, false).run() => sent,
+            sent = engine.run() => sent,
             // Ends with the relay, not before it.
             () = cleaning => Ok(Sent::default()),
         }
@@ -151,9 +193,9 @@ impl<C: Backend> Relay<C> {
     /// sent until then is settled.
     pub async fn run_once(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
         self.db.check_tables().await?;
-        let sent = Engine::new(self.db, self.connector, self.settings, shutdown, true)
-            .run()
-            .await?;
+        let (settings, hooks) = (self.settings, self.hooks);
+        let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, true);
+        let sent = engine.run().await?;
         self.cleanup.once().await;
         Ok(sent)
     }

@@ -136,6 +136,8 @@ fn values_read_alike_from_every_source() {
             "[\"x-queue-type:quorum\", \"durable:false\"]",
             "x-queue-type:quorum,durable:false",
         ),
+        ("stream", "[\"a\", \"b\"]", "a,b"),
+        ("destination", "[\"/topic/a\"]", "/topic/a"),
         ("broker", "\"activemq\"", "activemq"),
         ("consumer", "\"billing\"", "billing"),
         ("consumer", "\"17\"", "17"),

@@ -12,6 +12,8 @@ mod external;
 mod faults;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod gate;
+#[cfg(feature = "testing")]
+mod hooks;
 mod place;
 mod sending;
 
@@ -57,7 +59,9 @@ mod on_demand {
         ($feature:literal, $connection:ty, $database:ident: $($case:ident),*) => {
             #[cfg(feature = $feature)]
             mod $database {
-                suite!(@broker loopback, $connection, $database, faults: $($case),*;);
+                suite!(@broker loopback, $connection, $database, faults: $($case),*;
+                    hooks: hooks_are_told_what_became_of_each_row,
+                        a_hook_that_panics_or_blocks_harms_nothing;);
             }
         };
         ($($case:ident),*) => {

@@ -12,6 +12,7 @@ mod poison;
 mod program;
 mod proxy;
 mod signals;
+mod streams;
 mod world;
 
 use world::World;

@@ -1,6 +1,6 @@
 //! Claims, leases, and what ends them.
 
-use diesel_outbox::backend::{Claimed, Failure, Verdict};
+use diesel_outbox::backend::{Claimed, Failure, Only, Verdict};
 
 use super::*;
 
@@ -141,4 +141,91 @@ pub(crate) fn an_expired_row_says_so_and_is_out_of_the_way<C: Subject>(url: &str
     // Sent again by hand, it does not expire at once.
     assert_eq!(conn.retry_failed(&[id]).unwrap(), 1);
     assert!(!conn.claim(token, MINUTE, 10).unwrap()[0].expired);
+}
+
+/// Writes a row of a stream.
+fn write_to<C: Subject>(conn: &mut C, body: i64, stream: &str, key: Option<&str>) -> Uuid {
+    Message::new("/queue/a", body)
+        .stream(stream)
+        .key(key.map(str::to_owned))
+        .publish(conn)
+        .unwrap()
+}
+
+pub(crate) fn a_part_of_the_outbox_is_claimed_alone<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    write(&mut conn, 0, None);
+    write_to(&mut conn, 1, "it's \"a\\b\"", None);
+    write_to(&mut conn, 2, "other", None);
+    Message::new("/topic/b", 3).publish(&mut conn).unwrap();
+    let only = |streams: &[&str], destinations: &[&str]| Only {
+        streams: streams.iter().map(|&name| name.to_owned()).collect(),
+        destinations: destinations.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let mut claimed = |only: &Only| -> Vec<String> {
+        let token = Uuid::new_v4();
+        let rows = conn.claim_only(only, token, MINUTE, 9).unwrap();
+        conn.release(token, &ids(&rows)).unwrap();
+        bodies(&rows).into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(claimed(&only(&["it's \"a\\b\""], &[])), ["1"]);
+    assert_eq!(claimed(&only(&["other", "it's \"a\\b\""], &[])), ["1", "2"]);
+    assert_eq!(claimed(&only(&[], &["/topic/b"])), ["3"]);
+    assert_eq!(claimed(&only(&["other"], &["/topic/b"])), [""; 0]);
+    assert_eq!(claimed(&only(&["nobody's"], &[])), [""; 0]);
+    assert_eq!(claimed(&only(&[], &[])), ["0", "1", "2", "3"]);
+}
+
+pub(crate) fn a_paused_stream_waits_and_holds_up_its_keys<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    write_to(&mut conn, 0, "slow", Some("k"));
+    write_to(&mut conn, 1, "quick", Some("k"));
+    write_to(&mut conn, 2, "quick", None);
+    write(&mut conn, 3, None);
+    conn.pause_stream("slow", true).unwrap();
+    conn.pause_stream("unknown", true).unwrap();
+    assert_eq!(conn.paused_streams().unwrap(), ["slow", "unknown"]);
+    let token = Uuid::new_v4();
+    // The row of the quick stream has to follow that of the slow one.
+    let rows = conn.claim(token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rows), ["2", "3"]);
+    let quick = Only {
+        streams: vec!["quick".to_owned()],
+        ..Only::default()
+    };
+    assert!(
+        conn.claim_only(&quick, token, MINUTE, 9)
+            .unwrap()
+            .is_empty()
+    );
+    conn.pause_stream("slow", false).unwrap();
+    // Nor does a relay of that stream alone send it before.
+    assert!(
+        conn.claim_only(&quick, token, MINUTE, 9)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["0", "1"]);
+}
+
+pub(crate) fn a_delayed_row_waits_and_may_be_cancelled<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let delayed = |body: i64| Message::new("/queue/a", body).key("k".to_owned());
+    let first = delayed(0).delay(MINUTE).publish(&mut conn).unwrap();
+    let second = delayed(1).publish(&mut conn).unwrap();
+    write(&mut conn, 2, None);
+    let token = Uuid::new_v4();
+    let rows = conn.claim(token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rows), ["2"], "the second follows the first");
+    assert_eq!(conn.cancel(&ids(&rows)).unwrap(), 0, "it is on its way");
+    assert_eq!(conn.cancel(&[first]).unwrap(), 1);
+    assert_eq!(conn.cancel(&[first]).unwrap(), 0, "it is parked");
+    assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["1"]);
+    assert_eq!(conn.settle_sent(token, &[second]).unwrap(), 1);
+    assert_eq!(conn.cancel(&[second]).unwrap(), 0, "it was sent");
+    let counts = conn.counts().unwrap();
+    assert_eq!((counts.failed, counts.sent), (1, 1));
+    // And sent after all.
+    assert_eq!(conn.retry_failed(&[first]).unwrap(), 1);
+    assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["0"]);
 }

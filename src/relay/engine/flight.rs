@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backend::{Backend, Failure, Verdict};
+use crate::relay::hooks::Fate;
 use crate::relay::row::Row;
 use crate::stomp::{Client, Error as StompError};
 
@@ -94,6 +95,7 @@ impl<C: Backend> Engine<'_, C> {
                     self.witness = None;
                 }
                 self.sent.sent += 1;
+                self.teller.tell(Fate::Published, row, None);
                 return self.outcomes.sent(row);
             }
             Err(error) => error,
@@ -142,6 +144,7 @@ impl<C: Backend> Engine<'_, C> {
             reason,
             "not sent; it is tried again"
         );
+        self.teller.tell(Fate::Failed, row, Some(reason));
         self.record(row, verdict, reason.to_owned());
     }
 
@@ -153,6 +156,7 @@ impl<C: Backend> Engine<'_, C> {
             "parked; `outbox retry` sends it again"
         );
         self.sent.parked += 1;
+        self.teller.tell(Fate::Parked, row, Some(&reason));
         self.suspects.clear(row.id());
         self.record(row, verdict, reason);
     }

@@ -18,6 +18,7 @@ use crate::shutdown::Shutdown;
 use crate::stomp::{Client, Connector, Error as StompError};
 
 use super::backlog::Backlog;
+use super::hooks::{Hooks, Teller};
 use super::outcomes::Outcomes;
 use super::suspects::Suspects;
 use super::{RelayError, Sent, Settings};
@@ -96,6 +97,7 @@ pub(super) struct Engine<'a, C: Backend> {
     stopping_since: Option<Instant>,
     failed_with: Option<RelayError>,
     sent: Sent,
+    teller: Teller,
 }
 
 impl<'a, C: Backend> Engine<'a, C> {
@@ -103,6 +105,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         db: Db<C>,
         connector: Connector,
         settings: Settings,
+        hooks: Hooks,
         shutdown: &'a Shutdown,
         once: bool,
     ) -> Self {
@@ -137,6 +140,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             stopping_since: None,
             failed_with: None,
             sent: Sent::default(),
+            teller: hooks.start(),
             settings,
         }
     }
@@ -230,6 +234,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         if let Some(client) = self.client.take() {
             let _ = timeout(WITNESS_PATIENCE, client.disconnect()).await;
         }
+        self.teller.finish().await;
         tracing::info!(
             sent = self.sent.sent,
             failed = self.sent.failed,

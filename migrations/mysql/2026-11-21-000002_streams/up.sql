@@ -1,0 +1,5 @@
+-- What is to be done with a stream; one that is not here is sent.
+create table outbox_streams (
+    name   varchar(100) primary key,
+    paused boolean not null default false
+) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
