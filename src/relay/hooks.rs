@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::row::Row;
@@ -95,7 +96,7 @@ impl Hooks {
             return Teller::default();
         }
         let (sender, queue) = sync_channel(BEHIND);
-        let (done, ended) = tokio::sync::oneshot::channel();
+        let (done, ended) = oneshot::channel();
         let hooks = self.clone();
         let thread = std::thread::Builder::new().name("outbox-hooks".to_owned());
         let started = thread.spawn(move || {
@@ -108,7 +109,10 @@ impl Hooks {
         }
         Teller {
             hooks: self,
-            way: Some((sender, ended)),
+            way: Some(Way {
+                queue: sender,
+                ended,
+            }),
             is_behind: false,
         }
     }
@@ -123,18 +127,24 @@ impl Hooks {
     }
 }
 
+/// The thread's queue, and a word when it has ended.
+struct Way {
+    queue: SyncSender<(Fate, Told)>,
+    ended: oneshot::Receiver<()>,
+}
+
 /// The way to the hooks.
 #[derive(Default)]
 pub(super) struct Teller {
     hooks: Hooks,
-    way: Option<(SyncSender<(Fate, Told)>, tokio::sync::oneshot::Receiver<()>)>,
+    way: Option<Way>,
     is_behind: bool,
 }
 
 impl Teller {
     /// Tells the hook of this fate, if there is one. Never waits.
     pub(super) fn tell(&mut self, fate: Fate, row: &Row, reason: Option<&str>) {
-        let Some((sender, _)) = &self.way else { return };
+        let Some(way) = &self.way else { return };
         if self.hooks.of(fate).is_none() {
             return;
         }
@@ -149,7 +159,7 @@ impl Teller {
             retry: claimed.retry,
             reason: reason.map(str::to_owned),
         };
-        let is_full = matches!(sender.try_send((fate, told)), Err(TrySendError::Full(_)));
+        let is_full = matches!(way.queue.try_send((fate, told)), Err(TrySendError::Full(_)));
         if is_full && !self.is_behind {
             tracing::warn!(
                 behind = BEHIND,
@@ -161,8 +171,8 @@ impl Teller {
 
     /// Lets the hooks finish, for a while.
     pub(super) async fn finish(&mut self) {
-        if let Some((sender, ended)) = self.way.take() {
-            drop(sender);
+        if let Some(Way { queue, ended }) = self.way.take() {
+            drop(queue);
             if tokio::time::timeout(FAREWELL, ended).await.is_err() {
                 tracing::warn!("the hooks did not end in time");
             }
