@@ -47,6 +47,11 @@ impl Outage {
         self.pauses.next_backoff().unwrap_or(longest)
     }
 
+    /// Whether it is away.
+    pub(crate) fn is_on(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Notes a success.
     pub(crate) fn over(&mut self) {
         if self.told_over() {

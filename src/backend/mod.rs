@@ -6,6 +6,7 @@ mod only;
 mod outbox;
 mod server;
 mod upkeep;
+mod watch;
 
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -37,11 +38,13 @@ pub(crate) use server::check as check_version;
 #[doc(hidden)]
 pub use upkeep::Upkeep;
 pub use upkeep::{Counts, Table};
+#[doc(hidden)]
+pub use watch::Watch;
 
 /// A Diesel connection that this crate can keep its tables on: `PgConnection`,
 /// `MysqlConnection`, `SqliteConnection`.
 pub trait Backend:
-    Storage + Outbox + Inbox + Upkeep + R2D2Connection + Send + Sized + 'static
+    Storage + Outbox + Inbox + Upkeep + Watch + R2D2Connection + Send + Sized + 'static
 {
     /// The name of the database in messages.
     const NAME: &'static str;

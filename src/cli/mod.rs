@@ -1,6 +1,7 @@
 //! The programs, as functions that a `main` of a few lines calls.
 //!
-//! All of them read their settings as `docs/configuration.md` says and end with
+//! They end the process themselves, with its exit code: what comes behind the call is not run. All
+//! of them read their settings as `docs/configuration.md` says and end with
 //! [`0`](EXIT_CODES) where they did what they were asked to.
 
 /// Evaluates an expression with the connection type that an address is for.

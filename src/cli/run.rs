@@ -1,6 +1,7 @@
 //! What the programs have in common: settings, log lines, a runtime, an exit code.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::config::{Config, ConfigError, Flags};
@@ -44,7 +45,8 @@ impl From<crate::db::DbError> for Failure {
     }
 }
 
-/// Reads the settings, starts the log, runs `work`, and says on standard error why it failed.
+/// Reads the settings, starts the log, runs `work`, says on standard error why it failed, and ends
+/// the process.
 pub(super) fn run(
     flags: &dyn Flags,
     work: impl AsyncFnOnce(Config, Address) -> Result<(), Failure>,
@@ -60,17 +62,23 @@ pub(super) fn run(
         runtime.shutdown_background();
         outcome
     });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match outcome {
+        Ok(()) => 0,
         Err(Failure::Usage(text)) => {
             complain(&text);
-            ExitCode::from(2)
+            2
         }
         Err(Failure::Runtime(text)) => {
             complain(&text);
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    // At once: threads may still be inside a database's client library (the pool connects in the
+    // background, a callback works on), and the exit handlers of OpenSSL would take away what they
+    // use, which ended in `double free or corruption`.
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+    signal_hook::low_level::exit(code)
 }
 
 fn start(flags: &dyn Flags) -> Result<(Config, Address), Failure> {

@@ -145,6 +145,9 @@ keys! {
         poll_interval "poll-interval" "TIME" = "1s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
             "Pause between looks at an empty outbox";
+        wake_up "wake-up" "BOOL" = "true",
+            "true or false",
+            "Whether to watch the database for new rows between two looks";
         retry_attempts "retry-attempts" "COUNT" = "50",
             "a whole number from 1 to 1000000",
             "Own failures after which a row is parked as FAILED";

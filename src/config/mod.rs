@@ -103,6 +103,8 @@ pub struct Config {
     pub lease: Duration,
     /// Pause between looks at an empty outbox, 1 ms to 365 days. Default 1 s.
     pub poll_interval: Duration,
+    /// Whether a relay watches the database for new rows between two looks. Default true.
+    pub wake_up: bool,
     /// Own failures after which a row is parked as FAILED, 1 to 1000000. Default 50.
     pub retry_attempts: u32,
     /// Pause after a row's first failure, 1 ms to 365 days; it doubles. Default 1 s.
@@ -162,6 +164,7 @@ impl Default for Config {
             maximum_message_size: 134_217_728,
             lease: Duration::from_secs(60),
             poll_interval: Duration::from_secs(1),
+            wake_up: true,
             retry_attempts: 50,
             retry_first_delay: Duration::from_secs(1),
             retry_maximum_delay: Duration::from_secs(60),
@@ -255,7 +258,7 @@ impl Config {
         fields! {
             database_url stomp_url broker database_pool_size database_timeout connect_timeout
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
-            chunk_size stream destination window maximum_message_size lease poll_interval retry_attempts retry_first_delay
+            chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_maximum_delay prefetch_count queue_headers exclusive callback_attempts callback_first_delay
             msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
         }

@@ -44,6 +44,21 @@ impl<C: Backend> Manager<C> {
     }
 }
 
+impl<C: Backend> Manager<C> {
+    /// Opens a connection; the error has no password in it.
+    pub(super) fn open(&self) -> Result<C, String> {
+        let hidden = |text: String| self.url.mask(&text);
+        let mut connection =
+            C::establish(self.url.expose()).map_err(|error| hidden(error.to_string()))?;
+        if let Some(setup) = &self.setup {
+            connection
+                .batch_execute(setup)
+                .map_err(|error| hidden(error.to_string()))?;
+        }
+        Ok(connection)
+    }
+}
+
 impl<C: Backend> Slot<C> {
     pub(super) fn connection(&mut self) -> &mut C {
         &mut self.connection
@@ -61,14 +76,7 @@ impl<C: Backend> r2d2::ManageConnection for Manager<C> {
     type Error = ConnectError;
 
     fn connect(&self) -> Result<Slot<C>, ConnectError> {
-        let hidden = |text: String| ConnectError(self.url.mask(&text));
-        let mut connection =
-            C::establish(self.url.expose()).map_err(|error| hidden(error.to_string()))?;
-        if let Some(setup) = &self.setup {
-            connection
-                .batch_execute(setup)
-                .map_err(|error| hidden(error.to_string()))?;
-        }
+        let connection = self.open().map_err(ConnectError)?;
         Ok(Slot {
             connection,
             broken: false,

@@ -5,6 +5,7 @@ mod fault;
 mod manager;
 
 use std::fmt;
+use std::sync::Arc;
 
 use r2d2::Pool;
 
@@ -71,12 +72,14 @@ const REFUSALS: [&str; 9] = [
 /// A pool of connections. Cheap to clone.
 pub(crate) struct Db<C: Backend> {
     pool: Pool<Manager<C>>,
+    apart: Arc<Manager<C>>,
 }
 
 impl<C: Backend> Clone for Db<C> {
     fn clone(&self) -> Self {
         Self {
             pool: self.pool.clone(),
+            apart: Arc::clone(&self.apart),
         }
     }
 }
@@ -100,7 +103,15 @@ impl<C: Backend> Db<C> {
             // Its own handler logs each attempt; an outage is told once, by whoever notices.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(Manager::new(address, config.database_timeout));
-        Self { pool }
+        Self {
+            pool,
+            apart: Arc::new(Manager::new(address, config.database_timeout)),
+        }
+    }
+
+    /// A connection that is not the pool's, for what holds it as long as it lives.
+    pub(crate) fn connect_apart(&self) -> Result<C, String> {
+        self.apart.open()
     }
 
     /// Runs blocking work on a connection. A connection that fails a ping after failed work is

@@ -308,6 +308,8 @@ fn replace_unique(conn: &mut PgConnection) -> Result<(), MigrateError> {
 }
 
 const RESTORE: &str = "\
+drop trigger if exists outbox_wake on published;
+drop function if exists outbox_wake();
 alter table published
     drop seq, drop stream, drop key, drop due_at, drop lease_token, drop sent_at,
     drop last_error, drop signature,

@@ -60,8 +60,8 @@ macro_rules! scripts {
 
 /// The SQL of [`POSTGRES`].
 #[cfg(feature = "postgres")]
-pub const POSTGRES_SCRIPTS: &[Script] =
-    scripts!("postgres": "2026-11-21-000001_outbox", "2026-11-21-000002_streams");
+pub const POSTGRES_SCRIPTS: &[Script] = scripts!("postgres": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
+    "2026-11-21-000003_wake");
 
 /// The SQL of [`MYSQL`].
 #[cfg(feature = "mysql")]

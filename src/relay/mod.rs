@@ -11,6 +11,7 @@ mod outcomes;
 mod retry;
 mod row;
 mod suspects;
+mod wake;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,10 @@ use crate::stomp::{self, Connector};
 
 use engine::Engine;
 use hooks::Hooks;
+use wake::Watcher;
 
 pub use hooks::Told;
+pub use wake::Waker;
 
 use retry::RetryRule;
 
@@ -72,6 +75,9 @@ pub struct Relay<C: Backend> {
     connector: Connector,
     settings: Settings,
     hooks: Hooks,
+    waker: Waker,
+    /// Whether the database is watched.
+    watches: bool,
     cleanup: Cleanup<C>,
     maximum_backoff: Duration,
 }
@@ -128,8 +134,16 @@ impl<C: Backend> Relay<C> {
                 },
             },
             hooks: Hooks::default(),
+            waker: Waker::default(),
+            watches: config.wake_up,
             maximum_backoff: config.maximum_backoff,
         })
+    }
+
+    /// What wakes this relay from the same process, for after a commit.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
     }
 
     /// Calls `hook` for each row for which the broker's receipt has come. The database may not
@@ -172,8 +186,10 @@ impl<C: Backend> Relay<C> {
         if !self.db.ready(&mut outage, shutdown).await? {
             return Ok(Sent::default());
         }
+        let _watcher = self.watches.then(|| Watcher::start(&self.db, &self.waker));
         let (settings, hooks) = (self.settings, self.hooks);
-        let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, false);
+        let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, false)
+            .woken_by(self.waker);
         let cleaning = async {
             self.cleanup.run(shutdown).await;
             std::future::pending::<()>().await;

@@ -129,6 +129,7 @@ fn values_read_alike_from_every_source() {
         ("exec_timeout", "0.25", "250ms"),
         ("prefetch_count", "7", "7"),
         ("exclusive", "true", "true"),
+        ("wake_up", "false", "false"),
         ("msg_id_headers", "[\"a\", \"b\"]", "a, b"),
         ("log_format", "\"json\"", "json"),
         (

@@ -16,6 +16,8 @@ mod gate;
 mod hooks;
 mod place;
 mod sending;
+#[cfg(feature = "testing")]
+mod wake;
 
 macro_rules! suite {
     ($($module:ident: $($case:ident),*;)*) => {
@@ -61,7 +63,8 @@ mod on_demand {
             mod $database {
                 suite!(@broker loopback, $connection, $database, faults: $($case),*;
                     hooks: hooks_are_told_what_became_of_each_row,
-                        a_hook_that_panics_or_blocks_harms_nothing;);
+                        a_hook_that_panics_or_blocks_harms_nothing;
+                    wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
             }
         };
         ($($case:ident),*) => {

@@ -27,6 +27,7 @@ impl<C: Backend> Engine<'_, C> {
             return;
         }
         self.wait_for_settled = false;
+        self.woken = false;
         self.claimed_beside_others = self.is_outstanding();
         let db = self.db.clone();
         let doubtful = self.doubtful.clone();
@@ -69,7 +70,10 @@ impl<C: Backend> Engine<'_, C> {
                 self.wait_for_settled = true;
             } else {
                 self.drained = true;
-                self.next_claim = Instant::now() + self.settings.poll_interval;
+                // What was committed while the claim was made is not in it.
+                if !self.woken {
+                    self.next_claim = Instant::now() + self.settings.poll_interval;
+                }
             }
             return;
         }

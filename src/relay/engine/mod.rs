@@ -21,6 +21,7 @@ use super::backlog::Backlog;
 use super::hooks::{Hooks, Teller};
 use super::outcomes::Outcomes;
 use super::suspects::Suspects;
+use super::wake::Waker;
 use super::{RelayError, Sent, Settings};
 
 use flight::Flight;
@@ -45,6 +46,7 @@ enum Event {
     Stop,
     StopNow,
     Tick,
+    Woken,
     Claimed(Instant, Uuid, Result<Vec<Claimed>, DbError>),
     Settled(Outcomes, Result<(), DbError>),
     Connected(Result<Client, StompError>),
@@ -73,6 +75,8 @@ pub(super) struct Engine<'a, C: Backend> {
 
     claiming: Option<Job<Claim>>,
     next_claim: Instant,
+    /// Whether there was news since the last claim was begun.
+    woken: bool,
     /// Tokens of claims whose answer was lost; the database may have made them all the same.
     doubtful: Vec<Uuid>,
     /// The last claim found nothing while rows of ours were on their way; theirs may be the keys
@@ -98,6 +102,7 @@ pub(super) struct Engine<'a, C: Backend> {
     failed_with: Option<RelayError>,
     sent: Sent,
     teller: Teller,
+    waker: Waker,
 }
 
 impl<'a, C: Backend> Engine<'a, C> {
@@ -124,6 +129,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_FOR_EACH)),
             claiming: None,
             next_claim: Instant::now(),
+            woken: false,
             doubtful: Vec::new(),
             wait_for_settled: false,
             claimed_beside_others: false,
@@ -141,8 +147,13 @@ impl<'a, C: Backend> Engine<'a, C> {
             failed_with: None,
             sent: Sent::default(),
             teller: hooks.start(),
+            waker: Waker::default(),
             settings,
         }
+    }
+
+    pub(super) fn woken_by(self, waker: Waker) -> Self {
+        Self { waker, ..self }
     }
 
     pub(super) async fn run(mut self) -> Result<Sent, RelayError> {
@@ -167,6 +178,12 @@ impl<'a, C: Backend> Engine<'a, C> {
                     break;
                 }
                 Event::Tick => {}
+                // Not before the end of an outage's pause.
+                Event::Woken if self.database.is_on() => {}
+                Event::Woken => {
+                    self.woken = true;
+                    self.next_claim = Instant::now();
+                }
                 Event::Claimed(began, token, rows) => self.claimed(began, token, rows),
                 Event::Settled(outcomes, result) => self.settled(outcomes, result),
                 Event::Connected(result) => self.connected(result),
@@ -201,6 +218,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             result = job(&mut self.summoning) => Event::Witness(result),
             error = lost(self.client.as_ref()) => Event::Lost(error),
             () = moment(wake) => Event::Tick,
+            () = self.waker.woken() => Event::Woken,
             () = moment(last_call) => Event::StopNow,
         }
     }

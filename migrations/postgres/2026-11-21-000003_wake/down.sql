@@ -1,0 +1,2 @@
+drop trigger outbox_wake on published;
+drop function outbox_wake();

@@ -1,0 +1,10 @@
+-- Tells waiting relays that there is something to send, whoever wrote it: once for a transaction,
+-- for PostgreSQL leaves out notifications that are the same.
+create function outbox_wake() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('outbox', '');
+    return null;
+end
+$$;
+create trigger outbox_wake after insert on published
+    for each statement execute function outbox_wake();

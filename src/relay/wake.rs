@@ -1,0 +1,82 @@
+//! What wakes a relay before its next look at the outbox.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::backend::Backend;
+use crate::db::Db;
+
+/// How long to wait before a lost connection is made again; meanwhile the relay polls.
+const RECONNECT: Duration = Duration::from_secs(5);
+/// How often a watcher that waits looks whether the relay is still there.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Wakes a relay: call [`wake`](Self::wake) after a commit in the same process, and the relay looks
+/// at the outbox at once. Cheap to clone, and to call while the relay is awake.
+#[derive(Debug, Clone, Default)]
+pub struct Waker(Arc<Notify>);
+
+impl Waker {
+    /// Makes the relay look at the outbox at once.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+
+    pub(super) async fn woken(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// A thread that watches the database for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Watcher(Arc<AtomicBool>);
+
+impl Watcher {
+    pub(super) fn start<C: Backend>(db: &Db<C>, waker: &Waker) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (db, waker, is_over) = (db.clone(), waker.clone(), Arc::clone(&ended));
+        let thread = std::thread::Builder::new().name("outbox-watch".to_owned());
+        let watch = move || {
+            let over = || is_over.load(Ordering::Relaxed);
+            while !over() {
+                if let Err(error) = watch(&db, &waker, &over) {
+                    tracing::debug!(error, "nothing is told of new rows for a while");
+                }
+                let mut left = RECONNECT;
+                while !over() && !left.is_zero() {
+                    std::thread::sleep(STEP);
+                    left = left.saturating_sub(STEP);
+                }
+            }
+        };
+        if let Err(error) = thread.spawn(watch) {
+            tracing::warn!(error = %error, "no thread to watch for new rows: the relay polls");
+        }
+        Self(ended)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn watch<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> Result<(), String> {
+    let told = |error: diesel::result::Error| error.to_string();
+    let mut conn = db.connect_apart()?;
+    conn.begin_watch().map_err(told)?;
+    let mut seen = C::Seen::default();
+    // What was written before it began to listen.
+    waker.wake();
+    while !over() {
+        if conn.has_news(&mut seen).map_err(told)? {
+            waker.wake();
+        }
+        std::thread::sleep(C::PAUSE);
+    }
+    Ok(())
+}
