@@ -32,3 +32,24 @@ impl Filter {
         })
     }
 }
+
+/// A claim with the rule of a filter in it, where there is one: for the row itself in the place of
+/// `{let_through}`, for the earlier rows of its key in that of `{none_kept_back}`. In the rule
+/// `{row}` stands for the row's name.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(super) fn filtered(claim: &str, rule: Option<&str>) -> String {
+    let (let_through, none_kept_back) = match rule {
+        None => (String::new(), String::new()),
+        Some(rule) => (
+            format!("and {}", rule.replace("{row}", "p")),
+            format!(
+                "and not exists (select 1 from published e
+                    where e.key = p.key and e.status = 1 and e.seq < p.seq and not ({}))",
+                rule.replace("{row}", "e")
+            ),
+        ),
+    };
+    claim
+        .replace("{let_through}", &let_through)
+        .replace("{none_kept_back}", &none_kept_back)
+}

@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Double, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, standard};
-use super::only::Filter;
+use super::only::{Filter, filtered};
 use super::outbox::Claimed;
 use crate::schema::{self, Id, Moment};
 
@@ -43,21 +43,6 @@ const LET_THROUGH: &str = "\
 and ($5 = '[]' or jsonb_exists($5::jsonb, {row}.destination))
 and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)";
 
-fn statement(filter: Option<&Filter>) -> String {
-    let (mut let_through, mut none_kept_back) = (String::new(), String::new());
-    if filter.is_some() {
-        let_through = format!("and {}", LET_THROUGH.replace("{row}", "p"));
-        none_kept_back = format!(
-            "and not exists (select 1 from published e
-                where e.key = p.key and e.status = 1 and e.seq < p.seq and not ({}))",
-            LET_THROUGH.replace("{row}", "e")
-        );
-    }
-    CLAIM
-        .replace("{let_through}", &let_through)
-        .replace("{none_kept_back}", &none_kept_back)
-}
-
 impl Dialect for diesel::PgConnection {
     const NOW: &'static str = "clock_timestamp()";
     const INSERT_JOB: &'static str = standard::INSERT_JOB;
@@ -89,7 +74,7 @@ impl Dialect for diesel::PgConnection {
         limit: i64,
         filter: Option<&Filter>,
     ) -> QueryResult<Vec<Claimed>> {
-        let query = diesel::sql_query(statement(filter))
+        let query = diesel::sql_query(filtered(CLAIM, filter.map(|_| LET_THROUGH)))
             .bind::<BigInt, _>(limit)
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<Double, _>(lease.as_secs_f64());

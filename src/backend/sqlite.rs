@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, standard};
-use super::only::Filter;
+use super::only::{Filter, filtered};
 use super::outbox::Claimed;
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment};
@@ -35,21 +35,6 @@ const LET_THROUGH: &str = "\
 (?5 = '[]' or coalesce({row}.stream in (select value from json_each(?5)), 0))
 and (?6 = '[]' or {row}.destination in (select value from json_each(?6)))
 and not coalesce({row}.stream in (select value from json_each(?7)), 0)";
-
-fn statement(filter: Option<&Filter>) -> String {
-    let (mut let_through, mut none_kept_back) = (String::new(), String::new());
-    if filter.is_some() {
-        let_through = format!("and {}", LET_THROUGH.replace("{row}", "p"));
-        none_kept_back = format!(
-            "and not exists (select 1 from published e
-                where e.key = p.key and e.status = 1 and e.seq < p.seq and not ({}))",
-            LET_THROUGH.replace("{row}", "e")
-        );
-    }
-    CLAIM
-        .replace("{let_through}", &let_through)
-        .replace("{none_kept_back}", &none_kept_back)
-}
 
 impl Dialect for diesel::SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
@@ -80,7 +65,7 @@ impl Dialect for diesel::SqliteConnection {
     ) -> QueryResult<Vec<Claimed>> {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
-        let query = diesel::sql_query(statement(filter))
+        let query = diesel::sql_query(filtered(CLAIM, filter.map(|_| LET_THROUGH)))
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<schema::Utc, _>(Moment(until.unwrap_or_else(never)))
             .bind::<schema::Utc, _>(Moment(now))
