@@ -1,6 +1,7 @@
 //! `publish`: sends the rows of the outbox to the broker.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -8,7 +9,8 @@ use super::EXIT_CODES;
 use super::run::{Failure, run};
 use crate::backend::Backend;
 use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, PublishArgs, RunArgs};
-use crate::relay::{Relay, RelayError};
+use crate::db::{Address, Db};
+use crate::relay::{Relay, RelayError, Sent};
 use crate::shutdown::Shutdown;
 
 /// Sends the rows of the outbox to the broker, until it is stopped.
@@ -60,12 +62,32 @@ async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
         once,
         "the relay starts"
     );
-    let sent = if once {
-        relay.run_once(&shutdown).await
-    } else {
-        relay.run(&shutdown).await
-    };
-    sent.map(drop).map_err(failure)
+    if !once {
+        return relay.run(&shutdown).await.map(drop).map_err(failure);
+    }
+    let began = Instant::now();
+    let sent = relay.run_once(&shutdown).await.map_err(failure)?;
+    summarize::<C>(config, sent, began.elapsed()).await
+}
+
+/// What was done, and what is left.
+#[allow(clippy::print_stdout)] // what was asked for
+async fn summarize<C: Backend>(config: &Config, sent: Sent, took: Duration) -> Result<(), Failure> {
+    let address = Address::parse(config.require_database_url()?)?;
+    let db = Db::<C>::new(config, &address, 1);
+    let counts = db.run(C::counts).await?;
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    let rate = sent.sent as f64 / took.as_secs_f64().max(0.001);
+    println!("sent      {} ({rate:.0}/s)", sent.sent);
+    println!("failed    {}", sent.failed);
+    println!("parked    {}", sent.parked);
+    println!("waiting   {}", counts.waiting);
+    if let Some(oldest) = counts.oldest_waiting {
+        let age = (chrono::Utc::now() - oldest).to_std().unwrap_or_default();
+        let age = Duration::from_secs(age.as_secs());
+        println!("oldest    {}", humantime::format_duration(age));
+    }
+    Ok(())
 }
 
 fn failure(error: RelayError) -> Failure {

@@ -34,6 +34,21 @@ fn a_stream_is_paused_without_stopping_processes() {
         &["--once", "--stream", "a", "--stream", "b"],
     );
     wait_until("both arrive", || listener.has(&a) && listener.has(&b));
+    let summary = std::process::Command::new(PUBLISH)
+        .args(["--once", "--stream", "a"])
+        .env("DATABASE_URL", &world.database.url)
+        .env("STOMP_URL", &world.broker)
+        .output()
+        .unwrap();
+    let summary = String::from_utf8(summary.stdout).unwrap();
+    for line in [
+        "sent      0 (0/s)",
+        "parked    0",
+        "waiting   1",
+        "oldest    ",
+    ] {
+        assert!(summary.contains(line), "no {line:?} in {summary}");
+    }
     assert_eq!(world.counts().waiting, 1);
 
     let mut relay = Program::start(&world, PUBLISH, &["--poll-interval", "20ms"]);
