@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Claimed;
-use super::only::Filter;
+use super::scope::Filter;
 
 /// The few statements that differ from one database to the next.
 pub(super) trait Dialect: Sized {
@@ -38,13 +38,14 @@ pub(super) trait Dialect: Sized {
 
     /// Claims up to `limit` rows that are due, not held up and let through by the filter, the
     /// oldest first. A row that the filter keeps back holds up its key as one under a lease does.
-    /// Runs [`exclusively`](Self::exclusively).
+    /// A row that gets its key by a rule is written with it. Runs
+    /// [`exclusively`](Self::exclusively).
     fn claim_rows(
         &mut self,
         token: Uuid,
         lease: Duration,
         limit: i64,
-        filter: Option<&Filter>,
+        filter: &Filter,
     ) -> QueryResult<Vec<Claimed>>;
 
     /// A message's id as a text that the database tells from all others.

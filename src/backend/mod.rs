@@ -2,8 +2,8 @@
 
 mod dialect;
 mod inbox;
-mod only;
 mod outbox;
+mod scope;
 mod server;
 mod upkeep;
 mod watch;
@@ -29,9 +29,9 @@ pub(crate) use dialect::digest;
 #[doc(hidden)]
 pub use inbox::{Arrival, Inbox};
 #[doc(hidden)]
-pub use only::Only;
-#[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
+#[doc(hidden)]
+pub use scope::Scope;
 
 pub use server::TooOld;
 pub(crate) use server::check as check_version;

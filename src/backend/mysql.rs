@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, digest};
 use super::never;
-use super::only::Filter;
 use super::outbox::{Claimed, SCHEDULE};
+use super::scope::Filter;
 use crate::schema::{self, Id, Moment, published};
 
 /// The row that is locked while claims are made. InnoDB's gap locks would deadlock two claims,
@@ -25,57 +25,104 @@ const LOCK: &str = "select name from outbox_jobs where name = 'claim' for update
 /// waiting rows.
 const READY: &str = "\
 select p.seq, p.id, p.destination, cast(p.body as char) as body,
-    cast(p.headers as char) as headers, p.`key`, p.retry,
+    cast(p.headers as char) as headers, {key} as `key`, p.stream, p.retry,
     cast(p.expires_at <= ? as signed) as expired
 from published p force index (published_waiting)
 left join (
     select e.`key`, min(e.seq) as seq
     from published e force index (published_held)
     where e.status in (-1, 1) and e.due_at > ? and e.`key` is not null
-    group by e.`key`) held on held.`key` = p.`key`
+    group by e.`key`) held on held.`key` = {key}
+{late}
 where p.status = 1 and p.due_at <= ? and (held.seq is null or held.seq >= p.seq)
-    {let_through} {none_kept_back}
+    {conditions}
 order by p.seq
 limit ?";
 
-/// The statement with the filter in it: as texts in hexadecimal, which need no quotes whatever the
-/// server's mode is.
-fn statement(filter: Option<&Filter>) -> String {
-    let (mut let_through, mut none_kept_back) = (String::new(), String::new());
-    if let Some(filter) = filter {
-        let text = |text: &str| {
-            let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-            format!("convert(x'{digits}' using utf8mb4)")
-        };
-        let among = |names: &str, column: &str| {
-            format!(
-                "coalesce(json_contains({}, json_quote({column})), 0)",
-                text(names)
-            )
-        };
-        let rule = |row: &str| {
-            let mut rule = format!("not {}", among(&filter.paused, &format!("{row}.stream")));
-            for (names, column) in [
-                (&filter.streams, "stream"),
-                (&filter.destinations, "destination"),
-            ] {
-                if names != "[]" {
-                    rule.push_str(" and ");
-                    rule.push_str(&among(names, &format!("{row}.{column}")));
-                }
-            }
-            rule
-        };
-        let_through = format!("and {}", rule("p"));
-        none_kept_back = format!(
-            "and (p.`key` is null or not exists (select 1 from published e
-                where e.`key` = p.`key` and e.status = 1 and e.seq < p.seq and not ({})))",
-            rule("e")
+/// Keys with rows that were tried and are due again, before the first row to look at.
+const LATE: &str = "\
+left join (
+    select distinct e.`key`
+    from published e force index (published_held)
+    where e.status = 1 and e.due_at > '1970-01-01' and e.due_at <= utc_timestamp(6)
+        and e.`key` is not null and e.seq < {from}) late on late.`key` = {key}";
+const EPOCH: &str = "'1970-01-01 00:00:00'";
+
+/// A text as a literal in hexadecimal, which needs no quotes whatever the server's mode is.
+fn literal(text: &str) -> String {
+    let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("convert(x'{digits}' using utf8mb4)")
+}
+
+/// The key of `row` where there is a rule for it.
+fn ruled_key(filter: &Filter, row: &str) -> String {
+    let by = |keys: &str, column: &str| {
+        format!(
+            "json_unquote(json_extract({}, concat('$.', json_quote({row}.{column}))))",
+            literal(keys)
+        )
+    };
+    format!(
+        "coalesce({row}.`key`, {}, {})",
+        by(&filter.stream_keys, "stream"),
+        by(&filter.destination_keys, "destination")
+    )
+}
+
+/// Whether `row` is let through for its stream and destination.
+fn let_through(filter: &Filter, row: &str) -> String {
+    let among = |names: &str, column: &str| {
+        let names = literal(names);
+        format!("coalesce(json_contains({names}, json_quote({row}.{column})), 0)")
+    };
+    let mut rule = format!(
+        "not {} and not {}",
+        among(&filter.paused, "stream"),
+        among(&filter.set_aside, "destination")
+    );
+    for (names, column) in [
+        (&filter.streams, "stream"),
+        (&filter.destinations, "destination"),
+    ] {
+        if names != "[]" {
+            rule.push_str(" and ");
+            rule.push_str(&among(names, column));
+        }
+    }
+    rule
+}
+
+/// The statement with the filter in it.
+fn statement(filter: &Filter) -> String {
+    let key = if filter.has_key_rule {
+        ruled_key(filter, "p")
+    } else {
+        "p.`key`".to_owned()
+    };
+    let mut conditions = String::new();
+    if filter.is_picky {
+        conditions = format!(
+            "and {} and ({key} is null or not exists (select 1 from published e
+                where e.`key` = {key} and e.status = 1 and e.seq < p.seq and not ({})))",
+            let_through(filter, "p"),
+            let_through(filter, "e")
         );
     }
+    let mut late = String::new();
+    if let Some(from) = filter.from {
+        late = LATE
+            .replace("{from}", &from.to_string())
+            .replace("{key}", &key);
+        conditions.push_str(&format!(
+            " and p.seq >= {from} and late.`key` is null and not exists (
+                select 1 from published e force index (published_held)
+                where e.status = 1 and e.due_at = {EPOCH} and e.`key` = {key} and e.seq < {from})"
+        ));
+    }
     READY
-        .replace("{let_through}", &let_through)
-        .replace("{none_kept_back}", &none_kept_back)
+        .replace("{key}", &key)
+        .replace("{late}", &late)
+        .replace("{conditions}", &conditions)
 }
 
 impl Dialect for diesel::MysqlConnection {
@@ -120,7 +167,7 @@ impl Dialect for diesel::MysqlConnection {
         token: Uuid,
         lease: Duration,
         limit: i64,
-        filter: Option<&Filter>,
+        filter: &Filter,
     ) -> QueryResult<Vec<Claimed>> {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
@@ -135,12 +182,18 @@ impl Dialect for diesel::MysqlConnection {
             return Ok(rows);
         }
         let ids = || rows.iter().map(|row| Id(row.id)).collect::<Vec<_>>();
+        let key = if filter.has_key_rule {
+            ruled_key(filter, "published")
+        } else {
+            "`key`".to_owned()
+        };
         let claimed = diesel::update(published::table)
             .filter(published::id.eq_any(ids()))
             // A holder whose lease had ended may have settled it in the meantime.
             .filter(published::status.eq(SCHEDULE))
             .filter(published::due_at.le(now))
             .set((
+                published::key.eq(sql::<Nullable<Text>>(&key)),
                 published::lease_token.eq(Id(token)),
                 published::due_at.eq(until),
             ))

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::dialect::Dialect;
 use super::never;
-use super::only::{Filter, Only};
+use super::scope::{Filter, Scope};
 use super::upkeep::Upkeep;
 use crate::schema::{self, Id, Moment, published};
 
@@ -37,9 +37,12 @@ pub struct Claimed {
     /// The headers as JSON text.
     #[diesel(sql_type = Text)]
     pub headers: String,
-    /// The ordering key.
+    /// The ordering key, its own or by a rule.
     #[diesel(sql_type = Nullable<Text>)]
     pub key: Option<String>,
+    /// The stream.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub stream: Option<String>,
     /// Failures of its own so far.
     #[diesel(sql_type = Integer)]
     pub retry: i32,
@@ -62,7 +65,9 @@ pub enum Verdict {
     Retry(Duration),
     /// It is parked and holds up its key until an operator retries or skips it.
     Park,
-    /// It is parked and out of the way: it expired.
+    /// It is parked, and its key goes on without it.
+    PassBy,
+    /// It is parked and out of the way, not by a failure of its own: it expired.
     Expire,
 }
 
@@ -86,14 +91,14 @@ pub struct Failure {
 pub trait Outbox {
     /// Claims up to `limit` rows that are due, in the order of `seq`, for the time of `lease`.
     fn claim(&mut self, token: Uuid, lease: Duration, limit: usize) -> QueryResult<Vec<Claimed>> {
-        self.claim_only(&Only::default(), token, lease, limit)
+        self.claim_in(&Scope::default(), token, lease, limit)
     }
 
     /// Claims as [`claim`](Self::claim) does, of a part of the outbox. Rows of a stream that is
     /// paused are left alone in any case.
-    fn claim_only(
+    fn claim_in(
         &mut self,
-        only: &Only,
+        scope: &Scope,
         token: Uuid,
         lease: Duration,
         limit: usize,
@@ -116,6 +121,9 @@ pub trait Outbox {
 
     /// Parks rows that wait and that no relay holds, with the reason `cancelled`.
     fn cancel(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
+
+    /// The `seq` of the last row that waits, whether it is due or not.
+    fn last_waiting(&mut self) -> QueryResult<Option<i64>>;
 
     /// Lets the keys of parked rows go on without these rows.
     fn skip_failed(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
@@ -140,17 +148,17 @@ macro_rules! outbox {
     ($feature:literal, $connection:ty) => {
         #[cfg(feature = $feature)]
         impl Outbox for $connection {
-            fn claim_only(
+            fn claim_in(
                 &mut self,
-                only: &Only,
+                scope: &Scope,
                 token: Uuid,
                 lease: Duration,
                 limit: usize,
             ) -> QueryResult<Vec<Claimed>> {
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
                 let mut rows = self.exclusively(|conn| {
-                    let filter = Filter::new(only, &conn.paused_streams()?);
-                    conn.claim_rows(token, lease, limit, filter.as_ref())
+                    let filter = Filter::new(scope, &conn.paused_streams()?);
+                    conn.claim_rows(token, lease, limit, &filter)
                 })?;
                 // RETURNING promises no order.
                 rows.sort_unstable_by_key(|row| (row.seq, row.id));
@@ -189,6 +197,7 @@ macro_rules! outbox {
                         let (status, due_at, attempts) = match failure.verdict {
                             Verdict::Retry(pause) => (SCHEDULE, after(now, pause), 1),
                             Verdict::Park => (FAILED, never(), 1),
+                            Verdict::PassBy => (FAILED, now, 1),
                             Verdict::Expire => (FAILED, now, 0),
                         };
                         settled += diesel::update(published::table)
@@ -291,6 +300,15 @@ macro_rules! outbox {
                     }
                     Ok(changed)
                 })
+            }
+
+            fn last_waiting(&mut self) -> QueryResult<Option<i64>> {
+                published::table
+                    .filter(published::status.eq(SCHEDULE))
+                    .select(published::seq)
+                    .order(published::seq.desc())
+                    .first(self)
+                    .optional()
             }
 
             fn skip_failed(&mut self, chosen: &[Uuid]) -> QueryResult<usize> {

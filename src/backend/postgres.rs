@@ -10,8 +10,8 @@ use diesel::sql_types::{BigInt, Double, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, standard};
-use super::only::{Filter, filtered};
 use super::outbox::Claimed;
+use super::scope::{Filter, Words};
 use crate::schema::{self, Id, Moment};
 
 /// The key of the advisory lock under which claims are made: "outbox" in ASCII.
@@ -24,24 +24,37 @@ const CLAIM: &str = "\
 with clock as materialized (select clock_timestamp() as now), ready as materialized (
     select p.id
     from published p, clock
-    where p.status = 1 and p.due_at <= clock.now {let_through} and (p.key is null or not exists (
+    where p.status = 1 and p.due_at <= clock.now {from} {let_through} and ({key} is null or not exists (
         select 1 from published e
-        where e.key = p.key and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)
-        {none_kept_back})
+        where e.key = {key} and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)
+        {none_behind} {none_kept_back})
     order by p.seq
     limit $1)
 update published p
-set lease_token = $2, due_at = clock.now + make_interval(secs => $3)
+set {stamp} lease_token = $2, due_at = clock.now + make_interval(secs => $3)
 from ready, clock
 where p.id = ready.id and p.status = 1 and p.due_at <= clock.now
 returning p.seq, p.id, p.destination, p.body::text as body, p.headers::text as headers, p.key,
-    p.retry, p.expires_at <= clock.now as expired";
+    p.stream, p.retry, p.expires_at <= clock.now as expired";
 
-/// Whether the filter lets a row through. `?` would be the operator for it.
-const LET_THROUGH: &str = "\
+const WORDS: Words = Words {
+    // `?` would be the operator for it.
+    let_through: "\
 ($4 = '[]' or coalesce(jsonb_exists($4::jsonb, {row}.stream), false))
 and ($5 = '[]' or jsonb_exists($5::jsonb, {row}.destination))
-and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)";
+and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)
+and not jsonb_exists($7::jsonb, {row}.destination)",
+    ruled_key: "\
+coalesce({row}.key, $8::jsonb ->> {row}.stream, $9::jsonb ->> {row}.destination)",
+    from: "and p.seq >= $10",
+    // In two ranges of the index, each of which is short: rows that nobody has tried, and others.
+    none_behind: "\
+and not exists (select 1 from published e
+    where e.key = {key} and e.status = 1 and e.status <> 2 and e.due_at = 'epoch' and e.seq < $10)
+and not exists (select 1 from published e
+    where e.key = {key} and e.status = 1 and e.status <> 2 and e.due_at > 'epoch'
+        and e.due_at <= clock.now and e.seq < $10)",
+};
 
 impl Dialect for diesel::PgConnection {
     const NOW: &'static str = "clock_timestamp()";
@@ -72,19 +85,20 @@ impl Dialect for diesel::PgConnection {
         token: Uuid,
         lease: Duration,
         limit: i64,
-        filter: Option<&Filter>,
+        filter: &Filter,
     ) -> QueryResult<Vec<Claimed>> {
-        let query = diesel::sql_query(filtered(CLAIM, filter.map(|_| LET_THROUGH)))
+        // Those that the statement does not use are no harm.
+        diesel::sql_query(WORDS.fill(CLAIM, filter))
             .bind::<BigInt, _>(limit)
             .bind::<schema::Uuid, _>(Id(token))
-            .bind::<Double, _>(lease.as_secs_f64());
-        match filter {
-            None => query.load(self),
-            Some(filter) => query
-                .bind::<Text, _>(&filter.streams)
-                .bind::<Text, _>(&filter.destinations)
-                .bind::<Text, _>(&filter.paused)
-                .load(self),
-        }
+            .bind::<Double, _>(lease.as_secs_f64())
+            .bind::<Text, _>(&filter.streams)
+            .bind::<Text, _>(&filter.destinations)
+            .bind::<Text, _>(&filter.paused)
+            .bind::<Text, _>(&filter.set_aside)
+            .bind::<Text, _>(&filter.stream_keys)
+            .bind::<Text, _>(&filter.destination_keys)
+            .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
+            .load(self)
     }
 }

@@ -9,8 +9,8 @@ use diesel::sql_types::{BigInt, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, standard};
-use super::only::{Filter, filtered};
 use super::outbox::Claimed;
+use super::scope::{Filter, Words};
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment};
 
@@ -18,23 +18,37 @@ use crate::schema::{self, Id, Moment};
 /// has a `due_at` to come. The index is named because the scan by the primary key would pass over
 /// all the rows that were sent.
 const CLAIM: &str = "\
-update published set lease_token = ?1, due_at = ?2
+update published as p set {stamp} lease_token = ?1, due_at = ?2
 where seq in (
     select p.seq
     from published p indexed by published_waiting
-    where p.status = 1 and p.due_at <= ?3 {let_through} and (p.key is null or not exists (
+    where p.status = 1 and p.due_at <= ?3 {from} {let_through} and ({key} is null or not exists (
         select 1 from published e
-        where e.key = p.key and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)
-        {none_kept_back})
+        where e.key = {key} and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)
+        {none_behind} {none_kept_back})
     order by p.seq
-    limit ?4)
-returning seq, id, destination, body, headers, key, retry, expires_at <= ?3 as expired";
+    limit ?11)
+returning seq, id, destination, body, headers, key, stream, retry, expires_at <= ?3 as expired";
 
-/// Whether the filter lets a row through.
-const LET_THROUGH: &str = "\
-(?5 = '[]' or coalesce({row}.stream in (select value from json_each(?5)), 0))
-and (?6 = '[]' or {row}.destination in (select value from json_each(?6)))
-and not coalesce({row}.stream in (select value from json_each(?7)), 0)";
+const WORDS: Words = Words {
+    let_through: "\
+(?4 = '[]' or coalesce({row}.stream in (select value from json_each(?4)), 0))
+and (?5 = '[]' or {row}.destination in (select value from json_each(?5)))
+and not coalesce({row}.stream in (select value from json_each(?6)), 0)
+and {row}.destination not in (select value from json_each(?7))",
+    ruled_key: "\
+coalesce({row}.key, (select value from json_each(?8) as rule where rule.key = {row}.stream),
+    (select value from json_each(?9) as rule where rule.key = {row}.destination))",
+    from: "and p.seq >= ?10",
+    // In two ranges of the index, each of which is short: rows that nobody has tried, and others.
+    none_behind: "\
+and not exists (select 1 from published e
+    where e.key = {key} and e.status = 1 and e.status <> 2
+        and e.due_at = '1970-01-01 00:00:00.000000' and e.seq < ?10)
+and not exists (select 1 from published e
+    where e.key = {key} and e.status = 1 and e.status <> 2
+        and e.due_at > '1970-01-01 00:00:00.000000' and e.due_at <= ?3 and e.seq < ?10)",
+};
 
 impl Dialect for diesel::SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
@@ -61,22 +75,23 @@ impl Dialect for diesel::SqliteConnection {
         token: Uuid,
         lease: Duration,
         limit: i64,
-        filter: Option<&Filter>,
+        filter: &Filter,
     ) -> QueryResult<Vec<Claimed>> {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
-        let query = diesel::sql_query(filtered(CLAIM, filter.map(|_| LET_THROUGH)))
+        // Those that the statement does not use are no harm, but the last one has to be used.
+        diesel::sql_query(WORDS.fill(CLAIM, filter))
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<schema::Utc, _>(Moment(until.unwrap_or_else(never)))
             .bind::<schema::Utc, _>(Moment(now))
-            .bind::<BigInt, _>(limit);
-        match filter {
-            None => query.load(self),
-            Some(filter) => query
-                .bind::<Text, _>(&filter.streams)
-                .bind::<Text, _>(&filter.destinations)
-                .bind::<Text, _>(&filter.paused)
-                .load(self),
-        }
+            .bind::<Text, _>(&filter.streams)
+            .bind::<Text, _>(&filter.destinations)
+            .bind::<Text, _>(&filter.paused)
+            .bind::<Text, _>(&filter.set_aside)
+            .bind::<Text, _>(&filter.stream_keys)
+            .bind::<Text, _>(&filter.destination_keys)
+            .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
+            .bind::<BigInt, _>(limit)
+            .load(self)
     }
 }

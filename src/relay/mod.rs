@@ -16,7 +16,7 @@ mod wake;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::{Backend, Only};
+use crate::backend::{Backend, Scope};
 use crate::cleanup::Cleanup;
 use crate::config::Config;
 use crate::db::{Address, AddressError, Db, DbError};
@@ -86,7 +86,7 @@ pub struct Relay<C: Backend> {
 #[derive(Debug, Clone)]
 struct Settings {
     chunk_size: usize,
-    only: Only,
+    scope: Scope,
     window: usize,
     maximum_message_size: usize,
     lease: Duration,
@@ -116,9 +116,10 @@ impl<C: Backend> Relay<C> {
             connector: Connector::new(config.stomp_options()?, config.maximum_backoff),
             settings: Settings {
                 chunk_size: config.chunk_size,
-                only: Only {
+                scope: Scope {
                     streams: config.stream.clone(),
                     destinations: config.destination.clone(),
+                    ..Scope::default()
                 },
                 window: config.window,
                 maximum_message_size: config.maximum_message_size,

@@ -105,6 +105,7 @@ pub(super) mod tests {
                 body: "{}".to_owned(),
                 headers: "{}".to_owned(),
                 key: key.map(str::to_owned),
+                stream: None,
                 retry: 0,
                 expired: false,
             },

@@ -1,6 +1,6 @@
 //! Claims, leases, and what ends them.
 
-use diesel_outbox::backend::{Claimed, Failure, Only, Verdict};
+use diesel_outbox::backend::{Claimed, Failure, Scope, Verdict};
 
 use super::*;
 
@@ -158,13 +158,14 @@ pub(crate) fn a_part_of_the_outbox_is_claimed_alone<C: Subject>(url: &str) {
     write_to(&mut conn, 1, "it's \"a\\b\"", None);
     write_to(&mut conn, 2, "other", None);
     Message::new("/topic/b", 3).publish(&mut conn).unwrap();
-    let only = |streams: &[&str], destinations: &[&str]| Only {
+    let only = |streams: &[&str], destinations: &[&str]| Scope {
         streams: streams.iter().map(|&name| name.to_owned()).collect(),
         destinations: destinations.iter().map(|&name| name.to_owned()).collect(),
+        ..Scope::default()
     };
-    let mut claimed = |only: &Only| -> Vec<String> {
+    let mut claimed = |only: &Scope| -> Vec<String> {
         let token = Uuid::new_v4();
-        let rows = conn.claim_only(only, token, MINUTE, 9).unwrap();
+        let rows = conn.claim_in(only, token, MINUTE, 9).unwrap();
         conn.release(token, &ids(&rows)).unwrap();
         bodies(&rows).into_iter().map(str::to_owned).collect()
     };
@@ -189,22 +190,14 @@ pub(crate) fn a_paused_stream_waits_and_holds_up_its_keys<C: Subject>(url: &str)
     // The row of the quick stream has to follow that of the slow one.
     let rows = conn.claim(token, MINUTE, 9).unwrap();
     assert_eq!(bodies(&rows), ["2", "3"]);
-    let quick = Only {
+    let quick = Scope {
         streams: vec!["quick".to_owned()],
-        ..Only::default()
+        ..Scope::default()
     };
-    assert!(
-        conn.claim_only(&quick, token, MINUTE, 9)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(conn.claim_in(&quick, token, MINUTE, 9).unwrap().is_empty());
     conn.pause_stream("slow", false).unwrap();
     // Nor does a relay of that stream alone send it before.
-    assert!(
-        conn.claim_only(&quick, token, MINUTE, 9)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(conn.claim_in(&quick, token, MINUTE, 9).unwrap().is_empty());
     assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["0", "1"]);
 }
 
@@ -228,4 +221,130 @@ pub(crate) fn a_delayed_row_waits_and_may_be_cancelled<C: Subject>(url: &str) {
     // And sent after all.
     assert_eq!(conn.retry_failed(&[first]).unwrap(), 1);
     assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["0"]);
+}
+
+pub(crate) fn a_destination_set_aside_waits_and_holds_up_its_keys<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let to = |conn: &mut C, body: i64, destination: &str, key: Option<&str>| {
+        Message::new(destination, body)
+            .key(key.map(str::to_owned))
+            .publish(conn)
+            .unwrap();
+    };
+    to(&mut conn, 0, "/queue/bad", Some("k"));
+    to(&mut conn, 1, "/queue/a", Some("k"));
+    to(&mut conn, 2, "/queue/a", Some("other"));
+    to(&mut conn, 3, "/queue/bad", None);
+    let scope = Scope {
+        set_aside: vec!["/queue/bad".to_owned()],
+        ..Scope::default()
+    };
+    let token = Uuid::new_v4();
+    let rows = conn.claim_in(&scope, token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rows), ["2"]);
+    let rows = conn.claim(token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rows), ["0", "1", "3"]);
+}
+
+pub(crate) fn a_rule_gives_keys_to_rows_without_one<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let mut ids = Vec::new();
+    for (body, destination, stream) in [
+        (0, "/queue/a", None),
+        (1, "/queue/b", Some("it's \"s\"")),
+        (2, "/queue/a", Some("it's \"s\"")),
+        (3, "/queue/a", None),
+        (4, "/queue/c", None),
+    ] {
+        let mut message = Message::new(destination, body);
+        if let Some(stream) = stream {
+            message = message.stream(stream);
+        }
+        ids.push(message.publish(&mut conn).unwrap());
+    }
+    let own = Message::new("/queue/a", 5).key("own".to_owned());
+    own.publish(&mut conn).unwrap();
+    let scope = Scope {
+        ordered_streams: vec!["it's \"s\"".to_owned()],
+        ordered_destinations: vec!["/queue/a".to_owned()],
+        ..Scope::default()
+    };
+    let token = Uuid::new_v4();
+    let rows = conn.claim_in(&scope, token, MINUTE, 2).unwrap();
+    let keys: Vec<_> = rows.iter().map(|row| row.key.as_deref()).collect();
+    assert_eq!(
+        keys,
+        [Some("destination:/queue/a"), Some("stream:it's \"s\"")]
+    );
+    // 2 waits for 1, its stream's, and 3 for 0.
+    let rest = conn.claim_in(&scope, token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rest), ["4", "5"]);
+    assert_eq!(rest[0].key, None);
+    assert_eq!(rest[1].key.as_deref(), Some("own"));
+    conn.settle_sent(token, &[ids[0]]).unwrap();
+    let rest = conn.claim_in(&scope, token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rest), ["3"]);
+    conn.settle_sent(token, &[ids[1]]).unwrap();
+    let rest = conn.claim_in(&scope, token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rest), ["2"]);
+}
+
+pub(crate) fn a_claim_from_further_on_keeps_the_order_of_keys<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let mut ids = Vec::new();
+    for (body, key) in [
+        (0, Some("tried")),
+        (1, Some("waits")),
+        (2, None),
+        (3, Some("waits")),
+        (4, Some("tried")),
+        (5, Some("free")),
+        (6, None),
+        (7, Some("sent")),
+        (8, Some("sent")),
+        (9, Some("parked")),
+        (10, Some("parked")),
+    ] {
+        ids.push(write(&mut conn, body, key));
+    }
+    assert_eq!(conn.last_waiting().unwrap(), Some(11));
+    let token = Uuid::new_v4();
+    conn.run("update published set due_at = added where seq = 1")
+        .unwrap();
+    conn.run("update published set status = 2 where seq = 8")
+        .unwrap();
+    // Out of the way, as one that was skipped.
+    conn.run("update published set status = -1 where seq = 10")
+        .unwrap();
+    let from = |from: i64| Scope {
+        from: Some(from),
+        ..Scope::default()
+    };
+    let rows = conn.claim_in(&from(4), token, MINUTE, 9).unwrap();
+    // Of 0 and 1 it cannot tell whether another relay sends them now.
+    assert_eq!(bodies(&rows), ["5", "6", "8", "10"]);
+    assert_eq!(
+        bodies(&conn.claim_in(&from(3), token, MINUTE, 9).unwrap()),
+        ["2"]
+    );
+    let rows = conn.claim(token, MINUTE, 9).unwrap();
+    assert_eq!(bodies(&rows), ["0", "1", "3", "4"]);
+    // Neither while they are leased.
+    conn.release(token, &[ids[3], ids[4]]).unwrap();
+    let rows = conn.claim_in(&from(4), token, MINUTE, 9).unwrap();
+    assert!(rows.is_empty());
+    conn.settle_sent(token, &ids).unwrap();
+    assert_eq!(conn.last_waiting().unwrap(), Some(5));
+}
+
+pub(crate) fn a_row_passed_by_is_parked_and_its_key_goes_on<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let id = write(&mut conn, 0, Some("k"));
+    write(&mut conn, 1, Some("k"));
+    let token = Uuid::new_v4();
+    conn.claim(token, MINUTE, 1).unwrap();
+    conn.settle_failed(token, &[failure(id, Verdict::PassBy)])
+        .unwrap();
+    assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["1"]);
+    assert_eq!(conn.counts().unwrap().failed, 1);
 }

@@ -31,7 +31,7 @@ impl<C: Backend> Engine<'_, C> {
         self.claimed_beside_others = self.is_outstanding();
         let db = self.db.clone();
         let doubtful = self.doubtful.clone();
-        let only = self.settings.only.clone();
+        let scope = self.settings.scope.clone();
         let (lease, limit) = (self.settings.lease, self.settings.chunk_size);
         self.claiming = Some(Box::pin(async move {
             let token = Uuid::new_v4();
@@ -41,7 +41,7 @@ impl<C: Backend> Engine<'_, C> {
                 for token in doubtful {
                     conn.release_all(token)?;
                 }
-                conn.claim_only(&only, token, lease, limit)
+                conn.claim_in(&scope, token, lease, limit)
             };
             let rows = db.run(claim).await;
             (began, token, rows)

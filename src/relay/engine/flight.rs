@@ -163,7 +163,10 @@ impl<C: Backend> Engine<'_, C> {
 
     pub(super) fn record(&mut self, row: &Row, verdict: Verdict, reason: String) {
         // The later rows of its key wait for it, unless it is out of the way.
-        if let Some(key) = row.key().filter(|_| verdict != Verdict::Expire) {
+        if let Some(key) = row
+            .key()
+            .filter(|_| !matches!(verdict, Verdict::Expire | Verdict::PassBy))
+        {
             for later in self.backlog.withdraw(key) {
                 self.outcomes.released(&later);
             }
