@@ -24,6 +24,8 @@ pub(super) trait Dialect: Sized {
     const BEGIN_JOB: &'static str;
     /// Writes a stream's row with its name and whether it is paused, or changes it.
     const PAUSE_STREAM: &'static str;
+    /// Writes a stream's row with its name, where it is not there.
+    const INSERT_STREAM: &'static str;
     /// Deletes sent rows up to a moment, so many at most.
     const DELETE_PUBLISHED: &'static str;
     /// Deletes received rows up to a moment, so many at most.
@@ -71,6 +73,8 @@ pub(super) mod standard {
     pub(in crate::backend) const PAUSE_STREAM: &str = "\
         insert into outbox_streams (name, paused) values ($1, $2)
         on conflict (name) do update set paused = excluded.paused";
+    pub(in crate::backend) const INSERT_STREAM: &str =
+        "insert into outbox_streams (name) values ($1) on conflict (name) do nothing";
     pub(in crate::backend) const DELETE_PUBLISHED: &str = "\
         delete from published where id in (
             select id from published where status = 2 and added <= $1 order by added limit $2)";

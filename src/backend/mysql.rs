@@ -133,6 +133,7 @@ impl Dialect for diesel::MysqlConnection {
     const PAUSE_STREAM: &'static str = "\
         insert into outbox_streams (name, paused) values (?, ?)
         on duplicate key update paused = values(paused)";
+    const INSERT_STREAM: &'static str = "insert ignore into outbox_streams (name) values (?)";
     const DELETE_PUBLISHED: &'static str =
         "delete from published where status = 2 and added <= ? order by added limit ?";
     const DELETE_RECEIVED: &'static str =

@@ -61,6 +61,7 @@ impl Dialect for diesel::PgConnection {
     const INSERT_JOB: &'static str = standard::INSERT_JOB;
     const BEGIN_JOB: &'static str = standard::BEGIN_JOB;
     const PAUSE_STREAM: &'static str = standard::PAUSE_STREAM;
+    const INSERT_STREAM: &'static str = standard::INSERT_STREAM;
     const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
 

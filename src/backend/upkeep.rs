@@ -58,6 +58,12 @@ pub trait Upkeep {
     /// Pauses a stream, or lets it go on; it may have no row yet.
     fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()>;
 
+    /// Whether there is such a stream: a row has it, or it was paused or resumed once.
+    fn knows_stream(&mut self, name: &str) -> QueryResult<bool>;
+
+    /// The streams that were looked for, paused or resumed, and those of rows that wait.
+    fn streams(&mut self) -> QueryResult<Vec<String>>;
+
     /// The streams that are paused.
     fn paused_streams(&mut self) -> QueryResult<Vec<String>>;
 
@@ -136,6 +142,38 @@ macro_rules! upkeep {
                     .bind::<Bool, _>(paused)
                     .execute(self)
                     .map(drop)
+            }
+
+            fn knows_stream(&mut self, name: &str) -> QueryResult<bool> {
+                let is_noted = outbox_streams::table.find(name);
+                if diesel::select(diesel::dsl::exists(is_noted)).get_result(self)? {
+                    return Ok(true);
+                }
+                let is_used = published::table.filter(published::stream.eq(name));
+                let is_used = diesel::select(diesel::dsl::exists(is_used)).get_result(self)?;
+                if is_used {
+                    // The rows of a stream are in no index: the next time it is looked up here.
+                    diesel::sql_query(Self::INSERT_STREAM)
+                        .bind::<Text, _>(name)
+                        .execute(self)?;
+                }
+                Ok(is_used)
+            }
+
+            fn streams(&mut self) -> QueryResult<Vec<String>> {
+                let mut streams: Vec<String> = outbox_streams::table
+                    .select(outbox_streams::name)
+                    .load(self)?;
+                let waiting: Vec<Option<String>> = published::table
+                    .filter(published::status.eq(SCHEDULE))
+                    .filter(published::stream.is_not_null())
+                    .select(published::stream)
+                    .distinct()
+                    .load(self)?;
+                streams.extend(waiting.into_iter().flatten());
+                streams.sort_unstable();
+                streams.dedup();
+                Ok(streams)
             }
 
             fn paused_streams(&mut self) -> QueryResult<Vec<String>> {

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::error::{ConfigError, Origin, Written};
-use super::{Config, Secret, keys, value};
+use super::{Config, Secret, keys, rules, value};
 use crate::logging;
 use crate::stomp::Options;
 
@@ -98,6 +98,17 @@ impl Found<'_> {
         );
         self.number("retry_attempts", wide(config.retry_attempts), 1..=1_000_000);
         self.number(
+            "breaker_failures",
+            wide(config.breaker_failures),
+            0..=1_000_000,
+        );
+        for (name, number, limits) in [
+            ("retry_factor", config.retry_factor, rules::FACTOR),
+            ("retry_jitter", config.retry_jitter, rules::JITTER),
+        ] {
+            self.expect(limits.contains(&number), name, || number.to_string());
+        }
+        self.number(
             "callback_attempts",
             wide(config.callback_attempts),
             1..=1_000,
@@ -135,6 +146,7 @@ impl Found<'_> {
                 Duration::ZERO,
             ),
             ("cleanup_interval", config.cleanup_interval, SECOND),
+            ("breaker_pause", config.breaker_pause, MILLISECOND),
         ] {
             self.time(name, time, least);
         }
@@ -166,7 +178,9 @@ impl Found<'_> {
         );
         for (name, texts, limit) in [
             ("stream", &config.stream, 100),
+            ("ordered_stream", &config.ordered_stream, 100),
             ("destination", &config.destination, 255),
+            ("ordered_destination", &config.ordered_destination, 255),
         ] {
             let fits = |text: &String| {
                 !text.is_empty() && text.chars().count() <= limit && !text.contains('\0')
@@ -174,6 +188,20 @@ impl Found<'_> {
             self.expect(texts.iter().all(fits), name, || {
                 value::shorten(&texts.join(","))
             });
+        }
+        for (name, rules, good) in [
+            (
+                "retry_of",
+                &config.retry_of,
+                (|rule| rules::retry_of(rule).is_some()) as fn(&str) -> bool,
+            ),
+            ("when_spent_of", &config.when_spent_of, |rule| {
+                rules::when_spent_of(rule).is_some()
+            }),
+        ] {
+            for rule in rules {
+                self.expect(good(rule), name, || value::shorten(rule));
+            }
         }
         let good_header = |header: &String| {
             header.split_once(':').is_some_and(|(name, value)| {
@@ -215,6 +243,19 @@ impl Found<'_> {
                 "no shorter than",
                 ("retry_first_delay", config.retry_first_delay),
             );
+        }
+        for rule in config.retry_of.iter().filter(|rule| {
+            rules::retry_of(rule).is_some_and(|(_, change)| {
+                change.maximum_delay.unwrap_or(config.retry_maximum_delay)
+                    < change.first_delay.unwrap_or(config.retry_first_delay)
+            })
+        }) {
+            self.expect(false, "retry_of", || {
+                format!(
+                    "{}, whose maximum_delay is shorter than its first_delay,",
+                    value::shorten(rule)
+                )
+            });
         }
     }
 

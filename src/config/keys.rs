@@ -153,10 +153,37 @@ keys! {
             "Own failures after which a row is parked as FAILED";
         retry_first_delay "retry-first-delay" "TIME" = "1s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
-            "Pause after a row's first failure; it doubles at each further one";
+            "Pause after a row's first failure; it grows by retry_factor at each further one";
+        retry_factor "retry-factor" "NUMBER" = "2",
+            "a number from 1 to 100",
+            "By how much the pause grows at each further failure of a row";
+        retry_jitter "retry-jitter" "NUMBER" = "0.2",
+            "a number from 0 to 1",
+            "By how much of itself a pause is longer or shorter at random";
         retry_maximum_delay "retry-maximum-delay" "TIME" = "60s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
             "Longest pause between two attempts of a row";
+        retry_of "retry-of" "RULES" = "",
+            "a list such as /queue/mail attempts=3 first_delay=5s maximum_delay=10m factor=3 jitter=0, with one or more of these",
+            "Another retry policy for a destination, version included; may be given several times";
+        when_spent "when-spent" "WHAT" = "block",
+            "block or park",
+            "What a row with a key does when its attempts are spent: block its key, or let it go on";
+        when_spent_of "when-spent-of" "RULES" = "",
+            "a list such as audit=park, of streams with block or park",
+            "The same for a stream; may be given several times";
+        ordered_stream "ordered-stream" "NAMES" = "",
+            "a list of names of at most 100 characters",
+            "Streams whose rows have one ordering key, where they have none of their own; may be given several times";
+        ordered_destination "ordered-destination" "NAMES" = "",
+            "a list of destinations of at most 255 characters",
+            "Destinations, version included, whose rows have one ordering key, where they have none of their own; may be given several times";
+        breaker_failures "breaker-failures" "COUNT" = "5",
+            "a whole number from 0 to 1000000",
+            "Failures in a row after which a destination is set aside for a while; 0: never";
+        breaker_pause "breaker-pause" "TIME" = "30s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "How long a destination is set aside before one row of its is tried again";
     }
     Subscribe {
         prefetch_count "prefetch-count" "COUNT" = "none",

@@ -23,6 +23,7 @@ mod builder;
 mod check;
 mod error;
 mod keys;
+mod rules;
 mod secret;
 mod source;
 mod suggest;
@@ -40,6 +41,7 @@ pub use args::{
 pub use builder::Builder;
 pub use error::{ConfigError, Origin, Written};
 pub use keys::Key;
+pub(crate) use rules::RetryChange;
 pub use secret::Secret;
 pub use value::Setting;
 
@@ -52,6 +54,17 @@ pub enum LogFormat {
     Text,
     /// One JSON object on a line for each event.
     Json,
+}
+
+/// What becomes of a row with an ordering key whose attempts are spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenSpent {
+    /// It is parked and holds up its key until an operator retries or skips it.
+    #[default]
+    Block,
+    /// It is parked, and its key goes on without it.
+    Park,
 }
 
 /// The settings. [`Config::load`] reads them as the programs do, [`Config::builder`] as you say,
@@ -107,11 +120,36 @@ pub struct Config {
     pub wake_up: bool,
     /// Own failures after which a row is parked as FAILED, 1 to 1000000. Default 50.
     pub retry_attempts: u32,
-    /// Pause after a row's first failure, 1 ms to 365 days; it doubles. Default 1 s.
+    /// Pause after a row's first failure, 1 ms to 365 days; it grows by `retry_factor`.
+    /// Default 1 s.
     pub retry_first_delay: Duration,
+    /// By how much the pause grows at each further failure of a row, 1 to 100. Default 2.
+    pub retry_factor: f64,
+    /// By how much of itself a pause is longer or shorter at random, 0 to 1. Default 0.2.
+    pub retry_jitter: f64,
     /// Longest pause between two attempts of a row, 1 ms to 365 days; no shorter than
     /// `retry_first_delay`. Default 60 s.
     pub retry_maximum_delay: Duration,
+    /// Another retry policy for a destination, version included, each as
+    /// `/queue/mail attempts=3 first_delay=5s maximum_delay=10m factor=3 jitter=0`, with one or more
+    /// of these. Default none.
+    pub retry_of: Vec<String>,
+    /// What becomes of a row with an ordering key whose attempts are spent. Default block.
+    pub when_spent: WhenSpent,
+    /// The same for a stream, each as `audit=park`. Default none.
+    pub when_spent_of: Vec<String>,
+    /// Streams whose rows have one ordering key together, where they have none of their own. A
+    /// stream's rule comes before a destination's. Default none.
+    pub ordered_stream: Vec<String>,
+    /// Destinations, version included, whose rows have one ordering key together, where they have
+    /// none of their own. Default none.
+    pub ordered_destination: Vec<String>,
+    /// Own failures of rows of one destination, with no success between them, after which it is set
+    /// aside for a while, up to 1000000; 0 for never. Default 5.
+    pub breaker_failures: u32,
+    /// How long a destination is set aside before one row of its is tried again, 1 ms to 365 days.
+    /// Default 30 s.
+    pub breaker_pause: Duration,
     /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the
     /// workers.
     pub prefetch_count: Option<u32>,
@@ -167,7 +205,16 @@ impl Default for Config {
             wake_up: true,
             retry_attempts: 50,
             retry_first_delay: Duration::from_secs(1),
+            retry_factor: 2.0,
+            retry_jitter: 0.2,
             retry_maximum_delay: Duration::from_secs(60),
+            retry_of: Vec::new(),
+            when_spent: WhenSpent::Block,
+            when_spent_of: Vec::new(),
+            ordered_stream: Vec::new(),
+            ordered_destination: Vec::new(),
+            breaker_failures: 5,
+            breaker_pause: Duration::from_secs(30),
             prefetch_count: None,
             queue_headers: Vec::new(),
             exclusive: false,
@@ -259,7 +306,8 @@ impl Config {
             database_url stomp_url broker database_pool_size database_timeout connect_timeout
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
-            retry_maximum_delay prefetch_count queue_headers exclusive callback_attempts callback_first_delay
+            retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of
+            ordered_stream ordered_destination breaker_failures breaker_pause prefetch_count queue_headers exclusive callback_attempts callback_first_delay
             msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use figment::value::{Num, Value};
 
-use super::{LogFormat, Secret};
+use super::{LogFormat, Secret, WhenSpent};
 use crate::stomp::Broker;
 
 /// A value for [`Builder::set`](super::Builder::set): a number, a truth value, a text as it would
@@ -108,6 +108,26 @@ impl FromValue for Broker {
             Some("activemq") => Ok(Self::ActiveMq),
             _ => Err(Mismatch),
         }
+    }
+}
+
+impl FromValue for f64 {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        match value {
+            Value::Num(_, number) => number
+                .to_f64()
+                .or_else(|| number.to_i128()?.to_string().parse().ok())
+                .or_else(|| number.to_u128()?.to_string().parse().ok())
+                .ok_or(Mismatch),
+            Value::String(_, text) => text.trim().parse().map_err(|_| Mismatch),
+            _ => Err(Mismatch),
+        }
+    }
+}
+
+impl FromValue for WhenSpent {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        value.as_str().and_then(Self::parse).ok_or(Mismatch)
     }
 }
 

@@ -76,6 +76,22 @@ impl Backlog {
         withdrawn
     }
 
+    /// Takes out the rows to a destination, and the later ones of their keys.
+    pub(super) fn set_aside(&mut self, destination: &str) -> Vec<Row> {
+        let mut keys = HashSet::new();
+        let (withdrawn, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.rows).into_iter().partition(|row| {
+                let is_behind = row.key().is_some_and(|key| keys.contains(key));
+                let is_there = row.claimed.destination == destination;
+                if let Some(key) = row.key().filter(|_| is_there) {
+                    keys.insert(key.to_owned());
+                }
+                is_there || is_behind
+            });
+        self.rows = kept.into();
+        withdrawn
+    }
+
     /// Takes out all rows.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Row> {
         self.rows.drain(..)
@@ -114,6 +130,23 @@ mod tests {
         assert_eq!(next(&mut backlog), None);
         backlog.landed(&row(3, Some("k"), "/queue/b"));
         assert_eq!(next(&mut backlog), Some(4));
+        assert!(backlog.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_destination_set_aside_withdraws_its_rows_and_those_behind_them() {
+        let mut backlog = Backlog::default();
+        backlog.extend([
+            row(1, Some("k"), "/queue/good"),
+            row(2, Some("k"), "/queue/bad"),
+            row(3, Some("k"), "/queue/good"),
+            row(4, Some("other"), "/queue/good"),
+            row(5, None, "/queue/bad"),
+        ]);
+        let withdrawn = backlog.set_aside("/queue/bad");
+        let seqs: Vec<i64> = withdrawn.iter().map(|row| row.claimed.seq).collect();
+        assert_eq!(seqs, [2, 3, 5]);
+        assert_eq!((next(&mut backlog), next(&mut backlog)), (Some(1), Some(4)));
         assert!(backlog.is_empty());
     }
 

@@ -5,9 +5,11 @@
 //! with a transaction open while it waits.
 
 mod backlog;
+mod breaker;
 mod engine;
 mod hooks;
 mod outcomes;
+mod reach;
 mod retry;
 mod row;
 mod suspects;
@@ -31,7 +33,7 @@ use wake::Watcher;
 pub use hooks::Told;
 pub use wake::Waker;
 
-use retry::RetryRule;
+use retry::RetryRules;
 
 /// Why a relay ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +48,35 @@ pub enum RelayError {
     /// The broker's address cannot be read.
     #[error("stomp_url: {0}")]
     Url(#[from] stomp::UrlError),
+    /// A stream that no row has, and that was never paused nor resumed.
+    #[error(
+        "stream `{}`: no row has it{}; if it is yet to come, `outbox resume --stream {}` makes it known",
+        .stream.escape_debug(), known_streams(.known), .stream.escape_debug()
+    )]
+    UnknownStream {
+        /// The stream.
+        stream: String,
+        /// The streams there are.
+        known: Vec<String>,
+    },
     /// The broker refused us, or, where the relay was to run once, is away.
     #[error("the broker: {0}")]
     Broker(#[source] stomp::Error),
     /// The tables are missing or, where the relay was to run once, the database is away.
     #[error(transparent)]
     Database(#[from] DbError),
+}
+
+fn known_streams(known: &[String]) -> String {
+    if known.is_empty() {
+        return ", nor any other stream".to_owned();
+    }
+    let known: Vec<String> = known
+        .iter()
+        .take(20)
+        .map(|stream| format!("`{}`", stream.escape_debug()))
+        .collect();
+    format!("; there are {}", known.join(", "))
 }
 
 /// What a relay did.
@@ -94,7 +119,9 @@ struct Settings {
     receipt_timeout: Duration,
     shutdown_timeout: Option<Duration>,
     maximum_backoff: Duration,
-    retry: RetryRule,
+    retry: RetryRules,
+    breaker_failures: u32,
+    breaker_pause: Duration,
 }
 
 /// A claim and a settlement at a time, and one connection for the cleaning.
@@ -119,6 +146,8 @@ impl<C: Backend> Relay<C> {
                 scope: Scope {
                     streams: config.stream.clone(),
                     destinations: config.destination.clone(),
+                    ordered_streams: config.ordered_stream.clone(),
+                    ordered_destinations: config.ordered_destination.clone(),
                     ..Scope::default()
                 },
                 window: config.window,
@@ -128,11 +157,9 @@ impl<C: Backend> Relay<C> {
                 receipt_timeout: config.receipt_timeout,
                 shutdown_timeout: config.shutdown_timeout,
                 maximum_backoff: config.maximum_backoff,
-                retry: RetryRule {
-                    attempts: config.retry_attempts,
-                    first: config.retry_first_delay,
-                    longest: config.retry_maximum_delay,
-                },
+                retry: RetryRules::new(config),
+                breaker_failures: config.breaker_failures,
+                breaker_pause: config.breaker_pause,
             },
             hooks: Hooks::default(),
             waker: Waker::default(),
@@ -180,13 +207,14 @@ impl<C: Backend> Relay<C> {
     ///
     /// # Errors
     ///
-    /// When the tables are missing, or the broker refuses the login or the virtual host at the
-    /// first connection.
+    /// When the tables are missing, a stream is unknown, or the broker refuses the login or the
+    /// virtual host at the first connection.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
         let mut outage = Outage::new("the database", self.maximum_backoff);
         if !self.db.ready(&mut outage, shutdown).await? {
             return Ok(Sent::default());
         }
+        self.check_streams().await?;
         let _watcher = self.watches.then(|| Watcher::start(&self.db, &self.waker));
         let (settings, hooks) = (self.settings, self.hooks);
         let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, false)
@@ -202,14 +230,27 @@ impl<C: Backend> Relay<C> {
         }
     }
 
+    /// A name that was mistyped would never be sent.
+    async fn check_streams(&self) -> Result<(), RelayError> {
+        for stream in self.settings.scope.streams.clone() {
+            let name = stream.clone();
+            if !self.db.run(move |conn| conn.knows_stream(&name)).await? {
+                let known = self.db.run(C::streams).await?;
+                return Err(RelayError::UnknownStream { stream, known });
+            }
+        }
+        Ok(())
+    }
+
     /// Sends all that is due now and ends.
     ///
     /// # Errors
     ///
-    /// When the tables are missing, or the database or the broker is away or refuses us. What was
+    /// When the tables are missing, a stream is unknown, or the database or the broker is away or refuses us. What was
     /// sent until then is settled.
     pub async fn run_once(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
         self.db.check_tables().await?;
+        self.check_streams().await?;
         let (settings, hooks) = (self.settings, self.hooks);
         let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, true);
         let sent = engine.run().await?;

@@ -1,57 +1,154 @@
-//! How long a row waits after a failure of its own.
+//! What becomes of a row after a failure of its own.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rand::Rng;
 
-use crate::backend::Verdict;
+use crate::backend::{Claimed, Verdict};
+use crate::config::{Config, RetryChange, WhenSpent};
 
-/// The retry rule: exponential pauses with jitter, and an end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RetryRule {
-    pub(super) attempts: u32,
-    pub(super) first: Duration,
-    pub(super) longest: Duration,
+/// A retry rule: exponential pauses with jitter, and an end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct RetryRule {
+    attempts: u32,
+    first: Duration,
+    longest: Duration,
+    factor: f64,
+    jitter: f64,
 }
 
 impl RetryRule {
-    /// What becomes of a row that had failed `before` times and has failed once more.
-    pub(super) fn verdict(&self, before: i32) -> Verdict {
-        let before = u32::try_from(before).unwrap_or(0);
-        if before.saturating_add(1) >= self.attempts {
-            return Verdict::Park;
+    fn changed(self, change: &RetryChange) -> Self {
+        Self {
+            attempts: change.attempts.unwrap_or(self.attempts),
+            first: change.first_delay.unwrap_or(self.first),
+            longest: change.maximum_delay.unwrap_or(self.longest),
+            factor: change.factor.unwrap_or(self.factor),
+            jitter: change.jitter.unwrap_or(self.jitter),
         }
-        Verdict::Retry(
-            self.pause(before)
-                .mul_f64(rand::rng().random_range(0.8..=1.2)),
-        )
     }
 
-    fn pause(&self, before: u32) -> Duration {
-        let doubled = 2_u32.checked_pow(before).unwrap_or(u32::MAX);
-        self.first.saturating_mul(doubled).min(self.longest)
+    /// How long a row waits that had failed `before` times and has failed once more; `None` when
+    /// its attempts are spent.
+    fn pause(&self, before: i32) -> Option<Duration> {
+        let is_spent = u32::try_from(before)
+            .unwrap_or(0)
+            .saturating_add(1)
+            .ge(&self.attempts);
+        let jitter = rand::rng().random_range(1.0 - self.jitter..=1.0 + self.jitter);
+        (!is_spent).then(|| self.even_pause(before).mul_f64(jitter))
+    }
+
+    fn even_pause(&self, before: i32) -> Duration {
+        let longest = self.longest.as_secs_f64();
+        let pause = self.first.as_secs_f64() * self.factor.powi(before.max(0));
+        // Not a number from here on: the first is never 0.
+        if pause < longest {
+            Duration::from_secs_f64(pause)
+        } else {
+            self.longest
+        }
+    }
+}
+
+/// The retry rules: the usual one, those of destinations, and what streams do at the end.
+#[derive(Debug, Clone)]
+pub(super) struct RetryRules {
+    usual: RetryRule,
+    of_destination: HashMap<String, RetryRule>,
+    when_spent: WhenSpent,
+    when_spent_in: HashMap<String, WhenSpent>,
+}
+
+impl RetryRules {
+    pub(super) fn new(config: &Config) -> Self {
+        let usual = RetryRule {
+            attempts: config.retry_attempts,
+            first: config.retry_first_delay,
+            longest: config.retry_maximum_delay,
+            factor: config.retry_factor,
+            jitter: config.retry_jitter,
+        };
+        let changes = config.retry_changes().into_iter();
+        Self {
+            usual,
+            of_destination: changes
+                .map(|(destination, change)| (destination, usual.changed(&change)))
+                .collect(),
+            when_spent: config.when_spent,
+            when_spent_in: config.when_spent_in_streams(),
+        }
+    }
+
+    /// What becomes of a row that has failed once more.
+    pub(super) fn verdict(&self, row: &Claimed) -> Verdict {
+        let rule = self.of_destination.get(&row.destination);
+        let pause = rule.unwrap_or(&self.usual).pause(row.retry);
+        pause.map_or_else(|| self.parked(row), Verdict::Retry)
+    }
+
+    /// How a row is parked that cannot be sent.
+    pub(super) fn parked(&self, row: &Claimed) -> Verdict {
+        let stream = row.stream.as_ref();
+        let of_stream = stream.and_then(|stream| self.when_spent_in.get(stream));
+        match of_stream.unwrap_or(&self.when_spent) {
+            WhenSpent::Block => Verdict::Park,
+            WhenSpent::Park => Verdict::PassBy,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::tests::row;
     use super::*;
 
     #[test]
     fn pauses_double_up_to_the_longest_and_then_the_row_is_parked() {
-        let rule = RetryRule {
-            attempts: 50,
-            first: Duration::from_secs(1),
-            longest: Duration::from_secs(60),
-        };
-        let pauses: Vec<u64> = (0..8).map(|before| rule.pause(before).as_secs()).collect();
+        let rules = RetryRules::new(&Config::default());
+        let rule = rules.usual;
+        let pauses: Vec<u64> = (0..8)
+            .map(|before| rule.even_pause(before).as_secs())
+            .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(rule.pause(4_000_000_000).as_secs(), 60);
-        let Verdict::Retry(pause) = rule.verdict(3) else {
-            panic!("parked too early")
-        };
+        assert_eq!(rule.even_pause(i32::MAX).as_secs(), 60);
+        let pause = rule.pause(3).unwrap();
         assert!((6.4..=9.6).contains(&pause.as_secs_f64()), "{pause:?}");
-        assert!(matches!(rule.verdict(48), Verdict::Retry(_)));
-        assert_eq!(rule.verdict(49), Verdict::Park);
+        assert!(rule.pause(48).is_some());
+        assert_eq!(rule.pause(49), None);
+    }
+
+    #[test]
+    fn the_longest_times_and_factors_do_not_overflow() {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let rule = RetryRule {
+            attempts: u32::MAX,
+            first: year,
+            longest: year,
+            factor: 100.0,
+            jitter: 1.0,
+        };
+        assert!(rule.pause(i32::MAX).unwrap() <= 2 * year);
+        assert!(rule.pause(i32::MIN).unwrap() <= 2 * year);
+    }
+
+    #[tokio::test]
+    async fn destinations_and_streams_have_rules_of_their_own() {
+        let config = Config::builder()
+            .set("retry_of", "/queue/b attempts=2 first_delay=5s jitter=0")
+            .set("when_spent_of", "audit=park")
+            .build()
+            .unwrap();
+        let rules = RetryRules::new(&config);
+        let mut row = row(1, Some("k"), "/queue/b").claimed;
+        let five = Duration::from_secs(5);
+        assert_eq!(rules.verdict(&row), Verdict::Retry(five));
+        row.retry = 1;
+        assert_eq!(rules.verdict(&row), Verdict::Park);
+        row.stream = Some("audit".to_owned());
+        assert_eq!(rules.verdict(&row), Verdict::PassBy);
+        row.destination = "/queue/a".to_owned();
+        assert!(matches!(rules.verdict(&row), Verdict::Retry(_)));
     }
 }

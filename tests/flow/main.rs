@@ -15,6 +15,8 @@ mod gate;
 #[cfg(feature = "testing")]
 mod hooks;
 mod place;
+#[cfg(feature = "testing")]
+mod rules;
 mod sending;
 #[cfg(feature = "testing")]
 mod wake;
@@ -64,6 +66,8 @@ mod on_demand {
                 suite!(@broker loopback, $connection, $database, faults: $($case),*;
                     hooks: hooks_are_told_what_became_of_each_row,
                         a_hook_that_panics_or_blocks_harms_nothing;
+                    rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
+                        a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
             }
         };

@@ -1,38 +1,63 @@
 //! What the database is asked for, and told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::backend::{Backend, Claimed, Verdict};
+use crate::backend::{Backend, Verdict};
 use crate::db::DbError;
 use crate::relay::RelayError;
 use crate::relay::outcomes::Outcomes;
+use crate::relay::reach::Look;
 use crate::relay::row::Row;
 
-use super::Engine;
+use super::{Claim, Engine};
 
 impl<C: Backend> Engine<'_, C> {
     pub(super) fn claim(&mut self) {
-        let is_wanted = self.backlog.len() <= self.settings.chunk_size / 2
-            && Instant::now() >= self.next_claim
-            && !(self.wait_for_settled && self.is_outstanding());
+        let has_room = self.backlog.len() <= self.settings.chunk_size / 2;
         // Without a connection a claim would only keep rows from other relays.
-        let is_possible = self.client.is_some()
+        let is_possible = has_room
+            && self.client.is_some()
             && self.claiming.is_none()
             && self.stopping_since.is_none()
             && !(self.once && self.drained);
-        if !is_wanted || !is_possible {
+        if !is_possible {
             return;
         }
-        self.wait_for_settled = false;
-        self.woken = false;
-        self.claimed_beside_others = self.is_outstanding();
+        if !self.database.is_on()
+            && let Some(destination) = self.breaker.probe()
+        {
+            return self.begin_claim(Some(destination));
+        }
+        let is_wanted =
+            Instant::now() >= self.next_claim && !(self.wait_for_settled && self.is_outstanding());
+        if is_wanted {
+            self.wait_for_settled = false;
+            self.woken = false;
+            self.claimed_beside_others = self.is_outstanding();
+            self.begin_claim(None);
+        }
+    }
+
+    /// Claims what is due; for a probe, one row of its destination.
+    fn begin_claim(&mut self, probe: Option<String>) {
         let db = self.db.clone();
         let doubtful = self.doubtful.clone();
-        let scope = self.settings.scope.clone();
-        let (lease, limit) = (self.settings.lease, self.settings.chunk_size);
+        let (lease, mut limit) = (self.settings.lease, self.settings.chunk_size);
+        let mut scope = self.settings.scope.clone();
+        scope.set_aside = self.breaker.set_aside();
+        if let Some(destination) = &probe {
+            scope.set_aside.retain(|other| other != destination);
+            scope.destinations = vec![destination.clone()];
+            limit = 1;
+        } else if !scope.has_key_rule() {
+            // A row that waits behind may not have its key yet.
+            scope.from = self.reach.from();
+        }
+        let (once, asks_for_last) = (self.once, self.reach.is_slow());
         self.claiming = Some(Box::pin(async move {
             let token = Uuid::new_v4();
             // Read before the claim, so that our lease never ends after the database's.
@@ -41,43 +66,67 @@ impl<C: Backend> Engine<'_, C> {
                 for token in doubtful {
                     conn.release_all(token)?;
                 }
-                conn.claim_in(&scope, token, lease, limit)
+                if scope.from.is_some() {
+                    let rows = conn.claim_in(&scope, token, lease, limit)?;
+                    // Only from the beginning is it known that there is nothing.
+                    if !(once && rows.is_empty()) {
+                        return Ok((rows, None, None));
+                    }
+                    scope.from = None;
+                }
+                let last_waiting = asks_for_last.then(|| conn.last_waiting()).transpose()?;
+                let began = Instant::now();
+                let rows = conn.claim_in(&scope, token, lease, limit)?;
+                Ok((rows, Some(began.elapsed()), last_waiting.flatten()))
             };
-            let rows = db.run(claim).await;
-            (began, token, rows)
+            let result = db.run(claim).await;
+            let result = result.map(|(rows, from_the_beginning, last_waiting)| {
+                let is_full = rows.len() >= limit;
+                let last = rows.last().filter(|_| is_full);
+                let look = Look {
+                    from_the_beginning,
+                    last_waiting,
+                    last_of_a_full_one: last.map(|row| row.seq),
+                };
+                (rows, look)
+            });
+            Claim {
+                began,
+                token,
+                probe,
+                result,
+            }
         }));
     }
 
-    pub(super) fn claimed(
-        &mut self,
-        began: Instant,
-        token: Uuid,
-        rows: Result<Vec<Claimed>, DbError>,
-    ) {
-        let rows = match rows {
-            Ok(rows) => rows,
+    pub(super) fn claimed(&mut self, claim: Claim) {
+        let Claim { began, token, .. } = claim;
+        let (rows, look) = match claim.result {
+            Ok(claimed) => claimed,
             Err(error) => {
                 if matches!(error, DbError::Statement(_)) {
                     self.doubtful.push(token);
+                }
+                if let Some(destination) = claim.probe {
+                    self.breaker.undecided(&destination, Duration::ZERO);
                 }
                 return self.database_failed(error);
             }
         };
         self.doubtful.clear();
         self.database.over();
-        if rows.is_empty() {
-            if self.claimed_beside_others {
-                self.wait_for_settled = true;
-            } else {
-                self.drained = true;
-                // What was committed while the claim was made is not in it.
-                if !self.woken {
-                    self.next_claim = Instant::now() + self.settings.poll_interval;
-                }
+        match &claim.probe {
+            Some(destination) if rows.is_empty() => {
+                let pause = self.settings.poll_interval;
+                return self.breaker.undecided(destination, pause);
             }
-            return;
+            Some(_) => {}
+            None => self.reach.looked(look),
         }
-        tracing::debug!(rows = rows.len(), "claimed");
+        if rows.is_empty() {
+            return self.found_nothing(look);
+        }
+        tracing::debug!(rows = rows.len(), probe = claim.probe, "claimed");
         let deadline = began + self.settings.lease;
         for claimed in rows {
             let expired = claimed.expired;
@@ -92,6 +141,29 @@ impl<C: Backend> Engine<'_, C> {
                 self.backlog.extend([row]);
             }
         }
+        if claim.probe.is_none() {
+            // Those that were set aside while the claim was made.
+            for destination in self.breaker.set_aside() {
+                self.set_aside(&destination);
+            }
+        }
+    }
+
+    fn found_nothing(&mut self, look: Look) {
+        if self.claimed_beside_others {
+            self.wait_for_settled = true;
+            return;
+        }
+        let is_all = look.from_the_beginning.is_some();
+        self.drained |= is_all;
+        // What was committed while the claim was made is not in it.
+        if self.woken {
+            return;
+        }
+        self.next_claim = Instant::now() + self.settings.poll_interval;
+        if !is_all {
+            self.next_claim = self.next_claim.min(self.reach.next_full());
+        }
     }
 
     pub(super) fn database_failed(&mut self, error: DbError) {
@@ -105,6 +177,8 @@ impl<C: Backend> Engine<'_, C> {
     /// Gives back what was not sent.
     pub(super) fn give_back(&mut self) {
         for row in self.backlog.drain() {
+            self.breaker
+                .undecided(&row.claimed.destination, Duration::ZERO);
             self.outcomes.released(&row);
         }
     }

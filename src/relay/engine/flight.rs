@@ -56,7 +56,8 @@ impl<C: Backend> Engine<'_, C> {
                 Ok(frame) => frame,
                 Err(reason) => {
                     self.backlog.landed(&row);
-                    self.park(&row, Verdict::Park, reason);
+                    let verdict = self.settings.retry.parked(&row.claimed);
+                    self.park(&row, verdict, reason);
                     continue;
                 }
             };
@@ -94,6 +95,13 @@ impl<C: Backend> Engine<'_, C> {
                 if self.witness.is_some() && !self.suspects.is_any() {
                     self.witness = None;
                 }
+                if self.breaker.succeeded(&row.claimed.destination) {
+                    tracing::info!(
+                        destination = row.claimed.destination,
+                        "the destination works again"
+                    );
+                    self.next_claim = Instant::now();
+                }
                 self.sent.sent += 1;
                 self.teller.tell(Fate::Published, row, None);
                 return self.outcomes.sent(row);
@@ -114,11 +122,11 @@ impl<C: Backend> Engine<'_, C> {
                 client.abort();
                 self.flying.clear();
             }
-            return self.outcomes.released(row);
+            return self.release(row);
         }
         if !error.is_fate_unknown() {
             // It never left: the lease has ended, or the connection was gone before.
-            return self.outcomes.released(row);
+            return self.release(row);
         }
         if *alone && !error.is_closed_by_us() && !error.is_silence() && self.is_broker_well().await
         {
@@ -128,13 +136,29 @@ impl<C: Backend> Engine<'_, C> {
                 return self.own_failure(row, &reason);
             }
         }
-        self.outcomes.released(row);
+        self.release(row);
     }
 
     pub(super) fn own_failure(&mut self, row: &Row, reason: &str) {
         self.sent.failed += 1;
-        let verdict = self.settings.retry.verdict(row.claimed.retry);
-        if verdict == Verdict::Park {
+        let verdict = self.settings.retry.verdict(&row.claimed);
+        let destination = &row.claimed.destination;
+        let is_set_aside = self.breaker.failed(destination);
+        if is_set_aside {
+            tracing::warn!(
+                destination,
+                pause = ?self.settings.breaker_pause,
+                "the destination keeps failing: its rows wait, and one of them is tried after a pause"
+            );
+        }
+        self.failed_so(row, verdict, reason);
+        if is_set_aside {
+            self.set_aside(destination);
+        }
+    }
+
+    fn failed_so(&mut self, row: &Row, verdict: Verdict, reason: &str) {
+        if !matches!(verdict, Verdict::Retry(_)) {
             return self.park(row, verdict, reason.to_owned());
         }
         tracing::warn!(
@@ -168,14 +192,31 @@ impl<C: Backend> Engine<'_, C> {
             .filter(|_| !matches!(verdict, Verdict::Expire | Verdict::PassBy))
         {
             for later in self.backlog.withdraw(key) {
-                self.outcomes.released(&later);
+                self.release(&later);
             }
         }
+        // It was parked before it could be tried.
+        self.breaker
+            .undecided(&row.claimed.destination, Duration::ZERO);
         let failure = Failure {
             id: row.id(),
             verdict,
             reason,
         };
         self.outcomes.failed(row, failure);
+    }
+
+    /// Gives a row back.
+    pub(super) fn release(&mut self, row: &Row) {
+        self.breaker
+            .undecided(&row.claimed.destination, Duration::ZERO);
+        self.outcomes.released(row);
+    }
+
+    /// Gives back the rows of a destination that is set aside, and those behind them.
+    pub(super) fn set_aside(&mut self, destination: &str) {
+        for row in self.backlog.set_aside(destination) {
+            self.release(&row);
+        }
     }
 }

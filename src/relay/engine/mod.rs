@@ -18,8 +18,10 @@ use crate::shutdown::Shutdown;
 use crate::stomp::{Client, Connector, Error as StompError};
 
 use super::backlog::Backlog;
+use super::breaker::Breaker;
 use super::hooks::{Hooks, Teller};
 use super::outcomes::Outcomes;
+use super::reach::{Look, Reach};
 use super::suspects::Suspects;
 use super::wake::Waker;
 use super::{RelayError, Sent, Settings};
@@ -32,8 +34,15 @@ mod link;
 
 type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A claim: when it was begun, its token, its rows.
-type Claim = (Instant, Uuid, Result<Vec<Claimed>, DbError>);
+/// A claim, and what it was for.
+struct Claim {
+    began: Instant,
+    token: Uuid,
+    /// The destination that is tried by it, where it is a probe.
+    probe: Option<String>,
+    result: Result<(Vec<Claimed>, Look), DbError>,
+}
+
 type Confirmation = (Box<Flight>, Result<(), StompError>);
 
 /// How long a second connection has to show that the broker is well.
@@ -47,7 +56,7 @@ enum Event {
     StopNow,
     Tick,
     Woken,
-    Claimed(Instant, Uuid, Result<Vec<Claimed>, DbError>),
+    Claimed(Claim),
     Settled(Outcomes, Result<(), DbError>),
     Connected(Result<Client, StompError>),
     Witness(Result<Client, StompError>),
@@ -75,6 +84,7 @@ pub(super) struct Engine<'a, C: Backend> {
 
     claiming: Option<Job<Claim>>,
     next_claim: Instant,
+    reach: Reach,
     /// Whether there was news since the last claim was begun.
     woken: bool,
     /// Tokens of claims whose answer was lost; the database may have made them all the same.
@@ -87,6 +97,7 @@ pub(super) struct Engine<'a, C: Backend> {
     drained: bool,
 
     backlog: Backlog,
+    breaker: Breaker,
     in_flight: FuturesUnordered<Job<Confirmation>>,
     /// What is in flight on this connection, for when it is lost.
     flying: BTreeSet<Uuid>,
@@ -129,12 +140,14 @@ impl<'a, C: Backend> Engine<'a, C> {
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_FOR_EACH)),
             claiming: None,
             next_claim: Instant::now(),
+            reach: Reach::new(),
             woken: false,
             doubtful: Vec::new(),
             wait_for_settled: false,
             claimed_beside_others: false,
             drained: false,
             backlog: Backlog::default(),
+            breaker: Breaker::new(settings.breaker_failures, settings.breaker_pause),
             in_flight: FuturesUnordered::new(),
             flying: BTreeSet::new(),
             one_flies_alone: false,
@@ -184,7 +197,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                     self.woken = true;
                     self.next_claim = Instant::now();
                 }
-                Event::Claimed(began, token, rows) => self.claimed(began, token, rows),
+                Event::Claimed(claim) => self.claimed(claim),
                 Event::Settled(outcomes, result) => self.settled(outcomes, result),
                 Event::Connected(result) => self.connected(result),
                 Event::Witness(result) => self.witness = result.ok(),
@@ -207,12 +220,13 @@ impl<'a, C: Backend> Engine<'a, C> {
             .and_then(|since| Some(since + self.settings.shutdown_timeout?));
         let wake = [self.next_claim, self.next_settle]
             .into_iter()
+            .chain(self.breaker.next_probe())
             .filter(|moment| *moment > now)
             .min();
         tokio::select! {
             () = self.shutdown.wished(), if !is_stopping => Event::Stop,
             Some((flight, result)) = self.in_flight.next() => Event::Receipt(flight, result),
-            (began, token, rows) = job(&mut self.claiming) => Event::Claimed(began, token, rows),
+            claim = job(&mut self.claiming) => Event::Claimed(claim),
             (outcomes, result) = job(&mut self.settling) => Event::Settled(outcomes, result),
             result = job(&mut self.connecting) => Event::Connected(result),
             result = job(&mut self.summoning) => Event::Witness(result),
