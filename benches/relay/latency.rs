@@ -1,22 +1,17 @@
 //! How long from a commit to the broker's having the message, while the relay is idle.
-//!
-//! `cargo bench --bench latency --features postgres,mysql`; `DATABASE_URL` and `STOMP_URL` choose
-//! the servers, else SQLite in a file and the loopback broker.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::config::Config;
-use diesel_outbox::db::Address;
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::relay::Relay;
 use diesel_outbox::stomp::{Client, Subscribe};
-use diesel_outbox::testing::LoopbackBroker;
 use diesel_outbox::{Message, Shutdown};
 use tokio::runtime::Runtime;
+
+use crate::report::{Goal, Report};
 
 const MESSAGES: usize = 300;
 /// Between two messages the relay falls asleep. Never the same, or it would beat with the pauses of
@@ -25,40 +20,29 @@ fn rest(n: usize) -> Duration {
     Duration::from_micros(20_000 + (n as u64 * 7_919) % 61_000)
 }
 
-fn main() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = LoopbackBroker::start().unwrap();
-    let mut settings = Config::builder().env();
-    if std::env::var_os("DATABASE_URL").is_none() {
-        let file = folder.path().join("latency.db").display().to_string();
-        settings = settings.set("database_url", file);
-    }
-    if std::env::var_os("STOMP_URL").is_none() {
-        settings = settings.set("stomp_url", broker.url());
-    }
-    let config = settings.build().unwrap();
-    let address = Address::parse(config.require_database_url().unwrap()).unwrap();
-    let connect_to = address.connection_string().expose();
-    match &address {
-        #[cfg(feature = "postgres")]
-        Address::Postgres(_) => measure(&config, PgConnection::establish(connect_to).unwrap()),
-        #[cfg(feature = "mysql")]
-        Address::Mysql(_) => measure(&config, MysqlConnection::establish(connect_to).unwrap()),
-        _ => {
-            let mut conn = SqliteConnection::establish(connect_to).unwrap();
-            conn.batch_execute("pragma journal_mode = wal; pragma busy_timeout = 5000")
-                .unwrap();
-            measure(&config, conn);
-        }
-    }
+pub(crate) fn measure(report: &mut Report) {
+    let postgres = crate::support::postgres().unwrap();
+    of::<PgConnection>("PostgreSQL", &postgres.url, (5.0, 25.0), report);
+    let mysql = crate::support::mysql().unwrap();
+    of::<MysqlConnection>("MariaDB", &mysql.url, (60.0, 150.0), report);
+    let sqlite = crate::support::sqlite();
+    of::<SqliteConnection>("SQLite", &sqlite.url, (15.0, 50.0), report);
 }
 
-fn measure<C: Backend + Migrate>(config: &Config, mut conn: C) {
+fn of<C: Backend + Migrate>(name: &str, url: &str, goals: (f64, f64), report: &mut Report) {
+    let config = Config::builder()
+        .set("database_url", url)
+        .set("stomp_url", crate::broker())
+        .build()
+        .unwrap();
+    let mut conn = C::establish(url).unwrap();
+    if name == "SQLite" {
+        conn.batch_execute("pragma busy_timeout = 5000").unwrap();
+    }
     conn.migrate().unwrap();
-    conn.batch_execute("delete from published").unwrap();
     let topic = format!("/topic/latency-{}", uuid::Uuid::new_v4().simple());
     let runtime = Runtime::new().unwrap();
-    let relay = Relay::<C>::new(config).unwrap();
+    let relay = Relay::<C>::new(&config).unwrap();
     let shutdown = Shutdown::new();
     let heeded = shutdown.clone();
     let relay = runtime.spawn(async move { relay.run(&heeded).await });
@@ -88,10 +72,10 @@ fn measure<C: Backend + Migrate>(config: &Config, mut conn: C) {
     runtime.block_on(relay).unwrap().unwrap();
     times.sort();
     let at = |percent: usize| times[(MESSAGES - 1) * percent / 100].as_secs_f64() * 1000.0;
-    println!(
-        "{}: commit to consumer p50 {:.1} ms, p99 {:.1} ms",
-        C::NAME,
-        at(50),
-        at(99)
-    );
+    for (percent, goal) in [(50, goals.0), (99, goals.1)] {
+        let what = format!("commit to consumer: {name}, p{percent}");
+        let milliseconds = at(percent);
+        let measured = format!("{milliseconds:.1} ms");
+        report.add(&what, measured, milliseconds, Goal::AtMost(goal));
+    }
 }

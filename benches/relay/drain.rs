@@ -1,0 +1,161 @@
+//! Rows drained, beside what the broker takes.
+
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use tokio::runtime::Runtime;
+
+use crate::outbox::{BODY, Outbox};
+use crate::program::Program;
+use crate::queue::{Queue, send_bare};
+use crate::report::{Goal, Report};
+use crate::{Size, median, rate};
+
+const WINDOW: usize = 128;
+const NO_KEY: &str = "null::varchar";
+const SETTLED: i64 = 5_000_000;
+const BEHIND_ONE_KEY: i64 = 100_000;
+const BLOCKED_KEYS: i64 = 2_000;
+
+/// A way to drain.
+struct Course {
+    name: &'static str,
+    /// Which of the outboxes.
+    outbox: usize,
+    key: &'static str,
+    processes: usize,
+    /// The course it is compared with, and the least part of its rate.
+    goal: (usize, f64),
+}
+
+const EMPTY: usize = 0;
+const FULL: usize = 1;
+const BLOCKED: usize = 2;
+const MANY_BLOCKED: usize = 3;
+
+/// The first is the bare client.
+const COURSES: [Course; 9] = [
+    course("the client alone, no database", EMPTY, NO_KEY, 0, (0, 0.0)),
+    course("one process", EMPTY, NO_KEY, 1, (0, 0.8)),
+    course(
+        "1,000 rows for each of 50 keys",
+        EMPTY,
+        "(n % 50)::text",
+        1,
+        (1, 0.7),
+    ),
+    course("one key for each row", EMPTY, "n::text", 1, (1, 0.7)),
+    course("beside 5,000,000 sent rows", FULL, NO_KEY, 1, (1, 0.9)),
+    course(
+        "behind 100,000 rows of a blocked key",
+        BLOCKED,
+        NO_KEY,
+        1,
+        (1, 0.9),
+    ),
+    course(
+        "behind 2,000 blocked keys",
+        MANY_BLOCKED,
+        NO_KEY,
+        1,
+        (1, 0.9),
+    ),
+    course("two processes", EMPTY, NO_KEY, 2, (1, 0.9)),
+    course("four processes", EMPTY, NO_KEY, 4, (1, 0.9)),
+];
+
+const fn course(
+    name: &'static str,
+    outbox: usize,
+    key: &'static str,
+    processes: usize,
+    goal: (usize, f64),
+) -> Course {
+    Course {
+        name,
+        outbox,
+        key,
+        processes,
+        goal,
+    }
+}
+
+pub(crate) fn measure(size: Size, report: &mut Report) {
+    let runtime = Runtime::new().unwrap();
+    let mut outboxes = outboxes();
+    let mut times: Vec<Vec<Duration>> = COURSES.iter().map(|_| Vec::new()).collect();
+    for round in 1..=size.rounds {
+        eprintln!("drain, round {round} of {}", size.rounds);
+        for (course, times) in COURSES.iter().zip(&mut times) {
+            let outbox = &mut outboxes[course.outbox];
+            times.push(drain(course, outbox, size.rows, &runtime));
+        }
+    }
+    let rates: Vec<f64> = times
+        .into_iter()
+        .map(|times| rate(size.rows, median(times)))
+        .collect();
+    for (course, own) in COURSES.iter().zip(&rates) {
+        let (other, least) = course.goal;
+        let goal = if least > 0.0 {
+            Goal::AtLeast(least)
+        } else {
+            Goal::None
+        };
+        let ratio = own / rates[other];
+        let name = format!("drained: {}", course.name);
+        report.add(&name, format!("{own:.0} rows/s"), ratio, goal);
+    }
+}
+
+fn outboxes() -> [Outbox; 4] {
+    let mut outboxes = [(); 4].map(|()| Outbox::new());
+    outboxes[FULL].rows("/queue/settled", SETTLED, NO_KEY, "2, 'epoch'");
+    let [_, _, blocked, many_blocked] = &mut outboxes;
+    blocked.rows("/queue/blocked", 1, "'k'", "-1, '9000-01-01'");
+    blocked.rows("/queue/blocked", BEHIND_ONE_KEY, "'k'", "1, 'epoch'");
+    many_blocked.rows(
+        "/queue/blocked",
+        BLOCKED_KEYS,
+        "n::text",
+        "-1, '9000-01-01'",
+    );
+    many_blocked.rows("/queue/blocked", BLOCKED_KEYS, "n::text", "1, 'epoch'");
+    for outbox in &mut outboxes {
+        outbox
+            .conn
+            .batch_execute("vacuum analyze published")
+            .unwrap();
+    }
+    outboxes
+}
+
+fn drain(course: &Course, outbox: &mut Outbox, rows: i64, runtime: &Runtime) -> Duration {
+    let queue = Queue::new(runtime);
+    let destination = queue.destination();
+    if course.processes == 0 {
+        let began = Instant::now();
+        runtime.block_on(send_bare(&destination, BODY, rows, WINDOW));
+        let took = began.elapsed();
+        queue.delete(runtime);
+        return took;
+    }
+    let before = outbox.waiting();
+    outbox.fill(&destination, rows, course.key);
+    let began = Instant::now();
+    let programs: Vec<Program> = (0..course.processes)
+        .map(|_| Program::start(&outbox.database.url, &["--once"]))
+        .collect();
+    for program in programs {
+        program.finish();
+    }
+    let took = began.elapsed();
+    assert_eq!(outbox.waiting(), before, "all was sent");
+    if course.outbox == EMPTY {
+        outbox.empty();
+    } else {
+        outbox.delete_drained(&destination);
+    }
+    queue.delete(runtime);
+    took
+}

@@ -1,0 +1,81 @@
+//! A queue that is there for one round.
+
+use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe, Subscription};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Runtime;
+
+/// A classic durable queue that the broker deletes with its only subscriber, who takes one message.
+pub(crate) struct Queue {
+    name: String,
+    client: Client,
+    subscription: Option<Subscription>,
+}
+
+impl Queue {
+    pub(crate) fn new(runtime: &Runtime) -> Self {
+        let name = format!("outbox-bench-{}", uuid::Uuid::new_v4().simple());
+        let options = Options::from_url(&crate::broker()).unwrap();
+        let headers = [
+            ("durable", "true"),
+            ("auto-delete", "true"),
+            ("prefetch-count", "1"),
+        ];
+        let subscribe = Subscribe {
+            destination: format!("/queue/{name}"),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        };
+        let (client, subscription) = runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            let subscription = client.subscribe(subscribe).await.unwrap();
+            // Its receipt means that the queue is there.
+            client.ping().await.unwrap();
+            (client, subscription)
+        });
+        Self {
+            name,
+            client,
+            subscription: Some(subscription),
+        }
+    }
+
+    /// Where to send, without declaring the queue once more.
+    pub(crate) fn destination(&self) -> String {
+        format!("/amq/queue/{}", self.name)
+    }
+
+    pub(crate) fn delete(mut self, runtime: &Runtime) {
+        let subscription = self.subscription.take().unwrap();
+        runtime.block_on(async {
+            subscription.unsubscribe().await.unwrap();
+            self.client.disconnect().await.unwrap();
+        });
+    }
+}
+
+/// Sends so many bodies with so many in flight, by the client alone: what no relay can beat.
+pub(crate) async fn send_bare(destination: &str, body: &str, rows: i64, window: usize) {
+    let options = Options::from_url(&crate::broker()).unwrap();
+    let client = Client::connect(&options).await.unwrap();
+    let mut in_flight = FuturesUnordered::new();
+    for n in 0..rows {
+        let frame = SendFrame::new(destination, body.to_owned())
+            .header("content-type", "application/json")
+            .header("persistent", "true")
+            .header("dop-msg-id", uuid::Uuid::from_u128(n.unsigned_abs().into()))
+            .header("dop-msg-destination", destination)
+            .header("dop-msg-type", "Published")
+            .header("dop-msg-sent-time", "2026-01-01T00:00:00Z")
+            .header("dop-correlation-id", uuid::Uuid::nil());
+        in_flight.push(client.send(frame));
+        if in_flight.len() >= window {
+            in_flight.next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(receipt) = in_flight.next().await {
+        receipt.unwrap();
+    }
+    client.disconnect().await.unwrap();
+}
