@@ -31,7 +31,7 @@ from published p force index (published_waiting)
 left join (
     select e.`key`, min(e.seq) as seq
     from published e force index (published_held)
-    where e.status in (-1, 1) and e.due_at > ? and e.`key` is not null
+    where e.status in (-1, 1) and e.due_at > ? and e.`key` is not null {not_own}
     group by e.`key`) held on held.`key` = {key}
 {late}
 where p.status = 1 and p.due_at <= ? and (held.seq is null or held.seq >= p.seq)
@@ -50,8 +50,11 @@ const EPOCH: &str = "'1970-01-01 00:00:00'";
 
 /// A text as a literal in hexadecimal, which needs no quotes whatever the server's mode is.
 fn literal(text: &str) -> String {
+    if text.is_empty() {
+        return "''".to_owned();
+    }
     let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("convert(x'{digits}' using utf8mb4)")
+    format!("_utf8mb4 x'{digits}'")
 }
 
 /// The key of `row` where there is a rule for it.
@@ -93,7 +96,15 @@ fn let_through(filter: &Filter, row: &str) -> String {
 }
 
 /// The statement with the filter in it.
-fn statement(filter: &Filter) -> String {
+fn statement(filter: &Filter, token: Uuid) -> String {
+    let mut not_own = String::new();
+    if !filter.own_keys.is_empty() {
+        let keys: Vec<String> = filter.own_keys.iter().map(|key| literal(key)).collect();
+        not_own = format!(
+            "and not (e.lease_token <=> '{token}' and e.`key` in ({}))",
+            keys.join(", ")
+        );
+    }
     let key = if filter.has_key_rule {
         ruled_key(filter, "p")
     } else {
@@ -123,6 +134,7 @@ fn statement(filter: &Filter) -> String {
         .replace("{key}", &key)
         .replace("{late}", &late)
         .replace("{conditions}", &conditions)
+        .replace("{not_own}", &not_own)
 }
 
 impl Dialect for diesel::MysqlConnection {
@@ -173,7 +185,7 @@ impl Dialect for diesel::MysqlConnection {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
         let (now, until) = (Moment(now), Moment(until.unwrap_or_else(never)));
-        let mut rows: Vec<Claimed> = diesel::sql_query(statement(filter))
+        let mut rows: Vec<Claimed> = diesel::sql_query(statement(filter, token))
             .bind::<schema::Utc, _>(now)
             .bind::<schema::Utc, _>(now)
             .bind::<schema::Utc, _>(now)

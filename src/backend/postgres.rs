@@ -21,13 +21,11 @@ const LOCK: i64 = 0x6f75_7462_6f78;
 /// has a `due_at` to come. The UPDATE asks again for the status because READ COMMITTED shows it
 /// what a holder whose lease had ended settled in the meantime.
 const CLAIM: &str = "\
-with clock as materialized (select clock_timestamp() as now), ready as materialized (
+with clock as materialized (select clock_timestamp() as now), {own} ready as materialized (
     select p.id
     from published p, clock
-    where p.status = 1 and p.due_at <= clock.now {from} {let_through} and ({key} is null or not exists (
-        select 1 from published e
-        where e.key = {key} and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)
-        {none_behind} {none_kept_back})
+    where p.status = 1 and p.due_at <= clock.now {from} {let_through}
+        and ({key} is null or {none_held} {none_behind} {none_kept_back})
     order by p.seq
     limit $1)
 update published p
@@ -46,7 +44,18 @@ and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)
 and not jsonb_exists($7::jsonb, {row}.destination)",
     ruled_key: "\
 coalesce({row}.key, $8::jsonb ->> {row}.stream, $9::jsonb ->> {row}.destination)",
+    own: "\
+own as materialized (
+    select k.key, (
+        select min(e.seq) from published e
+        where e.key = k.key and e.status <> 2 and e.due_at > clock.now
+            and e.lease_token is distinct from $2) as seq
+    from clock, jsonb_array_elements_text($11::jsonb) as k (key)),
+own_held as materialized (select key, seq from own where seq is not null),",
     from: "and p.seq >= $10",
+    none_held: "\
+not exists (select 1 from published e
+    where e.key = {key} and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)",
     // In two ranges of the index, each of which is short: rows that nobody has tried, and others.
     none_behind: "\
 and not exists (select 1 from published e
@@ -100,6 +109,7 @@ impl Dialect for diesel::PgConnection {
             .bind::<Text, _>(&filter.stream_keys)
             .bind::<Text, _>(&filter.destination_keys)
             .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
+            .bind::<Text, _>(filter.own_keys())
             .load(self)
     }
 }

@@ -19,6 +19,9 @@ pub struct Scope {
     pub ordered_streams: Vec<String>,
     /// Destinations whose rows have one key together, where they have none of their own.
     pub ordered_destinations: Vec<String>,
+    /// Keys of which rows are under the same token and go out before what is claimed now, so that
+    /// they hold up nothing.
+    pub own_keys: Vec<String>,
     /// Not the rows before this `seq`, nor later ones of the keys that wait there.
     pub from: Option<i64>,
 }
@@ -41,6 +44,7 @@ pub(super) struct Filter {
     /// Objects: the key for a stream, for a destination.
     pub(super) stream_keys: String,
     pub(super) destination_keys: String,
+    pub(super) own_keys: Vec<String>,
     pub(super) from: Option<i64>,
     /// Whether any row is left alone for its stream or its destination.
     pub(super) is_picky: bool,
@@ -65,10 +69,16 @@ impl Filter {
             set_aside: array(&scope.set_aside),
             stream_keys: keys("stream", &scope.ordered_streams),
             destination_keys: keys("destination", &scope.ordered_destinations),
+            own_keys: scope.own_keys.clone(),
             from: scope.from,
             is_picky,
             has_key_rule: scope.has_key_rule(),
         }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) fn own_keys(&self) -> String {
+        Value::from(self.own_keys.as_slice()).to_string()
     }
 }
 
@@ -91,15 +101,20 @@ pub(super) struct Words {
     pub(super) let_through: &'static str,
     /// A row's key, where there is a rule for it.
     pub(super) ruled_key: &'static str,
+    /// Tables of the keys of which rows are under the same token: `own`, and of those `own_held`
+    /// with the first row that is held up in another way.
+    pub(super) own: &'static str,
     /// Whether the row is not before the first one to look at.
     pub(super) from: &'static str,
+    /// Whether no earlier row of the key is held up.
+    pub(super) none_held: &'static str,
     /// Whether no row of the key waits before the first one to look at.
     pub(super) none_behind: &'static str,
 }
 
 impl Words {
-    /// A claim with its parts filled in: `{let_through}`, `{from}`, `{none_behind}`,
-    /// `{none_kept_back}`, `{stamp}`, `{key}`.
+    /// A claim with its parts filled in: `{let_through}`, `{from}`, `{own}`, `{none_held}`,
+    /// `{none_behind}`, `{none_kept_back}`, `{stamp}`, `{key}`.
     pub(super) fn fill(&self, claim: &str, filter: &Filter) -> String {
         let of = |text: &str, row: &str| text.replace("{row}", row);
         let (mut let_through, mut none_kept_back) = (String::new(), String::new());
@@ -120,8 +135,21 @@ impl Words {
         } else {
             ("p.key".to_owned(), "")
         };
+        let (own, none_held) = if filter.own_keys.is_empty() {
+            ("", self.none_held.to_owned())
+        } else {
+            let unless_own = format!(
+                "case when {{key}} in (select own.key from own)
+                    then not exists (select 1 from own_held o where o.key = {{key}} and o.seq < p.seq)
+                    else {} end",
+                self.none_held
+            );
+            (self.own, unless_own)
+        };
         claim
             .replace("{let_through}", &let_through)
+            .replace("{own}", own)
+            .replace("{none_held}", &none_held)
             .replace("{from}", from)
             .replace("{none_behind}", none_behind)
             .replace("{none_kept_back}", &none_kept_back)

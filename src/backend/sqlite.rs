@@ -20,14 +20,13 @@ use crate::schema::{self, Id, Moment};
 const CLAIM: &str = "\
 update published as p set {stamp} lease_token = ?1, due_at = ?2
 where seq in (
+    {own}
     select p.seq
     from published p indexed by published_waiting
-    where p.status = 1 and p.due_at <= ?3 {from} {let_through} and ({key} is null or not exists (
-        select 1 from published e
-        where e.key = {key} and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)
-        {none_behind} {none_kept_back})
+    where p.status = 1 and p.due_at <= ?3 {from} {let_through}
+        and ({key} is null or {none_held} {none_behind} {none_kept_back})
     order by p.seq
-    limit ?11)
+    limit ?12)
 returning seq, id, destination, body, headers, key, stream, retry, expires_at <= ?3 as expired";
 
 const WORDS: Words = Words {
@@ -39,7 +38,17 @@ and {row}.destination not in (select value from json_each(?7))",
     ruled_key: "\
 coalesce({row}.key, (select value from json_each(?8) as rule where rule.key = {row}.stream),
     (select value from json_each(?9) as rule where rule.key = {row}.destination))",
+    own: "\
+with own (key, seq) as materialized (
+    select k.value, (
+        select min(e.seq) from published e
+        where e.key = k.value and e.status <> 2 and e.due_at > ?3 and e.lease_token is not ?1)
+    from json_each(?11) as k),
+own_held (key, seq) as materialized (select key, seq from own where seq is not null)",
     from: "and p.seq >= ?10",
+    none_held: "\
+not exists (select 1 from published e
+    where e.key = {key} and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)",
     // In two ranges of the index, each of which is short: rows that nobody has tried, and others.
     none_behind: "\
 and not exists (select 1 from published e
@@ -92,6 +101,7 @@ impl Dialect for diesel::SqliteConnection {
             .bind::<Text, _>(&filter.stream_keys)
             .bind::<Text, _>(&filter.destination_keys)
             .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
+            .bind::<Text, _>(filter.own_keys())
             .bind::<BigInt, _>(limit)
             .load(self)
     }
