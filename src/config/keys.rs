@@ -180,10 +180,10 @@ keys! {
             "Destinations, version included, whose rows have one ordering key, where they have none of their own; may be given several times";
         breaker_failures "breaker-failures" "COUNT" = "5",
             "a whole number from 0 to 1000000",
-            "Failures in a row after which a destination is set aside for a while; 0: never";
+            "Rows that fail, with no success between them, after which a destination is set aside for a while; 0: never";
         breaker_pause "breaker-pause" "TIME" = "30s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
-            "How long a destination is set aside before one row of its is tried again";
+            "How long a destination is set aside before some of its rows are tried again";
     }
     Subscribe {
         prefetch_count "prefetch-count" "COUNT" = "none",

@@ -144,10 +144,10 @@ pub struct Config {
     /// Destinations, version included, whose rows have one ordering key together, where they have
     /// none of their own. Default none.
     pub ordered_destination: Vec<String>,
-    /// Own failures of rows of one destination, with no success between them, after which it is set
+    /// Rows of one destination that fail, with no success between them, after which it is set
     /// aside for a while, up to 1000000; 0 for never. Default 5.
     pub breaker_failures: u32,
-    /// How long a destination is set aside before one row of its is tried again, 1 ms to 365 days.
+    /// How long a destination is set aside before some of its rows are tried again, 1 ms to 365 days.
     /// Default 30 s.
     pub breaker_pause: Duration,
     /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the

@@ -93,8 +93,8 @@ impl Backlog {
     }
 
     /// Takes out all rows.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Row> {
-        self.rows.drain(..)
+    pub(super) fn drain(&mut self) -> VecDeque<Row> {
+        std::mem::take(&mut self.rows)
     }
 }
 

@@ -7,6 +7,7 @@
 mod backlog;
 mod breaker;
 mod engine;
+mod holdings;
 mod hooks;
 mod outcomes;
 mod reach;
@@ -120,7 +121,7 @@ struct Settings {
     shutdown_timeout: Option<Duration>,
     maximum_backoff: Duration,
     retry: RetryRules,
-    breaker_failures: u32,
+    breaker_failures: usize,
     breaker_pause: Duration,
 }
 
@@ -158,7 +159,7 @@ impl<C: Backend> Relay<C> {
                 shutdown_timeout: config.shutdown_timeout,
                 maximum_backoff: config.maximum_backoff,
                 retry: RetryRules::new(config),
-                breaker_failures: config.breaker_failures,
+                breaker_failures: usize::try_from(config.breaker_failures).unwrap_or(usize::MAX),
                 breaker_pause: config.breaker_pause,
             },
             hooks: Hooks::default(),

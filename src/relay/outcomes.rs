@@ -21,30 +21,50 @@ struct OfLease {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcomes {
     leases: BTreeMap<Uuid, OfLease>,
+    /// The rows' keys, and whether the row was sent.
+    keys: Vec<(String, bool)>,
     sent: usize,
 }
 
 impl Outcomes {
-    fn of(&mut self, row: &Row) -> &mut OfLease {
+    fn of(&mut self, row: &Row, was_sent: bool) -> &mut OfLease {
+        if let Some(key) = row.key() {
+            self.keys.push((key.to_owned(), was_sent));
+        }
         self.leases.entry(row.token).or_default()
     }
 
     pub(super) fn sent(&mut self, row: &Row) {
-        self.of(row).sent.push(row.id());
+        self.of(row, true).sent.push(row.id());
         self.sent += 1;
     }
 
     pub(super) fn failed(&mut self, row: &Row, failure: Failure) {
-        self.of(row).failed.push(failure);
+        self.of(row, false).failed.push(failure);
     }
 
     pub(super) fn released(&mut self, row: &Row) {
-        self.of(row).released.push(row.id());
+        self.of(row, false).released.push(row.id());
     }
 
     /// Rows that the broker has.
     pub(super) fn sent_count(&self) -> usize {
         self.sent
+    }
+
+    /// How many rows there are of each lease.
+    pub(super) fn leases(&self) -> impl Iterator<Item = (Uuid, usize)> {
+        self.leases.iter().map(|(token, of_lease)| {
+            let count = of_lease.sent.len() + of_lease.failed.len() + of_lease.released.len();
+            (*token, count)
+        })
+    }
+
+    /// The rows' keys, and whether each row was sent.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.keys
+            .iter()
+            .map(|(key, was_sent)| (key.as_str(), *was_sent))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,6 +79,7 @@ impl Outcomes {
             known.failed.append(&mut of_lease.failed);
             known.released.append(&mut of_lease.released);
         }
+        self.keys.extend(later.keys);
         self.sent += later.sent;
     }
 

@@ -51,6 +51,7 @@ fn impatient(place: &Place) -> Builder {
         .set("retry_first_delay", "50ms")
         .set("retry_maximum_delay", "50ms")
         .set("retry_attempts", 3)
+        .set("breaker_pause", "50ms")
         .set("maximum_backoff", "1s")
 }
 

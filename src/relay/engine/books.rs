@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::backend::{Backend, Verdict};
 use crate::db::DbError;
 use crate::relay::RelayError;
+use crate::relay::holdings::Lease;
 use crate::relay::outcomes::Outcomes;
 use crate::relay::reach::Look;
 use crate::relay::row::Row;
@@ -42,32 +42,32 @@ impl<C: Backend> Engine<'_, C> {
         }
     }
 
-    /// Claims what is due; for a probe, one row of its destination.
+    /// Claims what is due; for a probe, a few rows of its destination.
     fn begin_claim(&mut self, probe: Option<String>) {
         let db = self.db.clone();
-        let doubtful = self.doubtful.clone();
-        let (lease, mut limit) = (self.settings.lease, self.settings.chunk_size);
+        let Lease { token, began } = self.holdings.lease(self.settings.lease);
+        let given_back = self.holdings.nothing_under();
+        let (length, mut limit) = (self.settings.lease, self.settings.chunk_size);
         let mut scope = self.settings.scope.clone();
         scope.set_aside = self.breaker.set_aside();
+        scope.own_keys = self.holdings.own_keys();
         if let Some(destination) = &probe {
             scope.set_aside.retain(|other| other != destination);
             scope.destinations = vec![destination.clone()];
-            limit = 1;
+            limit = self.breaker.probes().min(limit);
         } else if !scope.has_key_rule() {
             // A row that waits behind may not have its key yet.
             scope.from = self.reach.from();
         }
         let (once, asks_for_last) = (self.once, self.reach.is_slow());
         self.claiming = Some(Box::pin(async move {
-            let token = Uuid::new_v4();
-            // Read before the claim, so that our lease never ends after the database's.
-            let began = Instant::now();
+            let tokens = given_back.clone();
             let claim = move |conn: &mut C| {
-                for token in doubtful {
+                for token in tokens {
                     conn.release_all(token)?;
                 }
                 if scope.from.is_some() {
-                    let rows = conn.claim_in(&scope, token, lease, limit)?;
+                    let rows = conn.claim_in(&scope, token, length, limit)?;
                     // Only from the beginning is it known that there is nothing.
                     if !(once && rows.is_empty()) {
                         return Ok((rows, None, None));
@@ -76,7 +76,7 @@ impl<C: Backend> Engine<'_, C> {
                 }
                 let last_waiting = asks_for_last.then(|| conn.last_waiting()).transpose()?;
                 let began = Instant::now();
-                let rows = conn.claim_in(&scope, token, lease, limit)?;
+                let rows = conn.claim_in(&scope, token, length, limit)?;
                 Ok((rows, Some(began.elapsed()), last_waiting.flatten()))
             };
             let result = db.run(claim).await;
@@ -91,8 +91,8 @@ impl<C: Backend> Engine<'_, C> {
                 (rows, look)
             });
             Claim {
-                began,
-                token,
+                lease: Lease { token, began },
+                given_back,
                 probe,
                 result,
             }
@@ -100,31 +100,29 @@ impl<C: Backend> Engine<'_, C> {
     }
 
     pub(super) fn claimed(&mut self, claim: Claim) {
-        let Claim { began, token, .. } = claim;
+        let Lease { token, began } = claim.lease;
         let (rows, look) = match claim.result {
             Ok(claimed) => claimed,
             Err(error) => {
                 if matches!(error, DbError::Statement(_)) {
-                    self.doubtful.push(token);
+                    self.holdings.doubt(token);
                 }
                 if let Some(destination) = claim.probe {
-                    self.breaker.undecided(&destination, Duration::ZERO);
+                    self.breaker.probing(&destination, 0, Duration::ZERO);
                 }
                 return self.database_failed(error);
             }
         };
-        self.doubtful.clear();
+        self.holdings.given_back(&claim.given_back);
         self.database.over();
-        match &claim.probe {
-            Some(destination) if rows.is_empty() => {
-                let pause = self.settings.poll_interval;
-                return self.breaker.undecided(destination, pause);
+        if let Some(destination) = &claim.probe {
+            let pause = self.settings.poll_interval;
+            self.breaker.probing(destination, rows.len(), pause);
+        } else {
+            self.reach.looked(look);
+            if rows.is_empty() {
+                return self.found_nothing(look);
             }
-            Some(_) => {}
-            None => self.reach.looked(look),
-        }
-        if rows.is_empty() {
-            return self.found_nothing(look);
         }
         tracing::debug!(rows = rows.len(), probe = claim.probe, "claimed");
         let deadline = began + self.settings.lease;
@@ -135,7 +133,10 @@ impl<C: Backend> Engine<'_, C> {
                 token,
                 deadline,
             };
-            if expired {
+            let may_go = self.holdings.claimed(&row);
+            if !may_go {
+                self.release(&row);
+            } else if expired {
                 self.park(&row, Verdict::Expire, "expired".to_owned());
             } else {
                 self.backlog.extend([row]);
@@ -177,9 +178,7 @@ impl<C: Backend> Engine<'_, C> {
     /// Gives back what was not sent.
     pub(super) fn give_back(&mut self) {
         for row in self.backlog.drain() {
-            self.breaker
-                .undecided(&row.claimed.destination, Duration::ZERO);
-            self.outcomes.released(&row);
+            self.not_sent(&row);
         }
     }
 
@@ -206,7 +205,10 @@ impl<C: Backend> Engine<'_, C> {
     pub(super) fn settled(&mut self, mut outcomes: Outcomes, result: Result<(), DbError>) {
         self.settling_sent = 0;
         match result {
-            Ok(()) => self.database.over(),
+            Ok(()) => {
+                self.database.over();
+                self.holdings.settled(&outcomes);
+            }
             Err(error) => {
                 // What the broker said stays known until the database has it.
                 outcomes.append(std::mem::take(&mut self.outcomes));

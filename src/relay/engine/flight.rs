@@ -35,6 +35,8 @@ impl<C: Backend> Engine<'_, C> {
                 || self.in_flight.len() + unsettled >= 2 * self.settings.window
                 || self.stopping_since.is_some()
                 || self.one_flies_alone
+                // What was in flight on a connection that is lost may have to go first.
+                || self.in_flight.len() > self.flying.len()
             {
                 return;
             }
@@ -143,12 +145,12 @@ impl<C: Backend> Engine<'_, C> {
         self.sent.failed += 1;
         let verdict = self.settings.retry.verdict(&row.claimed);
         let destination = &row.claimed.destination;
-        let is_set_aside = self.breaker.failed(destination);
+        let is_set_aside = self.breaker.failed(destination, row.id());
         if is_set_aside {
             tracing::warn!(
                 destination,
                 pause = ?self.settings.breaker_pause,
-                "the destination keeps failing: its rows wait, and one of them is tried after a pause"
+                "the destination keeps failing: its rows wait, and some are tried after a pause"
             );
         }
         self.failed_so(row, verdict, reason);
@@ -191,13 +193,11 @@ impl<C: Backend> Engine<'_, C> {
             .key()
             .filter(|_| !matches!(verdict, Verdict::Expire | Verdict::PassBy))
         {
-            for later in self.backlog.withdraw(key) {
-                self.release(&later);
-            }
+            self.withdraw(key);
         }
         // It was parked before it could be tried.
-        self.breaker
-            .undecided(&row.claimed.destination, Duration::ZERO);
+        self.breaker.undecided(&row.claimed.destination);
+        self.holdings.not_sent(row);
         let failure = Failure {
             id: row.id(),
             verdict,
@@ -206,17 +206,31 @@ impl<C: Backend> Engine<'_, C> {
         self.outcomes.failed(row, failure);
     }
 
-    /// Gives a row back.
+    /// Gives a row back, and the later ones of its key with it.
     pub(super) fn release(&mut self, row: &Row) {
-        self.breaker
-            .undecided(&row.claimed.destination, Duration::ZERO);
+        if let Some(key) = row.key() {
+            self.withdraw(key);
+        }
+        self.not_sent(row);
+    }
+
+    fn withdraw(&mut self, key: &str) {
+        for later in self.backlog.withdraw(key) {
+            self.not_sent(&later);
+        }
+    }
+
+    /// Notes that a row is given back.
+    pub(super) fn not_sent(&mut self, row: &Row) {
+        self.breaker.undecided(&row.claimed.destination);
+        self.holdings.not_sent(row);
         self.outcomes.released(row);
     }
 
     /// Gives back the rows of a destination that is set aside, and those behind them.
     pub(super) fn set_aside(&mut self, destination: &str) {
         for row in self.backlog.set_aside(destination) {
-            self.release(&row);
+            self.not_sent(&row);
         }
     }
 }

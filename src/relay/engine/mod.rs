@@ -19,6 +19,7 @@ use crate::stomp::{Client, Connector, Error as StompError};
 
 use super::backlog::Backlog;
 use super::breaker::Breaker;
+use super::holdings::{Holdings, Lease};
 use super::hooks::{Hooks, Teller};
 use super::outcomes::Outcomes;
 use super::reach::{Look, Reach};
@@ -36,8 +37,9 @@ type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A claim, and what it was for.
 struct Claim {
-    began: Instant,
-    token: Uuid,
+    lease: Lease,
+    /// Tokens of which the rest is given back with it.
+    given_back: Vec<Uuid>,
     /// The destination that is tried by it, where it is a probe.
     probe: Option<String>,
     result: Result<(Vec<Claimed>, Look), DbError>,
@@ -87,8 +89,6 @@ pub(super) struct Engine<'a, C: Backend> {
     reach: Reach,
     /// Whether there was news since the last claim was begun.
     woken: bool,
-    /// Tokens of claims whose answer was lost; the database may have made them all the same.
-    doubtful: Vec<Uuid>,
     /// The last claim found nothing while rows of ours were on their way; theirs may be the keys
     /// that the rest waits for.
     wait_for_settled: bool,
@@ -96,6 +96,7 @@ pub(super) struct Engine<'a, C: Backend> {
     claimed_beside_others: bool,
     drained: bool,
 
+    holdings: Holdings,
     backlog: Backlog,
     breaker: Breaker,
     in_flight: FuturesUnordered<Job<Confirmation>>,
@@ -142,10 +143,10 @@ impl<'a, C: Backend> Engine<'a, C> {
             next_claim: Instant::now(),
             reach: Reach::new(),
             woken: false,
-            doubtful: Vec::new(),
             wait_for_settled: false,
             claimed_beside_others: false,
             drained: false,
+            holdings: Holdings::default(),
             backlog: Backlog::default(),
             breaker: Breaker::new(settings.breaker_failures, settings.breaker_pause),
             in_flight: FuturesUnordered::new(),
