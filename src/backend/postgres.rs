@@ -17,6 +17,13 @@ use crate::schema::{self, Id, Moment};
 /// The key of the advisory lock under which claims are made: "outbox" in ASCII.
 const LOCK: i64 = 0x6f75_7462_6f78;
 
+/// The claim has one good plan: along the indexes. With statistics that lag behind, the planner would
+/// sort all waiting rows or read the whole table, and compile the statement at each claim; a bitmap
+/// scan goes to every dead row of a key anew, where an index scan marks it.
+const STEADY_PLANS: &str = "\
+set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)";
+
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The UPDATE asks again for the status because READ COMMITTED shows it
 /// what a holder whose lease had ended settled in the meantime.
@@ -82,9 +89,8 @@ impl Dialect for diesel::PgConnection {
 
     fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
         self.transaction(|conn| {
-            // With statistics that lag behind, the planner would sort all waiting rows.
             conn.batch_execute(&format!(
-                "select pg_advisory_xact_lock({LOCK}), set_config('enable_sort', 'off', true)"
+                "select pg_advisory_xact_lock({LOCK}), {STEADY_PLANS}"
             ))?;
             work(conn)
         })
