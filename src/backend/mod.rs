@@ -149,6 +149,9 @@ pub(crate) fn never() -> DateTime<Utc> {
 /// Rows in one INSERT, well below the limit of bound values: 32,766 on SQLite, 65,535 on
 /// the others.
 const ROWS_IN_ONE_INSERT: usize = 500;
+/// A statement for one row is prepared once for a connection; Diesel prepares one for several rows
+/// each time anew, which costs as much as a second row.
+const ROWS_ONE_BY_ONE: usize = 2;
 
 macro_rules! storage {
     ($feature:literal, $name:literal, $connection:ty, refuses_nul: $refuses_nul:literal,
@@ -183,6 +186,14 @@ macro_rules! storage {
             }
 
             fn insert_published(&mut self, rows: &[NewPublished]) -> QueryResult<()> {
+                if rows.len() <= ROWS_ONE_BY_ONE {
+                    for row in rows {
+                        diesel::insert_into(published::table)
+                            .values(row)
+                            .execute(self)?;
+                    }
+                    return Ok(());
+                }
                 for rows in rows.chunks(ROWS_IN_ONE_INSERT) {
                     diesel::insert_into(published::table)
                         .values(rows)
