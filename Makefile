@@ -4,10 +4,27 @@
 FEATURES := sqlite,postgres,mysql
 CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
-.PHONY: test check files ci fmt fmt-check clippy docs examples servers servers-down tools
+# Ports at which nothing else listens: the long run restarts its servers.
+OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
+	OUTBOX_TEST_STOMP_PORT=16613 OUTBOX_TEST_AMQP_PORT=6672 OUTBOX_TEST_ACTIVEMQ_PORT=16623
+FAULTS ?= 200
+ROWS ?= 100000
+
+.PHONY: test soak bench-relay check files ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
+
+## Faults by the hundred, with restarts of PostgreSQL and RabbitMQ, memory alarms and full queues, on
+## servers of its own: about ten minutes. `make soak FAULTS=50 ROWS=20000` is shorter.
+soak: tools
+	env -u OUTBOX_TEST_POSTGRES -u OUTBOX_TEST_MYSQL -u OUTBOX_TEST_RABBITMQ -u OUTBOX_TEST_ACTIVEMQ \
+		$(OWN_SERVERS) scripts/with-servers env OUTBOX_TEST_FAULTS=$(FAULTS) OUTBOX_TEST_ROWS=$(ROWS) \
+		cargo test --features $(FEATURES) --test faults postgres -- --nocapture
+
+## What the relay and `save` cost beside what is possible; docs/benchmarks.md has the figures.
+bench-relay: tools
+	scripts/with-servers cargo bench --features $(FEATURES) --bench relay
 
 ## Everything that a change has to pass.
 check: fmt-check files test clippy docs examples

@@ -1,0 +1,206 @@
+//! Who breaks things, and mends them again.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::consumer::Consumer;
+use crate::network::{Mode, Network};
+use crate::publisher::Publisher;
+use crate::world::World;
+
+/// What was done, and how often. A fault of all publishers counts once for each.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) kills: usize,
+    pub(crate) stops: usize,
+    pub(crate) broker_cuts: usize,
+    pub(crate) broker_stalls: usize,
+    pub(crate) broker_swallows: usize,
+    pub(crate) database_cuts: usize,
+    pub(crate) database_stalls: usize,
+    pub(crate) broker_restarts: usize,
+    pub(crate) database_restarts: usize,
+    pub(crate) full_queues: usize,
+    pub(crate) alarms: usize,
+}
+
+impl Report {
+    /// Faults, each for one publisher.
+    pub(crate) fn faults(&self) -> usize {
+        self.kills
+            + self.stops
+            + self.broker_cuts
+            + self.broker_stalls
+            + self.broker_swallows
+            + self.database_cuts
+            + self.database_stalls
+            + self.broker_restarts
+            + self.database_restarts
+            + self.full_queues
+            + self.alarms
+    }
+}
+
+pub(crate) struct Adversary<'a> {
+    world: &'a World,
+    consumer: &'a Consumer,
+    publishers: Vec<Publisher>,
+    random: StdRng,
+    report: Report,
+    /// Whether the servers are the suite's own, which may be restarted and administered.
+    owns_postgres: bool,
+    owns_rabbitmq: bool,
+}
+
+impl<'a> Adversary<'a> {
+    pub(crate) fn new(
+        world: &'a World,
+        publishers: Vec<Publisher>,
+        consumer: &'a Consumer,
+        seed: usize,
+    ) -> Self {
+        let own = std::env::var("OUTBOX_TEST_OWN").unwrap_or_default();
+        // Restarts take their time: only in the long run.
+        let is_long = std::env::var_os("OUTBOX_TEST_FAULTS").is_some();
+        let owns = |name: &str| is_long && own.split(' ').any(|own| own == name);
+        Self {
+            owns_postgres: owns("postgres") && world.database.url.starts_with("postgres"),
+            owns_rabbitmq: owns("rabbitmq"),
+            world,
+            consumer,
+            publishers,
+            random: StdRng::seed_from_u64(u64::try_from(seed).unwrap()),
+            report: Report::default(),
+        }
+    }
+
+    /// Breaks something, waits, and mends it.
+    pub(crate) fn strike(&mut self) {
+        self.wait(50..400);
+        let one = self.random.random_range(0..self.publishers.len());
+        let all = self.publishers.len();
+        match self.random.random_range(0..16) {
+            0..=2 => {
+                self.publishers[one].kill();
+                self.report.kills += 1;
+            }
+            3 | 4 => {
+                self.publishers[one].signal("STOP");
+                // Longer than the lease at times.
+                self.wait(200..6_000);
+                self.publishers[one].signal("CONT");
+                self.report.stops += 1;
+            }
+            5 => {
+                let mode = Mode::BreaksAfter(self.random.random_range(1..20_000));
+                self.publishers[one].broker.set(mode);
+                self.wait(100..500);
+                self.publishers[one].broker.set(Mode::Well);
+                self.report.broker_cuts += 1;
+            }
+            6 => {
+                self.publishers[one].broker.cut();
+                self.report.broker_cuts += 1;
+            }
+            7 => {
+                self.publishers[one].broker.set(Mode::Stalled);
+                self.wait(100..4_000);
+                self.publishers[one].broker.set(Mode::Well);
+                self.report.broker_stalls += 1;
+            }
+            8 | 9 => {
+                self.publishers[one].broker.set(Mode::Swallowing);
+                self.wait(50..3_000);
+                // What was swallowed is lost for good: the connection cannot go on.
+                self.publishers[one].broker.cut();
+                self.publishers[one].broker.set(Mode::Well);
+                self.report.broker_swallows += 1;
+            }
+            10 => {
+                self.on_database(one, |network, random| {
+                    network.set(Mode::BreaksAfter(random.random_range(1..20_000)));
+                });
+                self.wait(100..500);
+                self.on_database(one, |network, _| network.set(Mode::Well));
+                self.report.database_cuts += 1;
+            }
+            11 => {
+                self.on_database(one, |network, _| network.cut());
+                self.report.database_cuts += 1;
+            }
+            12 => {
+                self.on_database(one, |network, _| network.set(Mode::Stalled));
+                self.wait(100..3_000);
+                self.on_database(one, |network, _| network.set(Mode::Well));
+                self.report.database_stalls += 1;
+            }
+            13 if self.owns_rabbitmq => {
+                servers(&["restart", "rabbitmq"]);
+                self.report.broker_restarts += all;
+            }
+            14 if self.owns_postgres => {
+                servers(&["restart", "postgres"]);
+                self.report.database_restarts += all;
+            }
+            15 if self.owns_rabbitmq && self.random.random_bool(0.5) => {
+                self.fill_the_queue();
+                self.report.full_queues += all;
+            }
+            15 if self.owns_rabbitmq => {
+                let watermark = |value: &str| {
+                    servers(&["rabbitmqctl", "set_vm_memory_high_watermark", value]);
+                };
+                watermark("0.000001");
+                self.wait(500..3_000);
+                watermark("0.4");
+                self.report.alarms += all;
+            }
+            _ => {
+                self.publishers[one].kill();
+                self.report.kills += 1;
+            }
+        }
+    }
+
+    /// The broker refuses what does not fit the queue.
+    fn fill_the_queue(&mut self) {
+        let pattern = format!("^{}$", self.world.queue);
+        let limit = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
+        self.consumer.pause(true);
+        let policy = ["rabbitmqctl", "set_policy", "--apply-to", "queues", "full"];
+        servers(&[&policy[..], &[&pattern, limit]].concat());
+        self.wait(500..2_000);
+        servers(&["rabbitmqctl", "clear_policy", "full"]);
+        self.consumer.pause(false);
+    }
+
+    fn on_database(&mut self, one: usize, act: impl FnOnce(&Network, &mut StdRng)) {
+        match &self.publishers[one].database {
+            Some(network) => act(network, &mut self.random),
+            // A file has no network: the next worst.
+            None => self.publishers[one].kill(),
+        }
+    }
+
+    fn wait(&mut self, milliseconds: std::ops::Range<u64>) {
+        std::thread::sleep(Duration::from_millis(
+            self.random.random_range(milliseconds),
+        ));
+    }
+
+    /// What is left of the publishers, and what was done to them.
+    pub(crate) fn leave(self) -> (Vec<Publisher>, Report) {
+        (self.publishers, self.report)
+    }
+}
+
+/// Servers of the suite's own.
+fn servers(arguments: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers");
+    let output = Command::new(script).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+}

@@ -1,0 +1,110 @@
+//! Writers, publishers and a consumer at work while an adversary breaks things: what the laws
+//! promise holds at the end.
+//!
+//! The faults come from a seed, which is printed; `OUTBOX_TEST_SEED` plays them again as far as
+//! the timing allows. `make soak` makes it longer: `OUTBOX_TEST_FAULTS`, `OUTBOX_TEST_ROWS`, and
+//! restarts, alarms and full queues on servers of its own.
+#![cfg(all(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod adversary;
+mod consumer;
+mod network;
+mod publisher;
+mod stopped;
+mod verdict;
+mod world;
+mod writer;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adversary::Adversary;
+use consumer::Consumer;
+use publisher::Publisher;
+use world::{Subject, World};
+use writer::Writer;
+
+/// Receipts awaited at a time: the bound of duplicates is made of it.
+const WINDOW: usize = 32;
+const PUBLISHERS: usize = 3;
+const WRITERS: usize = 2;
+/// How long the rest may take when the adversary is gone.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn number(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect(variable))
+}
+
+/// Asks again and again, for what sends no word of its own.
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn survive<C: Subject>(world: Option<World>) {
+    let Some(world) = world else { return };
+    let seed = number(
+        "OUTBOX_TEST_SEED",
+        usize::try_from(rand::random::<u32>()).unwrap(),
+    );
+    let (faults, rows) = (
+        number("OUTBOX_TEST_FAULTS", 10),
+        number("OUTBOX_TEST_ROWS", 3_000),
+    );
+    eprintln!(
+        "{}: OUTBOX_TEST_SEED={seed}, {faults} faults, {rows} rows",
+        C::NAME
+    );
+
+    let consumer = Consumer::start(&world);
+    let progress = Arc::new(writer::Progress::default());
+    let writers: Vec<Writer> = (0..WRITERS)
+        .map(|n| Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress))
+        .collect();
+    let publishers: Vec<Publisher> = (0..PUBLISHERS)
+        .map(|n| Publisher::start::<C>(&world, n))
+        .collect();
+
+    let mut adversary = Adversary::new(&world, publishers, &consumer, seed);
+    for fault in 1..=faults {
+        // As much is written for each fault.
+        progress.allow(rows / WRITERS * fault / faults);
+        adversary.strike();
+    }
+    let (publishers, report) = adversary.leave();
+    eprintln!("{}: {report:?}", C::NAME);
+
+    let written: Vec<writer::Written> = writers.into_iter().map(Writer::finish).collect();
+    wait_until("all rows are sent", || world.waiting::<C>() == 0);
+    wait_until("all messages arrive", || {
+        consumer.arrived() >= world.sent::<C>()
+    });
+    for publisher in publishers {
+        publisher.stop();
+    }
+    verdict::judge::<C>(&world, &written, &consumer, &report);
+}
+
+#[test]
+fn postgres_and_rabbitmq_survive() {
+    survive::<diesel::PgConnection>(World::new::<diesel::PgConnection>(support::postgres()));
+}
+
+#[test]
+fn mysql_and_rabbitmq_survive() {
+    survive::<diesel::MysqlConnection>(World::new::<diesel::MysqlConnection>(support::mysql()));
+}
+
+#[test]
+fn sqlite_and_rabbitmq_survive() {
+    survive::<diesel::SqliteConnection>(World::new::<diesel::SqliteConnection>(Some(
+        support::sqlite(),
+    )));
+}

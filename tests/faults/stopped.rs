@@ -1,0 +1,60 @@
+//! A publisher that was stopped for longer than its lease.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_outbox::Message;
+
+use crate::consumer::Consumer;
+use crate::publisher::Publisher;
+use crate::world::World;
+use crate::{WINDOW, support, wait_until};
+
+const ROWS: usize = 2_000;
+
+/// It holds up to three chunks of 100 when it is stopped; of these it sends only what was in flight.
+#[test]
+fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
+    let Some(world) = World::new::<PgConnection>(support::postgres()) else {
+        return;
+    };
+    let consumer = Consumer::start(&world);
+    let mut conn = world.connect::<PgConnection>();
+    let mut write = |rows: usize| {
+        conn.transaction::<(), diesel_outbox::Error, _>(|conn| {
+            for _ in 0..rows {
+                Message::new(world.destination(), 1).publish(conn)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    };
+    write(ROWS);
+    let stopped = Publisher::start::<PgConnection>(&world, 0);
+    wait_until("it is under way", || consumer.arrived() > ROWS / 10);
+    stopped.signal("STOP");
+    let before = consumer.arrived();
+    assert!(before < ROWS, "stopped too late");
+    let other = Publisher::start::<PgConnection>(&world, 1);
+    wait_until("the other sends all", || {
+        world.waiting::<PgConnection>() == 0
+    });
+    let repeated = consumer.look(|arrivals| arrivals.sent_again);
+    stopped.signal("CONT");
+    // It is well, and takes its part.
+    other.stop();
+    write(10);
+    wait_until("it goes on", || world.sent::<PgConnection>() == ROWS + 10);
+    std::thread::sleep(Duration::from_millis(200));
+    let sent_again = consumer.look(|arrivals| arrivals.sent_again);
+    eprintln!(
+        "{repeated} rows sent again after the lease, {} when it woke",
+        sent_again - repeated
+    );
+    assert!(
+        sent_again <= 2 * WINDOW,
+        "{sent_again} rows were sent again"
+    );
+    stopped.stop();
+    assert_eq!(world.sent::<PgConnection>(), ROWS + 10);
+}

@@ -1,0 +1,102 @@
+//! Where it happens: a database, a queue, and what lies in the outbox.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_outbox::backend::Backend;
+use diesel_outbox::migrations::Migrate;
+
+use crate::support::{self, TestDatabase};
+
+/// A connection that the suite runs on.
+pub(crate) trait Subject: Backend + Migrate {
+    fn open(url: &str) -> QueryResult<Self>;
+
+    fn rows(&mut self) -> Vec<Row>;
+}
+
+/// A row of the outbox at the end.
+#[derive(QueryableByName)]
+pub(crate) struct Row {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    pub(crate) id: String,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    pub(crate) seq: i64,
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Text>)]
+    pub(crate) key: Option<String>,
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    pub(crate) status: i32,
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    pub(crate) retry: i32,
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Text>)]
+    pub(crate) last_error: Option<String>,
+}
+
+macro_rules! subject {
+    ($connection:ty, $id:literal, $key:literal) => {
+        impl Subject for $connection {
+            fn open(url: &str) -> QueryResult<Self> {
+                let lost = |error: ConnectionError| {
+                    diesel::result::Error::QueryBuilderError(Box::new(error))
+                };
+                let mut conn = Self::establish(url).map_err(lost)?;
+                if Self::NAME == "SQLite" {
+                    conn.batch_execute("pragma busy_timeout = 20000")?;
+                }
+                Ok(conn)
+            }
+
+            fn rows(&mut self) -> Vec<Row> {
+                let query = concat!(
+                    "select ",
+                    $id,
+                    " as id, seq, ",
+                    $key,
+                    " , status, retry, last_error from published order by seq"
+                );
+                diesel::sql_query(query).load(self).unwrap()
+            }
+        }
+    };
+}
+
+subject!(diesel::PgConnection, "id::text", "key");
+subject!(diesel::MysqlConnection, "id", "`key`");
+subject!(diesel::SqliteConnection, "id", "key");
+
+/// A database and a broker; `None` where a server is left out.
+pub(crate) struct World {
+    pub(crate) database: TestDatabase,
+    pub(crate) broker: String,
+    /// A queue of its own.
+    pub(crate) queue: String,
+}
+
+impl World {
+    pub(crate) fn new<C: Subject>(database: Option<TestDatabase>) -> Option<Self> {
+        let broker = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ")?;
+        let world = Self {
+            database: database?,
+            broker,
+            queue: format!("outbox-test-{}", uuid::Uuid::new_v4().simple()),
+        };
+        world.connect::<C>().migrate().unwrap();
+        Some(world)
+    }
+
+    pub(crate) fn connect<C: Subject>(&self) -> C {
+        C::open(&self.database.url).unwrap()
+    }
+
+    /// Where the rows go: the queue itself, which the consumer has declared.
+    pub(crate) fn destination(&self) -> String {
+        format!("/amq/queue/{}", self.queue)
+    }
+
+    pub(crate) fn waiting<C: Subject>(&self) -> i64 {
+        self.connect::<C>().counts().unwrap().waiting
+    }
+
+    pub(crate) fn sent<C: Subject>(&self) -> usize {
+        usize::try_from(self.connect::<C>().counts().unwrap().sent).unwrap()
+    }
+}

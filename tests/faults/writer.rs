@@ -1,0 +1,136 @@
+//! Transactions with messages, some of which are rolled back.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use diesel_outbox::{BoxError, Message};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::world::{Subject, World};
+
+/// How much may be written.
+#[derive(Default)]
+pub(crate) struct Progress {
+    allowed: Mutex<usize>,
+    more: Condvar,
+}
+
+impl Progress {
+    pub(crate) fn allow(&self, rows: usize) {
+        *self.allowed.lock().unwrap() = rows;
+        self.more.notify_all();
+    }
+
+    fn wait_for(&self, rows: usize) {
+        let mut allowed = self.allowed.lock().unwrap();
+        while *allowed < rows {
+            allowed = self.more.wait(allowed).unwrap();
+        }
+    }
+}
+
+/// What a writer knows of its rows.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) committed: Vec<String>,
+    pub(crate) rolled_back: Vec<String>,
+}
+
+/// A thread that writes. Its keys are its own, so that the order of their rows is that of its
+/// transactions.
+pub(crate) struct Writer(JoinHandle<Written>);
+
+const KEYS: usize = 5;
+
+impl Writer {
+    pub(crate) fn start<C: Subject>(
+        world: &World,
+        number: usize,
+        rows: usize,
+        seed: usize,
+        progress: &Arc<Progress>,
+    ) -> Self {
+        let (url, destination) = (world.database.url.clone(), world.destination());
+        let progress = Arc::clone(progress);
+        let mut random = StdRng::seed_from_u64(u64::try_from(seed * 10 + number).unwrap());
+        Self(std::thread::spawn(move || {
+            let mut written = Written::default();
+            let mut conn = None;
+            while written.committed.len() < rows {
+                progress.wait_for(written.committed.len() + 1);
+                let keys: Vec<Option<String>> = (0..random.random_range(1..=10))
+                    .map(|_| {
+                        let key = format!("{number}-{}", random.random_range(0..KEYS));
+                        random.random_bool(0.7).then_some(key)
+                    })
+                    .collect();
+                let commits = random.random_bool(0.9);
+                transaction::<C>(&url, &mut conn, &destination, keys, commits, &mut written);
+            }
+            written
+        }))
+    }
+
+    pub(crate) fn finish(self) -> Written {
+        self.0.join().unwrap()
+    }
+}
+
+/// Writes rows, or does not. Where the database is away it waits, and finds out what has become of
+/// its transaction.
+fn transaction<C: Subject>(
+    url: &str,
+    conn: &mut Option<C>,
+    destination: &str,
+    keys: Vec<Option<String>>,
+    commits: bool,
+    written: &mut Written,
+) {
+    let mut ids = Vec::new();
+    let open = conn.take().map_or_else(|| C::open(url), Ok);
+    let Ok(mut open) = open else {
+        std::thread::sleep(Duration::from_millis(50));
+        return;
+    };
+    let result = open.transaction::<(), BoxError, _>(|conn| {
+        for key in keys {
+            let message = Message::new(destination, 1).key(key);
+            ids.push(message.publish(conn)?.to_string());
+        }
+        if commits {
+            Ok(())
+        } else {
+            Err("rolled back on purpose".into())
+        }
+    });
+    let was_rolled_back = || {
+        result
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("on purpose"))
+    };
+    if result.is_ok() {
+        written.committed.append(&mut ids);
+        *conn = Some(open);
+    } else if was_rolled_back() {
+        written.rolled_back.append(&mut ids);
+        *conn = Some(open);
+    } else if let Some(first) = ids.first() {
+        // Its COMMIT may have been heard all the same: the rows themselves tell.
+        drop(open);
+        let mut again = loop {
+            match C::open(url) {
+                Ok(again) => break again,
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let is_there = again.rows().iter().any(|row| row.id == *first);
+        if is_there {
+            written.committed.append(&mut ids);
+        } else {
+            written.rolled_back.append(&mut ids);
+        }
+        *conn = Some(again);
+    }
+}
