@@ -96,12 +96,18 @@ fn let_through(filter: &Filter, row: &str) -> String {
 }
 
 /// The statement with the filter in it.
-fn statement(filter: &Filter, token: Uuid) -> String {
+fn statement(filter: &Filter) -> String {
     let mut not_own = String::new();
-    if !filter.own_keys.is_empty() {
+    if !filter.own_keys.is_empty() && !filter.own_tokens.is_empty() {
+        let tokens: Vec<String> = filter
+            .own_tokens
+            .iter()
+            .map(|it| format!("'{it}'"))
+            .collect();
         let keys: Vec<String> = filter.own_keys.iter().map(|key| literal(key)).collect();
         not_own = format!(
-            "and not (e.lease_token <=> '{token}' and e.`key` in ({}))",
+            "and not (coalesce(e.lease_token in ({}), 0) and e.`key` in ({}))",
+            tokens.join(", "),
             keys.join(", ")
         );
     }
@@ -185,7 +191,7 @@ impl Dialect for diesel::MysqlConnection {
         let now = self.now()?;
         let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
         let (now, until) = (Moment(now), Moment(until.unwrap_or_else(never)));
-        let mut rows: Vec<Claimed> = diesel::sql_query(statement(filter, token))
+        let mut rows: Vec<Claimed> = diesel::sql_query(statement(filter))
             .bind::<schema::Utc, _>(now)
             .bind::<schema::Utc, _>(now)
             .bind::<schema::Utc, _>(now)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::connection::SimpleConnection;
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Text};
@@ -19,10 +19,12 @@ const LOCK: i64 = 0x6f75_7462_6f78;
 
 /// The claim has one good plan: along the indexes. With statistics that lag behind, the planner would
 /// sort all waiting rows or read the whole table, and compile the statement at each claim; a bitmap
-/// scan goes to every dead row of a key anew, where an index scan marks it.
-const STEADY_PLANS: &str = "\
+/// scan goes to every dead row of a key anew, where an index scan marks it. And a process that is
+/// stopped in the middle of a claim is not to hold up all others.
+const OWN_SETTINGS: &str = "\
 set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
-set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)";
+set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
+set_config('idle_in_transaction_session_timeout', '5s', true)";
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The UPDATE asks again for the status because READ COMMITTED shows it
@@ -56,7 +58,7 @@ own as materialized (
     select k.key, (
         select min(e.seq) from published e
         where e.key = k.key and e.status <> 2 and e.due_at > clock.now
-            and e.lease_token is distinct from $2) as seq
+            and not coalesce(jsonb_exists($12::jsonb, e.lease_token::text), false)) as seq
     from clock, jsonb_array_elements_text($11::jsonb) as k (key)),
 own_held as materialized (select key, seq from own where seq is not null),",
     from: "and p.seq >= $10",
@@ -88,10 +90,12 @@ impl Dialect for diesel::PgConnection {
     }
 
     fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(self);
+        let is_own = matches!(status.transaction_depth(), Ok(None));
         self.transaction(|conn| {
-            conn.batch_execute(&format!(
-                "select pg_advisory_xact_lock({LOCK}), {STEADY_PLANS}"
-            ))?;
+            // They would last to the end of the caller's transaction.
+            let settings = if is_own { OWN_SETTINGS } else { "null" };
+            conn.batch_execute(&format!("select pg_advisory_xact_lock({LOCK}), {settings}"))?;
             work(conn)
         })
     }
@@ -116,6 +120,7 @@ impl Dialect for diesel::PgConnection {
             .bind::<Text, _>(&filter.destination_keys)
             .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
             .bind::<Text, _>(filter.own_keys())
+            .bind::<Text, _>(filter.own_tokens())
             .load(self)
     }
 }

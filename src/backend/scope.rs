@@ -1,6 +1,7 @@
 //! Which rows a claim looks at, and by which key.
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// The longest key that the column holds, in characters.
 const LONGEST_KEY: usize = 255;
@@ -19,9 +20,11 @@ pub struct Scope {
     pub ordered_streams: Vec<String>,
     /// Destinations whose rows have one key together, where they have none of their own.
     pub ordered_destinations: Vec<String>,
-    /// Keys of which rows are under the same token and go out before what is claimed now, so that
+    /// Keys of which rows are under leases of ours and go out before what is claimed now, so that
     /// they hold up nothing.
     pub own_keys: Vec<String>,
+    /// The tokens of these leases.
+    pub own_tokens: Vec<Uuid>,
     /// Not the rows before this `seq`, nor later ones of the keys that wait there.
     pub from: Option<i64>,
 }
@@ -45,6 +48,7 @@ pub(super) struct Filter {
     pub(super) stream_keys: String,
     pub(super) destination_keys: String,
     pub(super) own_keys: Vec<String>,
+    pub(super) own_tokens: Vec<Uuid>,
     pub(super) from: Option<i64>,
     /// Whether any row is left alone for its stream or its destination.
     pub(super) is_picky: bool,
@@ -70,6 +74,7 @@ impl Filter {
             stream_keys: keys("stream", &scope.ordered_streams),
             destination_keys: keys("destination", &scope.ordered_destinations),
             own_keys: scope.own_keys.clone(),
+            own_tokens: scope.own_tokens.clone(),
             from: scope.from,
             is_picky,
             has_key_rule: scope.has_key_rule(),
@@ -79,6 +84,12 @@ impl Filter {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(super) fn own_keys(&self) -> String {
         Value::from(self.own_keys.as_slice()).to_string()
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) fn own_tokens(&self) -> String {
+        let tokens = self.own_tokens.iter().map(Uuid::to_string);
+        Value::from(tokens.collect::<Vec<_>>()).to_string()
     }
 }
 
@@ -101,7 +112,7 @@ pub(super) struct Words {
     pub(super) let_through: &'static str,
     /// A row's key, where there is a rule for it.
     pub(super) ruled_key: &'static str,
-    /// Tables of the keys of which rows are under the same token: `own`, and of those `own_held`
+    /// Tables of the keys of which rows are under leases of ours: `own`, and of those `own_held`
     /// with the first row that is held up in another way.
     pub(super) own: &'static str,
     /// Whether the row is not before the first one to look at.

@@ -26,7 +26,7 @@ where seq in (
     where p.status = 1 and p.due_at <= ?3 {from} {let_through}
         and ({key} is null or {none_held} {none_behind} {none_kept_back})
     order by p.seq
-    limit ?12)
+    limit ?13)
 returning seq, id, destination, body, headers, key, stream, retry, expires_at <= ?3 as expired";
 
 const WORDS: Words = Words {
@@ -42,7 +42,8 @@ coalesce({row}.key, (select value from json_each(?8) as rule where rule.key = {r
 with own (key, seq) as materialized (
     select k.value, (
         select min(e.seq) from published e
-        where e.key = k.value and e.status <> 2 and e.due_at > ?3 and e.lease_token is not ?1)
+        where e.key = k.value and e.status <> 2 and e.due_at > ?3 and not coalesce(
+            e.lease_token in (select value from json_each(?12)), 0))
     from json_each(?11) as k),
 own_held (key, seq) as materialized (select key, seq from own where seq is not null)",
     from: "and p.seq >= ?10",
@@ -102,6 +103,7 @@ impl Dialect for diesel::SqliteConnection {
             .bind::<Text, _>(&filter.destination_keys)
             .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
             .bind::<Text, _>(filter.own_keys())
+            .bind::<Text, _>(filter.own_tokens())
             .bind::<BigInt, _>(limit)
             .load(self)
     }

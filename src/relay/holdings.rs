@@ -9,15 +9,21 @@ use uuid::Uuid;
 use super::outcomes::Outcomes;
 use super::row::Row;
 
-/// A lease: its claims of one period share a token and an end by our own clock.
-///
-/// Because of the one end, of two rows of a key the later one is never sent when the earlier one
-/// was held back for it.
+/// A lease.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lease {
+    /// Each claim's own, so that nothing that is told late of a row undoes a later claim of it.
     pub(super) token: Uuid,
-    /// Read before its first claim, so that it never ends after the database's.
-    pub(super) began: Instant,
+    /// The end by our own clock. Claims of one period share it: of two rows of a key the later one
+    /// is never sent when the earlier one was held back for its lease.
+    pub(super) ends: Instant,
+}
+
+/// Claims whose leases end together.
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    began: Instant,
+    ends: Instant,
 }
 
 /// The rows of a key.
@@ -31,8 +37,9 @@ struct OfKey {
 /// Rows under leases of ours.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    lease: Option<Lease>,
-    rows: HashMap<Uuid, usize>,
+    period: Option<Period>,
+    /// How many rows there are under each token, and when its lease ends.
+    rows: HashMap<Uuid, (usize, Instant)>,
     keys: HashMap<String, OfKey>,
     /// Keys of which a row was not sent while a claim was made.
     spoiled: HashSet<String>,
@@ -45,12 +52,27 @@ impl Holdings {
     pub(super) fn lease(&mut self, length: Duration) -> Lease {
         self.spoiled.clear();
         let young = self
-            .lease
-            .filter(|lease| lease.began.elapsed() < length / 2);
-        *self.lease.insert(young.unwrap_or_else(|| Lease {
+            .period
+            .filter(|period| period.began.elapsed() < length / 2);
+        let period = self.period.insert(young.unwrap_or_else(|| {
+            // Read before the first claim, so that it never ends after the database's.
+            let began = Instant::now();
+            let ends = began + length;
+            Period { began, ends }
+        }));
+        Lease {
             token: Uuid::new_v4(),
-            began: Instant::now(),
-        }))
+            ends: period.ends,
+        }
+    }
+
+    /// The tokens under which there are rows, of the leases that end with the next claim's.
+    pub(super) fn tokens(&self) -> Vec<Uuid> {
+        let shared = self.period.map(|period| period.ends);
+        let rows = self.rows.iter();
+        rows.filter(|(_, (_, ends))| Some(*ends) == shared)
+            .map(|(token, _)| *token)
+            .collect()
     }
 
     /// The keys of which all that we hold is on its way, so that later rows may follow.
@@ -64,7 +86,7 @@ impl Holdings {
     /// A row was claimed. Whether it may go: not where an earlier row of its key was not sent in
     /// the meantime.
     pub(super) fn claimed(&mut self, row: &Row) -> bool {
-        *self.rows.entry(row.token).or_default() += 1;
+        self.rows.entry(row.token).or_insert((0, row.deadline)).0 += 1;
         let Some(key) = row.key() else { return true };
         self.keys.entry(key.to_owned()).or_default().rows += 1;
         !self.spoiled.contains(key)
@@ -84,8 +106,8 @@ impl Holdings {
     pub(super) fn settled(&mut self, outcomes: &Outcomes) {
         for (token, count) in outcomes.leases() {
             if let Some(rows) = self.rows.get_mut(&token) {
-                *rows = rows.saturating_sub(count);
-                if *rows == 0 {
+                rows.0 = rows.0.saturating_sub(count);
+                if rows.0 == 0 {
                     self.rows.remove(&token);
                 }
             }
@@ -102,20 +124,14 @@ impl Holdings {
         }
     }
 
-    /// The answer to a claim was lost: no other is made under its token.
+    /// The answer to a claim was lost.
     pub(super) fn doubt(&mut self, token: Uuid) {
-        self.lease = None;
         self.doubtful.push(token);
     }
 
-    /// Tokens under which there is nothing that we know of, so that all that is there may be given
-    /// back.
-    pub(super) fn nothing_under(&self) -> Vec<Uuid> {
-        let tokens = self.doubtful.iter();
-        tokens
-            .filter(|token| !self.rows.contains_key(token))
-            .copied()
-            .collect()
+    /// Tokens under which there may be rows that we do not know of.
+    pub(super) fn doubtful(&self) -> Vec<Uuid> {
+        self.doubtful.clone()
     }
 
     /// The database has given back what was under these.
@@ -129,19 +145,22 @@ mod tests {
     use super::super::row::tests::row;
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn a_key_is_our_own_while_all_of_it_is_on_its_way() {
         let mut holdings = Holdings::default();
-        let minute = Duration::from_secs(60);
-        let lease = holdings.lease(minute);
+        let lease = holdings.lease(MINUTE);
         let of = |seq| Row {
             token: lease.token,
+            deadline: lease.ends,
             ..row(seq, Some("k"), "/queue/a")
         };
         assert!(holdings.claimed(&of(1)) && holdings.claimed(&of(2)));
         assert_eq!(holdings.own_keys(), ["k"]);
-        assert_eq!(holdings.lease(minute).token, lease.token);
+        assert_eq!(holdings.tokens(), [lease.token]);
         // A row fails while the next claim is made.
+        holdings.lease(MINUTE);
         holdings.not_sent(&of(1));
         assert!(holdings.own_keys().is_empty());
         assert!(!holdings.claimed(&of(3)), "it follows the one that failed");
@@ -149,25 +168,33 @@ mod tests {
         let mut outcomes = Outcomes::default();
         outcomes.sent(&of(2));
         outcomes.released(&of(1));
-        outcomes.released(&of(3));
-        holdings.doubt(lease.token);
-        assert!(holdings.nothing_under().is_empty());
         holdings.settled(&outcomes);
-        assert!(holdings.own_keys().is_empty(), "there is nothing of it");
-        assert_eq!(holdings.nothing_under(), [lease.token]);
-        holdings.given_back(&[lease.token]);
-        assert!(holdings.nothing_under().is_empty());
-        assert_ne!(holdings.lease(minute).token, lease.token);
+        assert!(holdings.own_keys().is_empty(), "3 was not told yet");
+        let mut outcomes = Outcomes::default();
+        outcomes.released(&of(3));
+        holdings.settled(&outcomes);
+        assert!(holdings.tokens().is_empty());
+        holdings.lease(MINUTE);
+        assert!(holdings.claimed(&of(1)));
+        assert_eq!(holdings.own_keys(), ["k"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_takes_no_claims_when_half_of_it_is_over() {
+    async fn claims_share_the_end_of_a_lease_for_half_of_its_length() {
         let mut holdings = Holdings::default();
-        let minute = Duration::from_secs(60);
-        let first = holdings.lease(minute);
-        tokio::time::advance(minute / 2).await;
-        let second = holdings.lease(minute);
+        let first = holdings.lease(MINUTE);
+        assert!(holdings.claimed(&Row {
+            token: first.token,
+            deadline: first.ends,
+            ..row(1, Some("k"), "/queue/a")
+        }));
+        tokio::time::advance(MINUTE / 3).await;
+        let second = holdings.lease(MINUTE);
+        assert_eq!(first.ends, second.ends);
         assert_ne!(first.token, second.token);
-        assert_eq!(second.began, Instant::now());
+        assert_eq!(holdings.tokens(), [first.token]);
+        tokio::time::advance(MINUTE / 3).await;
+        assert_eq!(holdings.lease(MINUTE).ends, Instant::now() + MINUTE);
+        assert!(holdings.tokens().is_empty(), "its row ends before the next");
     }
 }

@@ -167,14 +167,19 @@ impl<'a> Adversary<'a> {
 
     /// The broker refuses what does not fit the queue.
     fn fill_the_queue(&mut self) {
-        let pattern = format!("^{}$", self.world.queue);
-        let limit = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
+        // A queue that learns of its limit before it learns what to do then drops messages.
+        self.policy(r#"{"overflow": "reject-publish"}"#);
         self.consumer.pause(true);
-        let policy = ["rabbitmqctl", "set_policy", "--apply-to", "queues", "full"];
-        servers(&[&policy[..], &[&pattern, limit]].concat());
+        self.policy(r#"{"overflow": "reject-publish", "max-length": 1}"#);
         self.wait(500..2_000);
         servers(&["rabbitmqctl", "clear_policy", "full"]);
         self.consumer.pause(false);
+    }
+
+    fn policy(&self, definition: &str) {
+        let pattern = format!("^{}$", self.world.queue);
+        let policy = ["rabbitmqctl", "set_policy", "--apply-to", "queues", "full"];
+        servers(&[&policy[..], &[&pattern, definition]].concat());
     }
 
     fn on_database(&mut self, one: usize, act: impl FnOnce(&Network, &mut StdRng)) {

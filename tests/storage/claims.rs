@@ -349,7 +349,7 @@ pub(crate) fn a_row_passed_by_is_parked_and_its_key_goes_on<C: Subject>(url: &st
     assert_eq!(conn.counts().unwrap().failed, 1);
 }
 
-pub(crate) fn rows_under_the_same_token_hold_up_no_own_key<C: Subject>(url: &str) {
+pub(crate) fn rows_under_our_own_leases_hold_up_no_own_key<C: Subject>(url: &str) {
     let mut conn = connect::<C>(url);
     let mut ids = Vec::new();
     for (body, key) in [
@@ -364,27 +364,29 @@ pub(crate) fn rows_under_the_same_token_hold_up_no_own_key<C: Subject>(url: &str
     ] {
         ids.push(write(&mut conn, body, Some(key)));
     }
-    let (token, other) = (Uuid::new_v4(), Uuid::new_v4());
-    let own = |keys: &[&str]| Scope {
+    let [first, second, other] = [(); 3].map(|()| Uuid::new_v4());
+    let own = |keys: &[&str], tokens: &[Uuid]| Scope {
         own_keys: keys.iter().map(|&key| key.to_owned()).collect(),
+        own_tokens: tokens.to_vec(),
         ..Scope::default()
     };
-    let rows = conn
-        .claim_in(&own(&["nobody's"]), token, MINUTE, 3)
-        .unwrap();
+    let keys = ["a", "it's \"b\"", ""];
+    let none = own(&["nobody's"], &[]);
+    let rows = conn.claim_in(&none, first, MINUTE, 3).unwrap();
     assert_eq!(bodies(&rows), ["0", "1", "2"]);
     // Another relay waits, and so does what is not named.
-    let keys = ["a", "it's \"b\"", ""];
-    let rows = conn.claim_in(&own(&keys), other, MINUTE, 9).unwrap();
-    assert_eq!(bodies(&rows), ["7"]);
-    let rows = conn.claim_in(&own(&keys), token, MINUTE, 2).unwrap();
+    let rows = conn.claim_in(&own(&keys, &[other]), other, MINUTE, 9);
+    assert_eq!(bodies(&rows.unwrap()), ["7"]);
+    let ours = own(&keys, &[first, second]);
+    let rows = conn.claim_in(&ours, second, MINUTE, 2).unwrap();
     assert_eq!(bodies(&rows), ["3", "4"]);
     // A failure holds up its key whoever asks.
     let failures = [failure(ids[3], Verdict::Retry(MINUTE))];
-    conn.settle_failed(token, &failures).unwrap();
-    let rows = conn.claim_in(&own(&keys), token, MINUTE, 9).unwrap();
+    conn.settle_failed(second, &failures).unwrap();
+    let third = Uuid::new_v4();
+    let rows = conn.claim_in(&ours, third, MINUTE, 9).unwrap();
     assert!(rows.is_empty());
-    conn.settle_sent(token, &[ids[2]]).unwrap();
-    let rows = conn.claim_in(&own(&keys), token, MINUTE, 9).unwrap();
+    conn.settle_sent(first, &[ids[2]]).unwrap();
+    let rows = conn.claim_in(&ours, third, MINUTE, 9).unwrap();
     assert_eq!(bodies(&rows), ["5"]);
 }

@@ -100,7 +100,7 @@ suite! {
         a_failing_row_holds_up_its_key_and_nothing_else, a_skipped_row_lets_its_key_go_on,
         a_retried_row_starts_anew, a_destination_set_aside_waits_and_holds_up_its_keys,
         a_rule_gives_keys_to_rows_without_one, a_claim_from_further_on_keeps_the_order_of_keys,
-        rows_under_the_same_token_hold_up_no_own_key, a_row_passed_by_is_parked_and_its_key_goes_on, an_expired_row_says_so_and_is_out_of_the_way;
+        rows_under_our_own_leases_hold_up_no_own_key, a_row_passed_by_is_parked_and_its_key_goes_on, an_expired_row_says_so_and_is_out_of_the_way;
     parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;
     inbox: a_message_is_remembered_once_for_each_consumer;
     upkeep: only_old_and_settled_rows_go, a_job_is_begun_once_in_its_interval,

@@ -45,12 +45,13 @@ impl<C: Backend> Engine<'_, C> {
     /// Claims what is due; for a probe, a few rows of its destination.
     fn begin_claim(&mut self, probe: Option<String>) {
         let db = self.db.clone();
-        let Lease { token, began } = self.holdings.lease(self.settings.lease);
-        let given_back = self.holdings.nothing_under();
+        let lease = self.holdings.lease(self.settings.lease);
+        let given_back = self.holdings.doubtful();
         let (length, mut limit) = (self.settings.lease, self.settings.chunk_size);
         let mut scope = self.settings.scope.clone();
         scope.set_aside = self.breaker.set_aside();
         scope.own_keys = self.holdings.own_keys();
+        scope.own_tokens = self.holdings.tokens();
         if let Some(destination) = &probe {
             scope.set_aside.retain(|other| other != destination);
             scope.destinations = vec![destination.clone()];
@@ -61,6 +62,7 @@ impl<C: Backend> Engine<'_, C> {
         }
         let (once, asks_for_last) = (self.once, self.reach.is_slow());
         self.claiming = Some(Box::pin(async move {
+            let Lease { token, .. } = lease;
             let tokens = given_back.clone();
             let claim = move |conn: &mut C| {
                 for token in tokens {
@@ -91,7 +93,7 @@ impl<C: Backend> Engine<'_, C> {
                 (rows, look)
             });
             Claim {
-                lease: Lease { token, began },
+                lease,
                 given_back,
                 probe,
                 result,
@@ -100,7 +102,7 @@ impl<C: Backend> Engine<'_, C> {
     }
 
     pub(super) fn claimed(&mut self, claim: Claim) {
-        let Lease { token, began } = claim.lease;
+        let Lease { token, ends } = claim.lease;
         let (rows, look) = match claim.result {
             Ok(claimed) => claimed,
             Err(error) => {
@@ -125,13 +127,12 @@ impl<C: Backend> Engine<'_, C> {
             }
         }
         tracing::debug!(rows = rows.len(), probe = claim.probe, "claimed");
-        let deadline = began + self.settings.lease;
         for claimed in rows {
             let expired = claimed.expired;
             let row = Row {
                 claimed,
                 token,
-                deadline,
+                deadline: ends,
             };
             let may_go = self.holdings.claimed(&row);
             if !may_go {
