@@ -1,5 +1,7 @@
 //! The storage contract: the statements on `published` and `received` are below this module.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod claim;
 mod dialect;
 mod inbox;
 mod outbox;

@@ -9,9 +9,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Text};
 use uuid::Uuid;
 
+use super::claim::Words;
 use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
-use super::scope::{Filter, Words};
+use super::scope::Filter;
 use crate::schema::{self, Id, Moment};
 
 /// The key of the advisory lock under which claims are made: "outbox" in ASCII.

@@ -8,9 +8,10 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use uuid::Uuid;
 
+use super::claim::Words;
 use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
-use super::scope::{Filter, Words};
+use super::scope::Filter;
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment};
 

@@ -1,0 +1,67 @@
+//! The parts of a claim that are not always there, in the words of a database.
+
+use super::scope::Filter;
+
+/// What a database says for the parts of a claim that are not always there. `{row}` stands for the
+/// row's name, `{key}` for its key.
+pub(super) struct Words {
+    /// Whether a row is let through for its stream and destination.
+    pub(super) let_through: &'static str,
+    /// A row's key, where there is a rule for it.
+    pub(super) ruled_key: &'static str,
+    /// Tables of the keys of which rows are under leases of ours: `own`, and of those `own_held`
+    /// with the first row that is held up in another way.
+    pub(super) own: &'static str,
+    /// Whether the row is not before the first one to look at.
+    pub(super) from: &'static str,
+    /// Whether no earlier row of the key is held up.
+    pub(super) none_held: &'static str,
+    /// Whether no row of the key waits before the first one to look at.
+    pub(super) none_behind: &'static str,
+}
+
+impl Words {
+    /// A claim with its parts filled in: `{let_through}`, `{from}`, `{own}`, `{none_held}`,
+    /// `{none_behind}`, `{none_kept_back}`, `{stamp}`, `{key}`.
+    pub(super) fn fill(&self, claim: &str, filter: &Filter) -> String {
+        let of = |text: &str, row: &str| text.replace("{row}", row);
+        let (mut let_through, mut none_kept_back) = (String::new(), String::new());
+        if filter.is_picky {
+            let_through = format!("and {}", of(self.let_through, "p"));
+            none_kept_back = format!(
+                "and not exists (select 1 from published e
+                    where e.key = {{key}} and e.status = 1 and e.seq < p.seq and not ({}))",
+                of(self.let_through, "e")
+            );
+        }
+        let (from, none_behind) = match filter.from {
+            Some(_) => (self.from, self.none_behind),
+            None => ("", ""),
+        };
+        let (key, stamp) = if filter.has_key_rule {
+            (of(self.ruled_key, "p"), "key = {key},")
+        } else {
+            ("p.key".to_owned(), "")
+        };
+        let (own, none_held) = if filter.own_keys.is_empty() {
+            ("", self.none_held.to_owned())
+        } else {
+            let unless_own = format!(
+                "case when {{key}} in (select own.key from own)
+                    then not exists (select 1 from own_held o where o.key = {{key}} and o.seq < p.seq)
+                    else {} end",
+                self.none_held
+            );
+            (self.own, unless_own)
+        };
+        claim
+            .replace("{let_through}", &let_through)
+            .replace("{own}", own)
+            .replace("{none_held}", &none_held)
+            .replace("{from}", from)
+            .replace("{none_behind}", none_behind)
+            .replace("{none_kept_back}", &none_kept_back)
+            .replace("{stamp}", stamp)
+            .replace("{key}", &key)
+    }
+}
