@@ -1,12 +1,30 @@
 //! Log lines of the programs, on standard error.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::LazyLock;
 
+use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Config, ConfigError, LogFormat};
+
+/// The progress bars of a program, on standard error where it is a terminal.
+pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Standard error, where log lines do not run into the bars.
+struct BesideBars;
+
+impl Write for BesideBars {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write(text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
 
 /// Starts to write log lines to standard error: text, in colours where it is a terminal, or JSON.
 /// Where the program has installed a `tracing` subscriber already, that one stays.
@@ -27,7 +45,7 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), ConfigError> {
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(|| BesideBars);
     // An error says that somebody else has come first.
     let _ = match format {
         LogFormat::Json => lines.json().finish().try_init(),

@@ -7,7 +7,13 @@
 //!
 //! Words on the command line choose parts: `drain`, `latency`, `save`, `footprint`. With
 //! `BENCH_ROWS` and `BENCH_ROUNDS` it is shorter, and says less.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;

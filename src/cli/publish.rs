@@ -4,13 +4,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::EXIT_CODES;
 use super::run::{Failure, run};
-use crate::backend::Backend;
+use crate::backend::{Backend, Counts};
 use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, PublishArgs, RunArgs};
 use crate::db::{Address, Db};
-use crate::relay::{Relay, RelayError, Sent};
+use crate::logging::BARS;
+use crate::relay::{Progress, Relay, RelayError, Sent};
 use crate::shutdown::Shutdown;
 
 /// Sends the rows of the outbox to the broker, until it is stopped.
@@ -66,16 +68,51 @@ async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
         return relay.run(&shutdown).await.map(drop).map_err(failure);
     }
     let began = Instant::now();
-    let sent = relay.run_once(&shutdown).await.map_err(failure)?;
-    summarize::<C>(config, sent, began.elapsed()).await
+    let db = Db::<C>::new(config, &Address::parse(config.require_database_url()?)?, 1);
+    // Where it is away, the relay says so.
+    let waiting = db.run(C::counts).await.map_or(0, |counts| counts.waiting);
+    let shown = tokio::spawn(show(relay.progress(), waiting));
+    let outcome = relay.run_once(&shutdown).await;
+    shown.abort();
+    // Its bar is gone when it is.
+    let _ = shown.await;
+    let sent = outcome.map_err(failure)?;
+    summarize(db.run(C::counts).await?, sent, began.elapsed());
+    Ok(())
+}
+
+/// How often a bar moves, and how often a line is written where there is none.
+const MOVES: Duration = Duration::from_millis(100);
+const LINES: Duration = Duration::from_secs(10);
+
+/// Shows how far the relay is: a bar on a terminal, else a line now and then.
+async fn show(progress: Progress, waiting: i64) {
+    let all = u64::try_from(waiting).unwrap_or(0);
+    let style =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left{msg}");
+    let bar = BARS.add(ProgressBar::new(all).with_finish(ProgressFinish::AndClear));
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    let every = if bar.is_hidden() { LINES } else { MOVES };
+    let mut ticks = tokio::time::interval(every);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Sent { sent, parked, .. } = progress.so_far();
+        bar.set_position(sent + parked);
+        if parked > 0 {
+            bar.set_message(format!(", {parked} parked"));
+        }
+        if bar.is_hidden() {
+            tracing::info!(sent, parked, all, "on the way");
+        }
+    }
 }
 
 /// What was done, and what is left.
 #[allow(clippy::print_stdout)] // what was asked for
-async fn summarize<C: Backend>(config: &Config, sent: Sent, took: Duration) -> Result<(), Failure> {
-    let address = Address::parse(config.require_database_url()?)?;
-    let db = Db::<C>::new(config, &address, 1);
-    let counts = db.run(C::counts).await?;
+fn summarize(counts: Counts, sent: Sent, took: Duration) {
     #[allow(clippy::cast_precision_loss)] // a rate for people
     let rate = sent.sent as f64 / took.as_secs_f64().max(0.001);
     println!("sent      {} ({rate:.0}/s)", sent.sent);
@@ -87,7 +124,6 @@ async fn summarize<C: Backend>(config: &Config, sent: Sent, took: Duration) -> R
         let age = Duration::from_secs(age.as_secs());
         println!("oldest    {}", humantime::format_duration(age));
     }
-    Ok(())
 }
 
 fn failure(error: RelayError) -> Failure {

@@ -10,6 +10,7 @@ mod engine;
 mod holdings;
 mod hooks;
 mod outcomes;
+mod progress;
 mod reach;
 mod retry;
 mod row;
@@ -32,6 +33,7 @@ use hooks::Hooks;
 use wake::Watcher;
 
 pub use hooks::Told;
+pub use progress::Progress;
 pub use wake::Waker;
 
 use retry::RetryRules;
@@ -102,6 +104,7 @@ pub struct Relay<C: Backend> {
     settings: Settings,
     hooks: Hooks,
     waker: Waker,
+    progress: Progress,
     /// Whether the database is watched.
     watches: bool,
     cleanup: Cleanup<C>,
@@ -164,6 +167,7 @@ impl<C: Backend> Relay<C> {
             },
             hooks: Hooks::default(),
             waker: Waker::default(),
+            progress: Progress::default(),
             watches: config.wake_up,
             maximum_backoff: config.maximum_backoff,
         })
@@ -173,6 +177,12 @@ impl<C: Backend> Relay<C> {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    /// What this relay has done so far, for as long as it runs and afterwards.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Calls `hook` for each row for which the broker's receipt has come. The database may not
@@ -219,7 +229,8 @@ impl<C: Backend> Relay<C> {
         let _watcher = self.watches.then(|| Watcher::start(&self.db, &self.waker));
         let (settings, hooks) = (self.settings, self.hooks);
         let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, false)
-            .woken_by(self.waker);
+            .woken_by(self.waker)
+            .counted_by(self.progress);
         let cleaning = async {
             self.cleanup.run(shutdown).await;
             std::future::pending::<()>().await;
@@ -253,7 +264,8 @@ impl<C: Backend> Relay<C> {
         self.db.check_tables().await?;
         self.check_streams().await?;
         let (settings, hooks) = (self.settings, self.hooks);
-        let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, true);
+        let engine = Engine::new(self.db, self.connector, settings, hooks, shutdown, true)
+            .counted_by(self.progress);
         let sent = engine.run().await?;
         self.cleanup.once().await;
         Ok(sent)

@@ -5,7 +5,12 @@
 //! the timing allows. `make soak` makes it longer: `OUTBOX_TEST_FAULTS`, `OUTBOX_TEST_ROWS`, and
 //! restarts, alarms and full queues on servers of its own.
 #![cfg(all(feature = "postgres", feature = "mysql", feature = "sqlite"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

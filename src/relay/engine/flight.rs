@@ -104,7 +104,7 @@ impl<C: Backend> Engine<'_, C> {
                     );
                     self.next_claim = Instant::now();
                 }
-                self.sent.sent += 1;
+                self.progress.sent();
                 self.teller.tell(Fate::Published, row, None);
                 return self.outcomes.sent(row);
             }
@@ -142,7 +142,7 @@ impl<C: Backend> Engine<'_, C> {
     }
 
     pub(super) fn own_failure(&mut self, row: &Row, reason: &str) {
-        self.sent.failed += 1;
+        self.progress.failed();
         let verdict = self.settings.retry.verdict(&row.claimed);
         let destination = &row.claimed.destination;
         let is_set_aside = self.breaker.failed(destination, row.id());
@@ -181,7 +181,7 @@ impl<C: Backend> Engine<'_, C> {
             reason,
             "parked; `outbox retry` sends it again"
         );
-        self.sent.parked += 1;
+        self.progress.parked();
         self.teller.tell(Fate::Parked, row, Some(&reason));
         self.suspects.clear(row.id());
         self.record(row, verdict, reason);

@@ -22,6 +22,7 @@ use super::breaker::Breaker;
 use super::holdings::{Holdings, Lease};
 use super::hooks::{Hooks, Teller};
 use super::outcomes::Outcomes;
+use super::progress::Progress;
 use super::reach::{Look, Reach};
 use super::suspects::Suspects;
 use super::wake::Waker;
@@ -112,7 +113,7 @@ pub(super) struct Engine<'a, C: Backend> {
 
     stopping_since: Option<Instant>,
     failed_with: Option<RelayError>,
-    sent: Sent,
+    progress: Progress,
     teller: Teller,
     waker: Waker,
 }
@@ -159,7 +160,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             database: Outage::new("the database", settings.maximum_backoff),
             stopping_since: None,
             failed_with: None,
-            sent: Sent::default(),
+            progress: Progress::default(),
             teller: hooks.start(),
             waker: Waker::default(),
             settings,
@@ -168,6 +169,10 @@ impl<'a, C: Backend> Engine<'a, C> {
 
     pub(super) fn woken_by(self, waker: Waker) -> Self {
         Self { waker, ..self }
+    }
+
+    pub(super) fn counted_by(self, progress: Progress) -> Self {
+        Self { progress, ..self }
     }
 
     pub(super) async fn run(mut self) -> Result<Sent, RelayError> {
@@ -209,7 +214,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         self.farewell().await;
         match self.failed_with.take() {
             Some(error) => Err(error),
-            None => Ok(self.sent),
+            None => Ok(self.progress.so_far()),
         }
     }
 
@@ -268,12 +273,12 @@ impl<'a, C: Backend> Engine<'a, C> {
             let _ = timeout(WITNESS_PATIENCE, client.disconnect()).await;
         }
         self.teller.finish().await;
-        tracing::info!(
-            sent = self.sent.sent,
-            failed = self.sent.failed,
-            parked = self.sent.parked,
-            "the relay has stopped"
-        );
+        let Sent {
+            sent,
+            failed,
+            parked,
+        } = self.progress.so_far();
+        tracing::info!(sent, failed, parked, "the relay has stopped");
     }
 }
 
