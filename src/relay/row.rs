@@ -133,6 +133,8 @@ pub(super) mod tests {
         assert_eq!(header("receipt"), None);
         assert_eq!(header("persistent"), Some("true"));
         assert_eq!(header("content-type"), Some("application/json"));
+        let end_of_the_lease = Some(row.deadline);
+        assert_eq!(frame.not_after, end_of_the_lease);
     }
 
     #[tokio::test]
