@@ -136,6 +136,15 @@ impl Breaker {
             .collect()
     }
 
+    /// The destinations of which no row may go, not even to try them.
+    pub(super) fn shut(&self) -> Vec<String> {
+        let destinations = self.destinations.iter();
+        destinations
+            .filter(|(_, state)| matches!(state, State::SetAside { .. }))
+            .map(|(destination, _)| destination.clone())
+            .collect()
+    }
+
     /// A destination that is to be tried now.
     pub(super) fn probe(&mut self) -> Option<String> {
         let now = Instant::now();
@@ -179,12 +188,14 @@ mod tests {
         assert!(breaker.failed("a", id(3)));
         assert!(!breaker.failed("a", id(4)), "it was in flight");
         assert_eq!(breaker.set_aside(), ["a"]);
+        assert_eq!(breaker.shut(), ["a"]);
         assert_eq!(breaker.probe(), None);
         tokio::time::advance(PAUSE).await;
         assert_eq!(breaker.probe().as_deref(), Some("a"));
         breaker.probing("a", 2, PAUSE);
         assert_eq!((breaker.probe(), breaker.next_probe()), (None, None));
         assert!(breaker.is_set_aside("a"), "all but the probe");
+        assert!(breaker.shut().is_empty(), "which goes");
         assert!(!breaker.failed("a", id(1)), "another one is under way");
         breaker.undecided("a");
         assert_eq!(breaker.probe(), None);

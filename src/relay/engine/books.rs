@@ -143,11 +143,9 @@ impl<C: Backend> Engine<'_, C> {
                 self.backlog.extend([row]);
             }
         }
-        if claim.probe.is_none() {
-            // Those that were set aside while the claim was made.
-            for destination in self.breaker.set_aside() {
-                self.set_aside(&destination);
-            }
+        // Those that were set aside while the claim was made.
+        for destination in self.breaker.shut() {
+            self.set_aside(&destination);
         }
     }
 
