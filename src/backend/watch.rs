@@ -8,6 +8,9 @@ use diesel::prelude::*;
 /// Looks for news on a connection of its own; not for use by hand.
 #[doc(hidden)]
 pub trait Watch: Sized {
+    /// Whether the database tells of new rows by itself, to who listens to `outbox`.
+    const NOTIFIES: bool = false;
+
     /// How long to wait between two looks.
     const PAUSE: Duration;
 
@@ -24,7 +27,10 @@ pub trait Watch: Sized {
 /// Diesel reads what the server has sent, without asking it anything.
 #[cfg(feature = "postgres")]
 impl Watch for diesel::PgConnection {
-    const PAUSE: Duration = Duration::from_millis(7);
+    const NOTIFIES: bool = true;
+
+    // Only where one cannot wait for notifications.
+    const PAUSE: Duration = Duration::from_millis(20);
 
     type Seen = ();
 

@@ -45,6 +45,11 @@ impl<C: Backend> Manager<C> {
 }
 
 impl<C: Backend> Manager<C> {
+    #[cfg(feature = "postgres")]
+    pub(super) fn url(&self) -> &Secret {
+        &self.url
+    }
+
     /// Opens a connection; the error has no password in it.
     pub(super) fn open(&self) -> Result<C, String> {
         let hidden = |text: String| self.url.mask(&text);

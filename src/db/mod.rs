@@ -11,6 +11,8 @@ use r2d2::Pool;
 
 use crate::backend::{Backend, TooOld, check_version};
 use crate::config::Config;
+#[cfg(feature = "postgres")]
+use crate::config::Secret;
 use crate::outage::Outage;
 use crate::shutdown::Shutdown;
 
@@ -107,6 +109,12 @@ impl<C: Backend> Db<C> {
             pool,
             apart: Arc::new(Manager::new(address, config.database_timeout)),
         }
+    }
+
+    /// The database's address, with its password.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn url(&self) -> &Secret {
+        self.apart.url()
     }
 
     /// A connection that is not the pool's, for what holds it as long as it lives.

@@ -9,6 +9,8 @@ mod breaker;
 mod engine;
 mod holdings;
 mod hooks;
+#[cfg(feature = "postgres")]
+mod listener;
 mod outcomes;
 mod progress;
 mod reach;

@@ -42,7 +42,9 @@ impl Watcher {
         let watch = move || {
             let over = || is_over.load(Ordering::Relaxed);
             while !over() {
-                if let Err(error) = watch(&db, &waker, &over) {
+                if !listen(&db, &waker, &over)
+                    && let Err(error) = watch(&db, &waker, &over)
+                {
                     tracing::debug!(error, "nothing is told of new rows for a while");
                 }
                 let mut left = RECONNECT;
@@ -63,6 +65,26 @@ impl Drop for Watcher {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Whether it listened to the database instead of asking it again and again.
+#[cfg(feature = "postgres")]
+fn listen<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> bool {
+    use super::listener::{ListenError, listen};
+
+    if !C::NOTIFIES {
+        return false;
+    }
+    let result = listen(db.url().expose(), waker, over);
+    if let Err(error) = &result {
+        tracing::debug!(error = %error, "not listening");
+    }
+    !matches!(result, Err(ListenError::Refused(_)))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn listen<C: Backend>(_: &Db<C>, _: &Waker, _: &impl Fn() -> bool) -> bool {
+    false
 }
 
 fn watch<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> Result<(), String> {
