@@ -13,7 +13,7 @@ use crate::relay::outcomes::Outcomes;
 use crate::relay::reach::Look;
 use crate::relay::row::Row;
 
-use super::{Claim, Engine};
+use super::{Claim, Engine, GATHERS};
 
 impl<C: Backend> Engine<'_, C> {
     pub(super) fn claim(&mut self) {
@@ -190,6 +190,11 @@ impl<C: Backend> Engine<'_, C> {
         {
             return;
         }
+        let is_busy = !self.backlog.is_empty() && self.stopping_since.is_none();
+        let is_little = self.outcomes.sent_count() < self.settings.window / 2;
+        if is_busy && is_little && Instant::now() < self.gathers_until {
+            return;
+        }
         let db = self.db.clone();
         let outcomes = std::mem::take(&mut self.outcomes);
         self.settling_sent = outcomes.sent_count();
@@ -207,6 +212,7 @@ impl<C: Backend> Engine<'_, C> {
             Ok(()) => {
                 self.database.over();
                 self.holdings.settled(&outcomes);
+                self.gathers_until = Instant::now() + GATHERS;
             }
             Err(error) => {
                 // What the broker said stays known until the database has it.

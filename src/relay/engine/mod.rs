@@ -50,6 +50,8 @@ type Confirmation = (Box<Flight>, Result<(), StompError>);
 
 /// How long a second connection has to show that the broker is well.
 const WITNESS_PATIENCE: Duration = Duration::from_secs(5);
+/// How long receipts are gathered at most while there is more to send.
+const GATHERS: Duration = Duration::from_millis(5);
 /// Suspect rows kept in mind, for each row of the window.
 const SUSPECTS_FOR_EACH: usize = 16;
 
@@ -109,6 +111,8 @@ pub(super) struct Engine<'a, C: Backend> {
     settling: Option<Job<(Outcomes, Result<(), DbError>)>>,
     settling_sent: usize,
     next_settle: Instant,
+    /// Until then receipts are gathered, so that fewer transactions settle more rows.
+    gathers_until: Instant,
     database: Outage,
 
     stopping_since: Option<Instant>,
@@ -157,6 +161,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             settling: None,
             settling_sent: 0,
             next_settle: Instant::now(),
+            gathers_until: Instant::now(),
             database: Outage::new("the database", settings.maximum_backoff),
             stopping_since: None,
             failed_with: None,
@@ -224,7 +229,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         let last_call = self
             .stopping_since
             .and_then(|since| Some(since + self.settings.shutdown_timeout?));
-        let wake = [self.next_claim, self.next_settle]
+        let wake = [self.next_claim, self.next_settle, self.gathers_until]
             .into_iter()
             .chain(self.breaker.next_probe())
             .filter(|moment| *moment > now)
