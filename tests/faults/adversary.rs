@@ -7,8 +7,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::consumer::Consumer;
-use crate::network::{Mode, Network};
 use crate::publisher::Publisher;
+use crate::support::network::{Mode, Network};
 use crate::world::World;
 
 /// What was done, and how often. A fault of all publishers counts once for each.

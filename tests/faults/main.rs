@@ -17,7 +17,9 @@ mod support;
 
 mod adversary;
 mod consumer;
-mod network;
+#[path = "../processes/program.rs"]
+#[allow(dead_code)] // it is that of another suite too
+mod program;
 mod publisher;
 mod stopped;
 mod verdict;
@@ -25,10 +27,10 @@ mod world;
 mod writer;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use adversary::Adversary;
 use consumer::Consumer;
+use program::wait_until;
 use publisher::Publisher;
 use world::{Subject, World};
 use writer::Writer;
@@ -37,20 +39,9 @@ use writer::Writer;
 const WINDOW: usize = 32;
 const PUBLISHERS: usize = 3;
 const WRITERS: usize = 2;
-/// How long the rest may take when the adversary is gone.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn number(variable: &str, usual: usize) -> usize {
     std::env::var(variable).map_or(usual, |text| text.parse().expect(variable))
-}
-
-/// Asks again and again, for what sends no word of its own.
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn survive<C: Subject>(world: Option<World>) {
@@ -74,7 +65,7 @@ fn survive<C: Subject>(world: Option<World>) {
         .map(|n| Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress))
         .collect();
     let publishers: Vec<Publisher> = (0..PUBLISHERS)
-        .map(|n| Publisher::start::<C>(&world, n))
+        .map(|_| Publisher::start::<C>(&world))
         .collect();
 
     let mut adversary = Adversary::new(&world, publishers, &consumer, seed);

@@ -6,9 +6,11 @@ use diesel::prelude::*;
 use diesel_outbox::Message;
 
 use crate::consumer::Consumer;
+use crate::program::wait_until;
 use crate::publisher::Publisher;
+use crate::support::network::Mode;
 use crate::world::World;
-use crate::{WINDOW, support, wait_until};
+use crate::{WINDOW, support};
 
 const ROWS: usize = 2_000;
 
@@ -30,12 +32,12 @@ fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
         .unwrap();
     };
     write(ROWS);
-    let stopped = Publisher::start::<PgConnection>(&world, 0);
+    let stopped = Publisher::start::<PgConnection>(&world);
     wait_until("it is under way", || consumer.arrived() > ROWS / 10);
     stopped.signal("STOP");
     let before = consumer.arrived();
     assert!(before < ROWS, "stopped too late");
-    let other = Publisher::start::<PgConnection>(&world, 1);
+    let other = Publisher::start::<PgConnection>(&world);
     wait_until("the other sends all", || {
         world.waiting::<PgConnection>() == 0
     });
@@ -57,4 +59,33 @@ fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
     );
     stopped.stop();
     assert_eq!(world.sent::<PgConnection>(), ROWS + 10);
+}
+
+/// For the server it is as if the process were stopped: it hears nothing more of it.
+#[test]
+fn a_claim_that_stands_still_holds_up_nobody_for_long() {
+    let Some(world) = World::new::<PgConnection>(support::postgres()) else {
+        return;
+    };
+    let consumer = Consumer::start(&world);
+    // It has the lock of claims by then, and prepares the claim's own statement.
+    let stalls = Mode::StallsAfter(b"lease_token");
+    let still = Publisher::start_in::<PgConnection>(&world, stalls);
+    let network = still.database.as_ref().unwrap();
+    network.wait_for(Mode::Stalled);
+    let other = Publisher::start::<PgConnection>(&world);
+    let mut conn = world.connect::<PgConnection>();
+    for _ in 0..10 {
+        Message::new(world.destination(), 1)
+            .publish(&mut conn)
+            .unwrap();
+    }
+    wait_until("the other sends all", || consumer.arrived() == 10);
+    network.set(Mode::Well);
+    other.stop();
+    Message::new(world.destination(), 1)
+        .publish(&mut conn)
+        .unwrap();
+    wait_until("it is well again", || consumer.arrived() == 11);
+    still.stop();
 }

@@ -8,13 +8,13 @@ use diesel_outbox::config::Builder;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
 
 use crate::faults::Running;
-use crate::gate::Gate;
 use crate::place::{Place, Subject, next, wait_until};
+use crate::support::network::{Mode, Network};
 
-fn through(place: &Place, gate: &Gate) -> Builder {
+fn through(place: &Place, network: &Network) -> Builder {
     place
         .settings()
-        .set("database_url", gate.address_for(place.database_url()))
+        .set("database_url", network.address_for(place.database_url()))
         .set("database_timeout", "300ms")
         .set("maximum_backoff", "1s")
         // A claim may be made by the server after its connection was cut.
@@ -30,16 +30,16 @@ fn write<C: Subject>(place: &Place, rows: i64) {
 }
 
 pub(crate) fn a_relay_outlives_its_database<C: Subject>(place: &Place) {
-    let gate = Gate::to(place.database_url());
-    gate.shut();
+    let network = Network::to(place.database_url());
+    network.set(Mode::Away);
     write::<C>(place, 20);
-    let relay = Running::start::<C>(through(place, &gate));
-    gate.open();
+    let relay = Running::start::<C>(through(place, &network));
+    network.set(Mode::Well);
     wait_until("all is sent", || place.counts::<C>().sent == 20);
     for round in 1..=3 {
         write::<C>(place, 20);
-        gate.shut();
-        gate.open();
+        network.set(Mode::Away);
+        network.set(Mode::Well);
         wait_until("all is sent", || {
             place.counts::<C>().sent == 20 + round * 20
         });
@@ -51,29 +51,29 @@ pub(crate) fn a_relay_outlives_its_database<C: Subject>(place: &Place) {
     assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
         view.sent().len() > before
     }));
-    gate.shut();
-    gate.open();
+    network.set(Mode::Away);
+    network.set(Mode::Well);
     wait_until("all is settled", || place.counts::<C>().sent == 280);
     relay.stop();
     assert_eq!(place.counts::<C>().failed, 0);
 }
 
 pub(crate) fn a_lost_database_is_not_the_messages_fault<C: Subject>(place: &Place) {
-    let gate = Arc::new(Gate::to(place.database_url()));
+    let network = Arc::new(Network::to(place.database_url()));
     let calls = Arc::new(AtomicUsize::new(0));
-    let (shut, counted) = (Arc::clone(&gate), Arc::clone(&calls));
+    let (shut, counted) = (Arc::clone(&network), Arc::clone(&calls));
     let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
         // The connection is lost in the middle of four calls, more than there are attempts.
         if counted.fetch_add(1, Ordering::SeqCst) < 4 {
-            shut.shut();
-            shut.open();
+            shut.set(Mode::Away);
+            shut.set(Mode::Well);
         }
         let id = payload.msg_id();
         conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
         Ok(Outcome::Done)
     });
     place.declare::<C>();
-    let config = through(place, &gate).build().unwrap();
+    let config = through(place, &network).build().unwrap();
     let consumer = place.subscribe_with(&registry, "it", &config);
     place.send(Message::new(place.topic(), 1));
     let effects = || place.connect::<C>().number("select count(*) from effects");
@@ -99,4 +99,54 @@ pub(crate) fn going_on_after_a_failed_statement_is_a_failure<C: Subject>(place: 
     next(&dead_letters);
     assert_eq!(consumer.stop().dead, 1);
     assert_eq!(place.counts::<C>().received, 0);
+}
+
+/// So many that claims no longer begin at the first of them each time.
+#[cfg(feature = "postgres")]
+pub(crate) fn what_waits_behind_many_blocked_rows_is_sent<C: Subject>(place: &Place) {
+    const BLOCKED: i64 = 60_000;
+    let mut conn = place.connect::<C>();
+    let id = Message::new("/queue/it", -1).key("k".to_owned());
+    let id = id.publish(&mut conn).unwrap();
+    conn.batch_execute("update published set status = -1, due_at = '9000-01-01'")
+        .unwrap();
+    conn.batch_execute(&format!(
+        "insert into published (id, destination, body, key)
+         select gen_random_uuid(), '/queue/it', to_jsonb(n), 'k' from generate_series(1, {BLOCKED}) n;
+         analyze published"
+    ))
+    .unwrap();
+    write::<C>(place, 1_000);
+    let relay = Running::start::<C>(place.settings().set("chunk_size", 100));
+    wait_until("the rows without a key are sent", || {
+        place.counts::<C>().sent == 1_000
+    });
+    // One that is written while claims begin further on, and one that was numbered long before.
+    write::<C>(place, 1);
+    conn.batch_execute("update published set key = null where body = to_jsonb(7)")
+        .unwrap();
+    wait_until("the late ones are sent", || {
+        place.counts::<C>().sent == 1_002
+    });
+    assert_eq!(place.counts::<C>().waiting, BLOCKED - 1);
+    conn.batch_execute("delete from published where key is not null and body::text::int > 500")
+        .unwrap();
+    assert_eq!(conn.skip_failed(&[id]).unwrap(), 1);
+    wait_until("what was blocked is sent", || {
+        place.counts::<C>().waiting == 0
+    });
+    relay.stop();
+    place.loopback().view(|view| {
+        let sent = view
+            .sent()
+            .iter()
+            .filter(|sent| sent.destination == "/queue/it");
+        let bodies = sent.map(|sent| serde_json::from_slice(&sent.body).unwrap());
+        let (seventh, others): (Vec<i64>, Vec<i64>) = bodies.partition(|n: &i64| *n == 7);
+        assert_eq!(seventh.len(), 1);
+        assert!(
+            others.iter().copied().eq((1..=500).filter(|n| *n != 7)),
+            "{others:?}"
+        );
+    });
 }

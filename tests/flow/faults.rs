@@ -11,6 +11,7 @@ use diesel_outbox::testing::LoopbackBroker;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry, Shutdown};
 
 use crate::place::{Place, Subject, wait_until};
+use crate::support::network::{Mode, Network};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -224,6 +225,30 @@ pub(crate) fn several_relays_share_the_work<C: Subject>(place: &Place) {
     let sent: u64 = relays.into_iter().map(|relay| relay.stop().sent).sum();
     assert_eq!(sent, 1_000);
     assert_eq!(arrivals(broker), 0, "no row twice");
+}
+
+/// Each waits for its receipts as long as a lease is for a few rows: what is left of a chunk when its
+/// lease ends is the other's.
+pub(crate) fn nothing_is_sent_after_the_end_of_a_lease<C: Subject>(place: &Place) {
+    const ROWS: usize = 60;
+    let broker = place.loopback();
+    let network = Network::to(place.broker_url());
+    network.set(Mode::Slow(Duration::from_millis(100)));
+    write::<C>(place, ROWS, |_| None);
+    let relays: Vec<Running> = (0..2)
+        .map(|_| {
+            let settings = place.settings().set("window", 1).set("chunk_size", ROWS);
+            let settings = settings.set("lease", "1s").set("receipt_timeout", "900ms");
+            Running::start::<C>(settings.set("stomp_url", network.address_for(place.broker_url())))
+        })
+        .collect();
+    all_sent::<C>(place, ROWS as i64);
+    for relay in relays {
+        relay.stop();
+    }
+    // At the end of each lease one row may be under way.
+    let repeated = broker.view(|view| view.sent().len()) - ROWS;
+    assert!(repeated <= 15, "{repeated}");
 }
 
 pub(crate) fn a_refused_login_ends_the_relay_at_the_start_only<C: Subject>(place: &Place) {

@@ -10,8 +10,6 @@ mod database;
 mod external;
 #[cfg(feature = "testing")]
 mod faults;
-#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
-mod gate;
 #[cfg(feature = "testing")]
 mod hooks;
 mod place;
@@ -86,6 +84,7 @@ mod on_demand {
         a_stalled_broker_is_waited_for,
         cut_connections_lose_nothing_and_keep_the_order,
         several_relays_share_the_work,
+        nothing_is_sent_after_the_end_of_a_lease,
         a_refused_login_ends_the_relay_at_the_start_only,
         a_subscriber_outlives_its_broker,
         a_slow_callback_costs_no_heart_beat
@@ -95,7 +94,8 @@ mod on_demand {
     mod with_postgres {
         suite!(@broker loopback, diesel::PgConnection, postgres, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
-            going_on_after_a_failed_statement_is_a_failure;);
+            going_on_after_a_failed_statement_is_a_failure,
+            what_waits_behind_many_blocked_rows_is_sent;);
     }
 
     #[cfg(feature = "mysql")]

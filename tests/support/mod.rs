@@ -1,6 +1,8 @@
 //! What the suites share: a database for each test, on each server that is there.
 #![allow(dead_code)] // each suite uses its own part of it
 
+pub(crate) mod network;
+
 use std::any::Any;
 
 use diesel::prelude::*;

@@ -1,8 +1,10 @@
-//! The network between a program and a server.
+//! The network between a program and a server, which may fail.
+#![allow(dead_code)] // each suite uses its own part of it
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// What a network does with the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +17,12 @@ pub(crate) enum Mode {
     Swallowing,
     /// It passes so many on, and then breaks.
     BreaksAfter(usize),
+    /// It passes on what holds these, and then stalls.
+    StallsAfter(&'static [u8]),
+    /// It takes so long for each answer.
+    Slow(Duration),
+    /// It is not there: connections are closed, those that are made as well.
+    Away,
 }
 
 struct State {
@@ -45,12 +53,15 @@ impl Network {
         let (shared, server) = (Arc::clone(&state), target.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                let mut state = shared.0.lock().unwrap();
+                if state.mode == Mode::Away {
+                    continue;
+                }
                 // Dropped where the server is away: the client sees it close.
                 let Ok(server) = TcpStream::connect(&server) else {
                     continue;
                 };
                 let of = |stream: &TcpStream| stream.try_clone().unwrap();
-                let mut state = shared.0.lock().unwrap();
                 state.passing.extend([of(&client), of(&server)]);
                 for (from, to, is_answer) in
                     [(of(&client), of(&server), false), (server, client, true)]
@@ -75,6 +86,22 @@ impl Network {
     pub(crate) fn set(&self, mode: Mode) {
         self.state.0.lock().unwrap().mode = mode;
         self.state.1.notify_all();
+        if mode == Mode::Away {
+            self.cut();
+        }
+    }
+
+    /// Waits until it is in this mode, into which another one may turn by itself.
+    pub(crate) fn wait_for(&self, mode: Mode) {
+        let state = self.state.0.lock().unwrap();
+        let patience = Duration::from_secs(30);
+        let wait = |state: &mut State| state.mode != mode;
+        let (_state, waited) = self
+            .state
+            .1
+            .wait_timeout_while(state, patience, wait)
+            .unwrap();
+        assert!(!waited.timed_out(), "it is never {mode:?}");
     }
 
     /// Cuts all connections there are.
@@ -96,15 +123,25 @@ fn pass(mut from: TcpStream, mut to: TcpStream, is_answer: bool, shared: &(Mutex
         }
         let mut bytes = &buffer[..count];
         let mut breaks = false;
-        match &mut state.mode {
+        match state.mode {
             Mode::Swallowing if is_answer => continue,
             Mode::BreaksAfter(left) => {
-                breaks = *left <= count;
-                bytes = &bytes[..count.min(*left)];
-                *left = left.saturating_sub(count);
-                if breaks {
-                    state.mode = Mode::Well;
-                }
+                breaks = left <= count;
+                bytes = &bytes[..count.min(left)];
+                state.mode = if breaks {
+                    Mode::Well
+                } else {
+                    Mode::BreaksAfter(left - count)
+                };
+            }
+            Mode::StallsAfter(these) if !is_answer && holds(bytes, these) => {
+                state.mode = Mode::Stalled;
+                shared.1.notify_all();
+            }
+            Mode::Slow(time) if is_answer => {
+                drop(state);
+                std::thread::sleep(time);
+                state = shared.0.lock().unwrap();
             }
             _ => {}
         }
@@ -115,6 +152,10 @@ fn pass(mut from: TcpStream, mut to: TcpStream, is_answer: bool, shared: &(Mutex
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+fn holds(bytes: &[u8], these: &[u8]) -> bool {
+    bytes.windows(these.len()).any(|some| some == these)
 }
 
 /// Host and port of a URL that has both.
