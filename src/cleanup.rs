@@ -92,7 +92,7 @@ pub(crate) async fn delete_older<C: Backend>(
     age: Duration,
 ) -> Result<Cleaned, DbError> {
     let mut cleaned = Cleaned::default();
-    for table in [Table::Published, Table::Received] {
+    for table in [Table::Published, Table::Received, Table::Deliveries] {
         loop {
             let deleted = db
                 .run(move |conn| conn.delete_older(table, age, BATCH))
@@ -100,6 +100,8 @@ pub(crate) async fn delete_older<C: Backend>(
             match table {
                 Table::Published => cleaned.published += deleted,
                 Table::Received => cleaned.received += deleted,
+                // Of messages that never came to their end.
+                Table::Deliveries => {}
             }
             if deleted == 0 {
                 break;

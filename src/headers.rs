@@ -19,6 +19,9 @@ pub const MSG_SENT_TIME: &str = "dop-msg-sent-time";
 /// The id that a chain of messages has in common.
 pub const CORRELATION_ID: &str = "dop-correlation-id";
 
+/// The ordering key, where there is one; it is written when the message is sent.
+pub const KEY: &str = "key";
+
 /// Headers that belong to the frame and that a message may not set. RabbitMQ answers ERROR to a
 /// SEND with `message-id`.
 pub const RESERVED: [&str; 8] = [

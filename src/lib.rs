@@ -9,6 +9,7 @@ mod message;
 mod outage;
 mod outgoing;
 mod payload;
+mod permanent;
 mod producer;
 mod publish;
 mod registry;
@@ -33,7 +34,8 @@ pub use builtin::{ExecError, RunError};
 pub use cleanup::Cleaned;
 pub use error::{Error, MessageError};
 pub use message::Message;
-pub use payload::{Duplicate, Payload, Proof};
+pub use payload::{Duplicate, Json, Meta, Payload, Proof};
+pub use permanent::Permanent;
 pub use producer::{Producer, SendError};
 pub use publish::{
     Operation, Publish, PublishDsl, Save, SaveOn, cancel, publish, publish_as, save, save_as,

@@ -51,7 +51,7 @@ pub(crate) struct Ready {
     pub(crate) headers: Headers,
     version: Option<String>,
     stream: Option<String>,
-    key: Option<String>,
+    pub(crate) key: Option<String>,
     expires_at: Option<DateTime<Utc>>,
     due_at: Option<DateTime<Utc>>,
 }

@@ -11,6 +11,7 @@ use crate::stomp::SendFrame;
 pub(crate) fn frame(
     destination: String,
     own: impl IntoIterator<Item = (String, String)>,
+    key: Option<&str>,
     body: Bytes,
     not_after: Option<Instant>,
 ) -> SendFrame {
@@ -18,7 +19,13 @@ pub(crate) fn frame(
         .into_iter()
         .filter(|(name, _)| !headers::is_reserved(name))
         .collect();
-    for (name, value) in [("content-type", "application/json"), ("persistent", "true")] {
+    let usual = [
+        (headers::KEY, key),
+        ("content-type", Some("application/json")),
+        ("persistent", Some("true")),
+    ];
+    for (name, value) in usual {
+        let Some(value) = value else { continue };
         if !headers.iter().any(|(own, _)| own == name) {
             headers.push((name.to_owned(), value.to_owned()));
         }

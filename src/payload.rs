@@ -12,6 +12,7 @@ use crate::backend::{Arrival, AsBackend, Inbox, digest};
 use crate::correlation::{self, Trace};
 use crate::error::Error;
 use crate::headers;
+use crate::permanent::Permanent;
 use crate::stomp::Delivery;
 
 /// The column's length; a longer id is stored as a digest.
@@ -45,6 +46,13 @@ impl std::fmt::Debug for Inner {
             .finish_non_exhaustive()
     }
 }
+
+/// A body as a type of the caller's, for [`Registry::on_json`](crate::Registry::on_json).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Json<T>(pub T);
+
+/// A message beside its body.
+pub type Meta = Payload;
 
 /// What only [`Payload::save`] and [`Payload::nack`] give: a managed callback returns it, so that
 /// forgetting both does not compile.
@@ -142,9 +150,10 @@ impl Payload {
     ///
     /// # Errors
     ///
-    /// When the body is not JSON of that shape.
-    pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(&self.inner.raw)
+    /// [`Permanent`], with serde's message, when the body is not JSON of that shape: another attempt
+    /// would read the same.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Permanent> {
+        serde_json::from_slice(&self.inner.raw).map_err(Permanent::new)
     }
 
     /// Whether the broker says that it has handed the message over before.
@@ -203,7 +212,7 @@ impl Payload {
         let conn = conn.as_backend();
         let arrival = self.arrival(0).fitted(conn);
         match conn.insert_received(&arrival) {
-            Ok(()) => Ok(Proof {
+            Ok(_) => Ok(Proof {
                 msg_id: self.inner.msg_id.clone(),
                 was_saved: true,
             }),

@@ -83,7 +83,13 @@ impl Producer {
         if length > limit {
             return Err(SendError::TooLarge { length, limit });
         }
-        let frame = outgoing::frame(ready.destination, ready.headers, body, None);
+        let frame = outgoing::frame(
+            ready.destination,
+            ready.headers,
+            ready.key.as_deref(),
+            body,
+            None,
+        );
         let receipt = self.client().await?.send(frame);
         receipt.await?;
         Ok(id)

@@ -6,9 +6,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use crate::backend::Backend;
 use crate::builtin;
-use crate::payload::{Payload, Proof};
+use crate::payload::{Json, Meta, Payload, Proof};
 
 /// Any error of a callback.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -138,6 +140,43 @@ impl<C: Backend> Registry<C> {
         F: Fn(&mut C, &Payload) -> Result<Outcome, BoxError> + Send + Sync + 'static,
     {
         self.add(name.into(), Callback::Transactional(Arc::new(callback)))
+    }
+
+    /// As [`on`](Self::on), for a callback that takes the body as a type of its own. A body that does
+    /// not fit is a [`Permanent`](crate::Permanent) failure with serde's message.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use diesel::SqliteConnection;
+    /// use diesel_outbox::{BoxError, Json, Meta, Outcome, Registry};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     id: i32,
+    /// }
+    ///
+    /// fn created(
+    ///     _conn: &mut SqliteConnection,
+    ///     Json(order): Json<Order>,
+    ///     meta: &Meta,
+    /// ) -> Result<Outcome, BoxError> {
+    ///     println!("the order {} by {}", order.id, meta.msg_id());
+    ///     Ok(Outcome::Done)
+    /// }
+    ///
+    /// let registry = Registry::<SqliteConnection>::new().on_json("orders.created", created);
+    /// # let _ = registry;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_json<T, F>(self, name: impl Into<String>, callback: F) -> Self
+    where
+        T: DeserializeOwned,
+        F: Fn(&mut C, Json<T>, &Meta) -> Result<Outcome, BoxError> + Send + Sync + 'static,
+    {
+        self.on(name, move |conn: &mut C, payload: &Payload| {
+            callback(conn, Json(payload.json()?), payload)
+        })
     }
 
     /// Registers a callback that opens its own transaction. It has to call [`Payload::save`] in

@@ -127,6 +127,20 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    /// Messages that came again, and how often they were begun since without coming to their end.
+    outbox_deliveries (msg_id, consumer) {
+        /// The message's id, as in `received`.
+        msg_id -> diesel::sql_types::Text,
+        /// Whose effect it is to be, as in `received`.
+        consumer -> diesel::sql_types::Text,
+        /// How often it was begun.
+        begun -> diesel::sql_types::Integer,
+        /// When it was begun last.
+        last_begun -> crate::schema::Utc,
+    }
+}
+
 #[cfg(feature = "postgres")]
 mod postgres {
     use diesel::pg::{Pg, PgValue};

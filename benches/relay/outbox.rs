@@ -60,12 +60,6 @@ impl Outbox {
         self.conn.batch_execute("truncate published").unwrap();
     }
 
-    /// Takes away what was drained in a round, and leaves what lay there before.
-    pub(crate) fn delete_drained(&mut self, destination: &str) {
-        let gone = format!("delete from published where destination = '{destination}'");
-        self.conn.batch_execute(&gone).unwrap();
-    }
-
     pub(crate) fn waiting(&mut self) -> i64 {
         self.conn.counts().unwrap().waiting
     }

@@ -8,7 +8,8 @@ use diesel::QueryResult;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Claimed;
+use super::inbox::{Arrival, CommitError};
+use super::outbox::Claimed;
 use super::scope::Filter;
 
 /// The few statements that differ from one database to the next.
@@ -30,6 +31,14 @@ pub(super) trait Dialect: Sized {
     const DELETE_PUBLISHED: &'static str;
     /// Deletes received rows up to a moment, so many at most.
     const DELETE_RECEIVED: &'static str;
+    /// Deletes counted deliveries up to a moment, so many at most.
+    const DELETE_DELIVERIES: &'static str;
+    /// Counts a delivery of a message's id to a consumer.
+    const BEGIN_AGAIN: &'static str;
+    /// Begins the transaction in which a message is handled.
+    const BEGIN: &'static str = "BEGIN";
+    /// Whether [`commit_marked`](Self::commit_marked) does more than COMMIT.
+    const COMMITS_MARKED: bool = false;
 
     /// The present moment by the database's clock.
     fn now(&mut self) -> QueryResult<DateTime<Utc>>;
@@ -49,6 +58,15 @@ pub(super) trait Dialect: Sized {
         limit: i64,
         filter: &Filter,
     ) -> QueryResult<Vec<Claimed>>;
+
+    /// Remembers a message; returns what tells this transaction from another one, where the
+    /// database has such a thing.
+    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64>;
+
+    /// Commits, where the transaction is the marked one and was not aborted, in one round trip.
+    fn commit_marked(&mut self, _mark: i64) -> Result<(), CommitError> {
+        Err(CommitError::Gone)
+    }
 
     /// A message's id as a text that the database tells from all others.
     fn told_apart(id: &str) -> Cow<'_, str> {
@@ -81,4 +99,11 @@ pub(super) mod standard {
     pub(in crate::backend) const DELETE_RECEIVED: &str = "\
         delete from received where id in (
             select id from received where added <= $1 order by added limit $2)";
+    pub(in crate::backend) const DELETE_DELIVERIES: &str = "\
+        delete from outbox_deliveries where (msg_id, consumer) in (
+            select msg_id, consumer from outbox_deliveries where last_begun <= $1 limit $2)";
+    pub(in crate::backend) const BEGIN_AGAIN: &str = "\
+        insert into outbox_deliveries (msg_id, consumer, begun) values ($1, $2, 1)
+        on conflict (msg_id, consumer) do update
+            set begun = outbox_deliveries.begun + 1, last_begun = excluded.last_begun";
 }

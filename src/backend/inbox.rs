@@ -2,18 +2,20 @@
 
 use std::borrow::Cow;
 
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Storage;
 use super::dialect::Dialect;
-use crate::schema::{Document, Id, received};
+use crate::schema::{Document, Id, outbox_deliveries, received};
 
 /// A message on its way into `received`.
 #[doc(hidden)]
 #[derive(Debug, Clone, Insertable)]
-#[diesel(table_name = received)]
+#[diesel(table_name = received, treat_none_as_default_value = false)]
 pub struct Arrival {
     id: Id,
     msg_id: String,
@@ -61,14 +63,75 @@ impl Arrival {
     }
 }
 
+/// What tells the transaction in which a message was remembered from another one.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(#[cfg_attr(not(feature = "postgres"), allow(dead_code))] i64);
+
+/// Why a message's transaction was not committed.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum CommitError {
+    /// The row that remembers the message is not in it.
+    Gone,
+    /// It was spoiled before.
+    Before(diesel::result::Error),
+    /// COMMIT failed.
+    Commit(diesel::result::Error),
+}
+
+/// What is known of a message that comes again.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It had its effect.
+    Received,
+    /// It is begun so many times, this one included, since it was first seen to come again.
+    Again(u32),
+}
+
 /// What a subscriber does with `received`; not for use by hand.
 #[doc(hidden)]
-pub trait Inbox {
+pub trait Inbox: Sized {
     /// Whether the message had its effect already.
     fn is_received(&mut self, msg_id: &str, consumer: &str) -> QueryResult<bool>;
 
+    /// Begins the transaction in which a message is handled, or a savepoint where one is open;
+    /// returns how many were open before.
+    fn begin_inbox(&mut self) -> QueryResult<u32>;
+
     /// Remembers the message: a unique violation where it is remembered already.
-    fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()>;
+    fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<Mark>;
+
+    /// Commits, where it is still the transaction in which the message was remembered. Whatever it
+    /// returns, no more than `open` are open afterwards.
+    fn commit_inbox(
+        &mut self,
+        open: u32,
+        msg_id: &str,
+        consumer: &str,
+        mark: Mark,
+    ) -> Result<(), CommitError>;
+
+    /// Ends what was begun after the first `open`. A connection that cannot do that is broken.
+    fn roll_back_inbox(&mut self, open: u32);
+
+    /// Counts that a message which comes again is begun, unless it was received.
+    fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun>;
+
+    /// Forgets how often it was begun.
+    fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
+}
+
+/// How many transactions and savepoints are open.
+fn depth<C>(conn: &mut C) -> QueryResult<u32>
+where
+    C: Connection<TransactionManager = AnsiTransactionManager>,
+{
+    let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
+    Ok(status
+        .transaction_depth()?
+        .map_or(0, std::num::NonZero::get))
 }
 
 macro_rules! inbox {
@@ -82,7 +145,17 @@ macro_rules! inbox {
                 diesel::select(diesel::dsl::exists(row)).get_result(self)
             }
 
-            fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()> {
+            fn begin_inbox(&mut self) -> QueryResult<u32> {
+                let open = depth(self)?;
+                if open == 0 {
+                    AnsiTransactionManager::begin_transaction_sql(self, Self::BEGIN)?;
+                } else {
+                    AnsiTransactionManager::begin_transaction(self)?;
+                }
+                Ok(open)
+            }
+
+            fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<Mark> {
                 let told_apart = match Self::told_apart(&arrival.msg_id) {
                     Cow::Borrowed(_) => Cow::Borrowed(arrival),
                     Cow::Owned(msg_id) => Cow::Owned(Arrival {
@@ -90,8 +163,65 @@ macro_rules! inbox {
                         ..arrival.clone()
                     }),
                 };
-                diesel::insert_into(received::table)
-                    .values(told_apart.as_ref())
+                self.insert_arrival(told_apart.as_ref()).map(Mark)
+            }
+
+            fn commit_inbox(
+                &mut self,
+                open: u32,
+                msg_id: &str,
+                consumer: &str,
+                mark: Mark,
+            ) -> Result<(), CommitError> {
+                let outcome = match depth(self) {
+                    Ok(1) if open == 0 && Self::COMMITS_MARKED => self.commit_marked(mark.0),
+                    Ok(depth) if depth == open + 1 => self
+                        .is_received(msg_id, consumer)
+                        .map_err(CommitError::Before)
+                        .and_then(|is_there| {
+                            if !is_there {
+                                return Err(CommitError::Gone);
+                            }
+                            AnsiTransactionManager::commit_transaction(self)
+                                .map_err(CommitError::Commit)
+                        }),
+                    Ok(_) => Err(CommitError::Gone),
+                    Err(error) => Err(CommitError::Before(error)),
+                };
+                if outcome.is_err() {
+                    self.roll_back_inbox(open);
+                }
+                outcome
+            }
+
+            fn roll_back_inbox(&mut self, open: u32) {
+                while matches!(depth(self), Ok(depth) if depth > open) {
+                    if let Err(error) = AnsiTransactionManager::rollback_transaction(self) {
+                        tracing::debug!(error = %error, "a transaction was not rolled back");
+                        return;
+                    }
+                }
+            }
+
+            fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun> {
+                if self.is_received(msg_id, consumer)? {
+                    return Ok(Begun::Received);
+                }
+                let msg_id = Self::told_apart(msg_id);
+                diesel::sql_query(Self::BEGIN_AGAIN)
+                    .bind::<Text, _>(msg_id.as_ref())
+                    .bind::<Text, _>(consumer)
+                    .execute(self)?;
+                let times: i32 = outbox_deliveries::table
+                    .find((msg_id.as_ref(), consumer))
+                    .select(outbox_deliveries::begun)
+                    .get_result(self)?;
+                Ok(Begun::Again(u32::try_from(times).unwrap_or(0)))
+            }
+
+            fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
+                let msg_id = Self::told_apart(msg_id);
+                diesel::delete(outbox_deliveries::table.find((msg_id.as_ref(), consumer)))
                     .execute(self)
                     .map(drop)
             }

@@ -11,10 +11,11 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, digest};
+use super::inbox::Arrival;
 use super::never;
 use super::outbox::{Claimed, SCHEDULE};
 use super::scope::Filter;
-use crate::schema::{self, Id, Moment, published};
+use crate::schema::{self, Id, Moment, published, received};
 
 /// The row that is locked while claims are made. InnoDB's gap locks would deadlock two claims,
 /// hence READ COMMITTED, which takes none.
@@ -156,6 +157,11 @@ impl Dialect for diesel::MysqlConnection {
         "delete from published where status = 2 and added <= ? order by added limit ?";
     const DELETE_RECEIVED: &'static str =
         "delete from received where added <= ? order by added limit ?";
+    const DELETE_DELIVERIES: &'static str =
+        "delete from outbox_deliveries where last_begun <= ? limit ?";
+    const BEGIN_AGAIN: &'static str = "\
+        insert into outbox_deliveries (msg_id, consumer, begun) values (?, ?, 1)
+        on duplicate key update begun = begun + 1, last_begun = utc_timestamp(6)";
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))
@@ -234,6 +240,13 @@ impl Dialect for diesel::MysqlConnection {
             return Cow::Owned(digest(id));
         }
         Cow::Borrowed(id)
+    }
+
+    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64> {
+        diesel::insert_into(received::table)
+            .values(arrival)
+            .execute(self)
+            .map(|_| 0)
     }
 }
 

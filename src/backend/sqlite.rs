@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use super::claim::Words;
 use super::dialect::{Dialect, standard};
+use super::inbox::Arrival;
 use super::outbox::Claimed;
 use super::scope::Filter;
 use super::{Storage, never};
-use crate::schema::{self, Id, Moment};
+use crate::schema::{self, Id, Moment, received};
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The index is named because the scan by the primary key would pass over
@@ -70,6 +71,10 @@ impl Dialect for diesel::SqliteConnection {
     const INSERT_STREAM: &'static str = standard::INSERT_STREAM;
     const DELETE_PUBLISHED: &'static str = standard::DELETE_PUBLISHED;
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
+    const DELETE_DELIVERIES: &'static str = standard::DELETE_DELIVERIES;
+    const BEGIN_AGAIN: &'static str = standard::BEGIN_AGAIN;
+    // Writers take turns from the beginning, so that none finds itself out of date later.
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))
@@ -107,5 +112,12 @@ impl Dialect for diesel::SqliteConnection {
             .bind::<Text, _>(filter.own_tokens())
             .bind::<BigInt, _>(limit)
             .load(self)
+    }
+
+    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64> {
+        diesel::insert_into(received::table)
+            .values(arrival)
+            .execute(self)
+            .map(|_| 0)
     }
 }

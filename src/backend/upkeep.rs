@@ -9,9 +9,9 @@ use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::dialect::Dialect;
 use super::outbox::{FAILED, SCHEDULE, SUCCEEDED};
-use crate::schema::{self, Moment, outbox_streams, published, received};
+use crate::schema::{self, Moment, outbox_deliveries, outbox_streams, published, received};
 
-/// One of the two tables.
+/// One of the tables that are cleaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Table {
@@ -19,6 +19,8 @@ pub enum Table {
     Published,
     /// The inbox.
     Received,
+    /// The deliveries that are counted.
+    Deliveries,
 }
 
 /// What is in the outbox and the inbox.
@@ -101,6 +103,7 @@ macro_rules! upkeep {
                     .execute(self)?;
                 diesel::sql_query("select name, begun from outbox_jobs limit 0").execute(self)?;
                 outbox_streams::table.limit(0).execute(self)?;
+                outbox_deliveries::table.limit(0).execute(self)?;
                 Ok(())
             }
 
@@ -114,6 +117,7 @@ macro_rules! upkeep {
                 let statement = match table {
                     Table::Published => Self::DELETE_PUBLISHED,
                     Table::Received => Self::DELETE_RECEIVED,
+                    Table::Deliveries => Self::DELETE_DELIVERIES,
                 };
                 diesel::sql_query(statement)
                     .bind::<schema::Utc, _>(before)

@@ -44,4 +44,5 @@ Exit codes:
   0    done, or stopped by a signal
   1    the database or the broker failed or refused
   2    the settings or the arguments are wrong; nothing was connected
+  3    stopped by a signal, and callbacks did not finish in time
   128+N  ended at once by a second signal N";

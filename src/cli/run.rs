@@ -15,6 +15,8 @@ pub(super) enum Failure {
     Usage(String),
     /// Something failed while the program ran.
     Runtime(String),
+    /// It was asked to stop, and did not finish in time.
+    Unfinished(String),
 }
 
 impl Failure {
@@ -71,6 +73,10 @@ pub(super) fn run(
         Err(Failure::Runtime(text)) => {
             complain(&text);
             1
+        }
+        Err(Failure::Unfinished(text)) => {
+            complain(&text);
+            3
         }
     };
     // At once: threads may still be inside a database's client library (the pool connects in the

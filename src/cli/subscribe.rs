@@ -112,9 +112,9 @@ async fn consume<C: Backend>(
 }
 
 fn failure(error: SubscribeError) -> Failure {
-    if error.is_usage() {
-        Failure::usage(error)
-    } else {
-        Failure::runtime(error)
+    match error {
+        SubscribeError::Unfinished { .. } => Failure::Unfinished(error.to_string()),
+        error if error.is_usage() => Failure::usage(error),
+        error => Failure::runtime(error),
     }
 }

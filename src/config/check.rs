@@ -113,6 +113,10 @@ impl Found<'_> {
             wide(config.callback_attempts),
             1..=1_000,
         );
+        self.number("workers", config.workers, 1..=1_000);
+        if let Some(limit) = config.delivery_limit {
+            self.number("delivery_limit", wide(limit), 1..=1_000_000);
+        }
         self.number("days_to_keep", wide(config.days_to_keep), 0..=36_500);
         if let Some(size) = config.database_pool_size {
             self.number("database_pool_size", wide(size), 1..=1_000);
@@ -176,6 +180,9 @@ impl Found<'_> {
             "msg_id_headers",
             || value::shorten(&names.join(",")),
         );
+        self.expect(good_name(&config.key_header), "key_header", || {
+            value::shorten(&config.key_header)
+        });
         for (name, texts, limit) in [
             ("stream", &config.stream, 100),
             ("ordered_stream", &config.ordered_stream, 100),

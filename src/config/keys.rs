@@ -186,6 +186,12 @@ keys! {
             "How long a destination is set aside before some of its rows are tried again";
     }
     Subscribe {
+        workers "workers" "COUNT" = "1",
+            "a whole number from 1 to 1000",
+            "Callbacks that run at a time; messages of one key are handled one after another";
+        key_header "key-header" "NAME" = "key",
+            "the name of a header",
+            "Header by which messages are ordered where there are several workers";
         prefetch_count "prefetch-count" "COUNT" = "none",
             "a whole number from 1 to 65535, or none",
             "Messages the broker may hand over unacknowledged; none: twice the workers";
@@ -201,6 +207,12 @@ keys! {
         callback_first_delay "callback-first-delay" "TIME" = "1s",
             "a time up to 365 days, such as 30s or 1m 30s",
             "Pause after a callback's first failure; it doubles at each further one";
+        dead_letter "dead-letter" "WAY" = "broker",
+            "broker, outbox, or none",
+            "Who puts a message that is given up to the dead letters: broker (NACK), outbox (with headers that tell why), or none: it is dropped";
+        delivery_limit "delivery-limit" "COUNT" = "10",
+            "a whole number from 1 to 1000000, or none",
+            "How often a message that comes again may end its process before it goes to the dead letters; none: for ever";
         msg_id_headers "msg-id-headers" "NAMES" = "cap-msg-id,dop-msg-id,message-id",
             "a list of one or more header names",
             "Headers that may carry a message's id; the first that is there counts";

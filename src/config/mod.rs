@@ -67,6 +67,19 @@ pub enum WhenSpent {
     Park,
 }
 
+/// Who puts a message that is given up to the dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum DeadLetter {
+    /// The broker, told by NACK. The message is unchanged.
+    #[default]
+    Broker,
+    /// We, with headers that tell why.
+    Outbox,
+    /// Nobody: the message is acknowledged and gone, but for a line in the log.
+    None,
+}
+
 /// The settings. [`Config::load`] reads them as the programs do, [`Config::builder`] as you say,
 /// and `Config::default()` with fields set by hand needs no source at all
 /// (then call [`validate`](Self::validate)).
@@ -150,6 +163,11 @@ pub struct Config {
     /// How long a destination is set aside before some of its rows are tried again, 1 ms to 365 days.
     /// Default 30 s.
     pub breaker_pause: Duration,
+    /// Callbacks that run at a time, 1 to 1000. Messages of one key are handled one after another,
+    /// with one worker all of them. Default 1.
+    pub workers: usize,
+    /// The header by which messages are ordered where there are several workers. Default `key`.
+    pub key_header: String,
     /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the
     /// workers.
     pub prefetch_count: Option<u32>,
@@ -162,6 +180,12 @@ pub struct Config {
     pub callback_attempts: u32,
     /// Pause after a callback's first failure, up to 365 days; it doubles. Default 1 s.
     pub callback_first_delay: Duration,
+    /// Who puts a message that is given up to the dead letters. Default the broker.
+    pub dead_letter: DeadLetter,
+    /// How often a message that comes again may be begun without coming to its end, because its
+    /// process died, before it goes to the dead letters without being run; 1 to 1000000. `None`:
+    /// for ever, and nothing is counted. Default 10.
+    pub delivery_limit: Option<u32>,
     /// Headers that may carry a message's id, at least one; the first that is there counts.
     /// Default `cap-msg-id`, `dop-msg-id`, `message-id`.
     pub msg_id_headers: Vec<String>,
@@ -215,11 +239,15 @@ impl Default for Config {
             ordered_destination: Vec::new(),
             breaker_failures: 5,
             breaker_pause: Duration::from_secs(30),
+            workers: 1,
+            key_header: "key".to_owned(),
             prefetch_count: None,
             queue_headers: Vec::new(),
             exclusive: false,
             callback_attempts: 3,
             callback_first_delay: Duration::from_secs(1),
+            dead_letter: DeadLetter::Broker,
+            delivery_limit: Some(10),
             msg_id_headers: ["cap-msg-id", "dop-msg-id", "message-id"]
                 .map(str::to_owned)
                 .into(),
@@ -307,8 +335,8 @@ impl Config {
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of
-            ordered_stream ordered_destination breaker_failures breaker_pause prefetch_count queue_headers exclusive callback_attempts callback_first_delay
-            msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
+            ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count queue_headers exclusive callback_attempts callback_first_delay
+            dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use figment::value::{Num, Value};
 
-use super::{LogFormat, Secret, WhenSpent};
+use super::{DeadLetter, LogFormat, Secret, WhenSpent};
 use crate::stomp::Broker;
 
 /// A value for [`Builder::set`](super::Builder::set): a number, a truth value, a text as it would
@@ -128,6 +128,17 @@ impl FromValue for f64 {
 impl FromValue for WhenSpent {
     fn from_value(value: &Value) -> Result<Self, Mismatch> {
         value.as_str().and_then(Self::parse).ok_or(Mismatch)
+    }
+}
+
+impl FromValue for DeadLetter {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        match value.as_str() {
+            Some("broker") => Ok(Self::Broker),
+            Some("outbox") => Ok(Self::Outbox),
+            Some("none") => Ok(Self::None),
+            _ => Err(Mismatch),
+        }
     }
 }
 

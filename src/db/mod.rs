@@ -17,7 +17,7 @@ use crate::outage::Outage;
 use crate::shutdown::Shutdown;
 
 pub use address::{Address, AddressError};
-pub(crate) use fault::is_infrastructure;
+pub(crate) use fault::{is_contention, is_infrastructure};
 use manager::Manager;
 
 /// Why work on the database was not done.

@@ -322,6 +322,7 @@ alter table received
     alter status drop default;
 drop table outbox_jobs;
 drop table outbox_streams;
+drop table outbox_deliveries;
 drop table outbox_migrations";
 
 /// What stands in the way of giving the tables back, each with its reason.

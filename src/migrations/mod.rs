@@ -61,17 +61,17 @@ macro_rules! scripts {
 /// The SQL of [`POSTGRES`].
 #[cfg(feature = "postgres")]
 pub const POSTGRES_SCRIPTS: &[Script] = scripts!("postgres": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
-    "2026-11-21-000003_wake");
+    "2026-11-21-000003_wake", "2026-11-21-000004_deliveries");
 
 /// The SQL of [`MYSQL`].
 #[cfg(feature = "mysql")]
-pub const MYSQL_SCRIPTS: &[Script] =
-    scripts!("mysql": "2026-11-21-000001_outbox", "2026-11-21-000002_streams");
+pub const MYSQL_SCRIPTS: &[Script] = scripts!("mysql": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
+    "2026-11-21-000003_deliveries");
 
 /// The SQL of [`SQLITE`].
 #[cfg(feature = "sqlite")]
-pub const SQLITE_SCRIPTS: &[Script] =
-    scripts!("sqlite": "2026-11-21-000001_outbox", "2026-11-21-000002_streams");
+pub const SQLITE_SCRIPTS: &[Script] = scripts!("sqlite": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
+    "2026-11-21-000003_deliveries");
 
 diesel::table! {
     /// Which of our migrations were run.

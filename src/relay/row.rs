@@ -56,6 +56,7 @@ impl Row {
         Ok(outgoing::frame(
             row.destination.clone(),
             headers,
+            self.key(),
             Bytes::from(row.body.clone()),
             Some(self.deadline),
         ))

@@ -98,6 +98,24 @@ impl Delivery {
         })
     }
 
+    /// A delivery that no broker made, and that nobody can acknowledge.
+    #[cfg(test)]
+    pub(crate) fn by_hand(
+        destination: &str,
+        headers: Vec<(String, String)>,
+        body: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            message_id: "by-hand".to_owned(),
+            headers,
+            body: body.into(),
+            subscription: String::new(),
+            ack: None,
+            connection: 0,
+        }
+    }
+
     /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -5,11 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::backend::{Arrival, Backend};
+use crate::backend::{Arrival, Backend, CommitError, Mark};
 use crate::correlation;
-use crate::db::{Db, DbError, is_infrastructure};
+use crate::db::{Db, DbError, is_contention, is_infrastructure};
 use crate::error::Error;
 use crate::payload::{Duplicate, Payload, Proof, is_unique_violation};
+use crate::permanent::is_permanent;
 use crate::registry::{BoxError, Callback, Outcome};
 
 /// How an attempt ended.
@@ -22,9 +23,29 @@ pub(super) enum Attempt {
     /// It is given up for this reason.
     Discarded(String),
     /// The callback failed by itself.
-    Failed(BoxError),
+    Failed {
+        error: BoxError,
+        /// Another attempt would meet it again.
+        is_permanent: bool,
+    },
+    /// It was begun too often without coming to its end, this time included.
+    Deadly(u32),
+    /// It was begun more than once without coming to its end, and is not alone.
+    Suspect,
+    /// Another transaction was in the way; the message is not to blame.
+    Hindered(BoxError),
     /// The database or the network failed; the message is not to blame.
     Unavailable(BoxError),
+}
+
+impl Attempt {
+    fn failed(error: impl Into<BoxError>) -> Self {
+        let error = error.into();
+        Self::Failed {
+            is_permanent: is_permanent(error.as_ref()),
+            error,
+        }
+    }
 }
 
 /// Why an inbox transaction did not commit.
@@ -47,7 +68,10 @@ impl From<DieselError> for Undone {
 /// The callback went on after a failed statement, or ended the transaction that it works in.
 #[derive(Debug, thiserror::Error)]
 enum Disorder {
-    #[error("a statement of the callback failed and the callback went on as if it had not")]
+    #[error(
+        "a statement of the callback failed and the callback went on as if it had not, or it ended \
+         the inbox's transaction"
+    )]
     Aborted(#[source] DieselError),
     #[error("the callback ended the inbox's transaction, or deleted its row")]
     Gone,
@@ -113,11 +137,17 @@ fn on_connection<C: Backend>(
             },
         )
     };
-    let failed =
-        |attempt: &Attempt| matches!(attempt, Attempt::Failed(_) | Attempt::Unavailable(_));
+    let failed = |attempt: &Attempt| {
+        matches!(
+            attempt,
+            Attempt::Failed { .. } | Attempt::Hindered(_) | Attempt::Unavailable(_)
+        )
+    };
     match db.lend(work, failed) {
         // Whatever the callback made of it: without a connection nobody can say.
-        Ok((Attempt::Failed(error), true)) => Attempt::Unavailable(error),
+        Ok((Attempt::Failed { error, .. } | Attempt::Hindered(error), true)) => {
+            Attempt::Unavailable(error)
+        }
         Ok((attempt, _)) => attempt,
         Err(error) => Attempt::Unavailable(error.into()),
     }
@@ -145,11 +175,11 @@ fn transactional<C: Backend>(
         Undone::Duplicate => Attempt::Duplicate,
         Undone::Discarded(reason) => Attempt::Discarded(reason),
         Undone::Failed(error) => blame(error),
+        // A deferred constraint that the callback has violated shows at COMMIT.
         Undone::Unfit(error) | Undone::Database(error) if is_violation(&error) => {
-            // A deferred constraint that the callback has violated shows at COMMIT.
-            Attempt::Failed(error.into())
+            Attempt::failed(error)
         }
-        Undone::Unfit(error) | Undone::Database(error) => Attempt::Unavailable(error.into()),
+        Undone::Unfit(error) | Undone::Database(error) => hindrance(error.into()),
     }
 }
 
@@ -159,27 +189,41 @@ fn in_transaction<C: Backend>(
     arrival: &Arrival,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Result<(), Undone> {
-    conn.atomically(|conn| {
-        match conn.insert_received(arrival) {
-            Ok(()) => {}
-            Err(error) if is_unique_violation(&error) => return Err(Undone::Duplicate),
-            Err(error) if is_infrastructure(&error) => return Err(Undone::Database(error)),
-            Err(error) => return Err(Undone::Unfit(error)),
+    let open = conn.begin_inbox()?;
+    let worked = in_open_transaction(conn, arrival, call);
+    let mark = match worked {
+        Ok(mark) => mark,
+        Err(undone) => {
+            conn.roll_back_inbox(open);
+            return Err(undone);
         }
-        match catch_unwind(AssertUnwindSafe(|| call(conn))) {
-            Err(panic) => return Err(Undone::Failed(panicked(&*panic))),
-            Ok(Err(error)) => return Err(Undone::Failed(error)),
-            Ok(Ok(Outcome::Discard(reason))) => return Err(Undone::Discarded(reason)),
-            Ok(Ok(Outcome::Done)) => {}
-        }
-        // PostgreSQL answers COMMIT of an aborted transaction with a quiet ROLLBACK.
-        match conn.is_received(payload.msg_id(), payload.consumer()) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Undone::Failed(Disorder::Gone.into())),
-            Err(error) if is_infrastructure(&error) => Err(Undone::Database(error)),
-            Err(error) => Err(Undone::Failed(Disorder::Aborted(error).into())),
-        }
-    })
+    };
+    conn.commit_inbox(open, payload.msg_id(), payload.consumer(), mark)
+        .map_err(|error| match error {
+            CommitError::Gone => Undone::Failed(Disorder::Gone.into()),
+            CommitError::Commit(error) => Undone::Database(error),
+            CommitError::Before(error) if is_infrastructure(&error) => Undone::Database(error),
+            CommitError::Before(error) => Undone::Failed(Disorder::Aborted(error).into()),
+        })
+}
+
+fn in_open_transaction<C: Backend>(
+    conn: &mut C,
+    arrival: &Arrival,
+    call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
+) -> Result<Mark, Undone> {
+    let mark = match conn.insert_received(arrival) {
+        Ok(mark) => mark,
+        Err(error) if is_unique_violation(&error) => return Err(Undone::Duplicate),
+        Err(error) if is_infrastructure(&error) => return Err(Undone::Database(error)),
+        Err(error) => return Err(Undone::Unfit(error)),
+    };
+    match catch_unwind(AssertUnwindSafe(|| call(conn))) {
+        Err(panic) => Err(Undone::Failed(panicked(&*panic))),
+        Ok(Err(error)) => Err(Undone::Failed(error)),
+        Ok(Ok(Outcome::Discard(reason))) => Err(Undone::Discarded(reason)),
+        Ok(Ok(Outcome::Done)) => Ok(mark),
+    }
 }
 
 fn managed<C: Backend>(
@@ -193,27 +237,27 @@ fn managed<C: Backend>(
         Err(attempt) => return attempt,
     }
     let proof = match catch_unwind(AssertUnwindSafe(|| call(conn))) {
-        Err(panic) => return Attempt::Failed(panicked(&*panic)),
+        Err(panic) => return Attempt::failed(panicked(&*panic)),
         Ok(Err(error)) if is_duplicate(error.as_ref()) => return Attempt::Duplicate,
         Ok(Err(error)) => return blame(error),
         Ok(Ok(proof)) => proof,
     };
     if proof.msg_id != payload.msg_id() {
-        return Attempt::Failed(Disorder::OtherMessage.into());
+        return Attempt::failed(Disorder::OtherMessage);
     }
     if !proof.was_saved {
         return Attempt::Discarded("the callback gave it up".to_owned());
     }
     match is_received(conn, payload) {
         Ok(true) => Attempt::Done,
-        Ok(false) => Attempt::Failed(Disorder::NotSaved.into()),
+        Ok(false) => Attempt::failed(Disorder::NotSaved),
         Err(attempt) => attempt,
     }
 }
 
 fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
     conn.is_received(payload.msg_id(), payload.consumer())
-        .map_err(|error| Attempt::Unavailable(error.into()))
+        .map_err(|error| hindrance(error.into()))
 }
 
 async fn external<C: Backend>(
@@ -222,7 +266,7 @@ async fn external<C: Backend>(
     payload: &Payload,
     before: u32,
 ) -> Attempt {
-    let unavailable = |error: DbError| Attempt::Unavailable(error.into());
+    let unavailable = |error: DbError| hindrance(error.into());
     let (id, consumer) = (payload.msg_id().to_owned(), payload.consumer().to_owned());
     match db.run(move |conn| conn.is_received(&id, &consumer)).await {
         Ok(false) => {}
@@ -234,7 +278,7 @@ async fn external<C: Backend>(
     // A task of its own, so that a panic ends there.
     match tokio::spawn(scoped).await {
         Err(error) if error.is_panic() => {
-            return Attempt::Failed(panicked(&*error.into_panic()));
+            return Attempt::failed(panicked(&*error.into_panic()));
         }
         Err(error) => return Attempt::Unavailable(error.into()),
         Ok(Err(error)) => return blame(error),
@@ -247,9 +291,9 @@ async fn external<C: Backend>(
             let arrival = payload.arrival(before).fitted(conn);
             match conn.insert_received(&arrival) {
                 Err(error) if !is_unique_violation(&error) && !is_infrastructure(&error) => {
-                    conn.insert_received(&arrival.bare())
+                    conn.insert_received(&arrival.bare()).map(drop)
                 }
-                other => other,
+                other => other.map(drop),
             }
         })
         .await;
@@ -264,9 +308,18 @@ async fn external<C: Backend>(
 /// Whose fault a callback's error is.
 fn blame(error: BoxError) -> Attempt {
     if is_infrastructure(error.as_ref()) {
-        Attempt::Unavailable(error)
+        hindrance(error)
     } else {
-        Attempt::Failed(error)
+        Attempt::failed(error)
+    }
+}
+
+/// What the database's own failure means.
+pub(super) fn hindrance(error: BoxError) -> Attempt {
+    if is_contention(error.as_ref()) {
+        Attempt::Hindered(error)
+    } else {
+        Attempt::Unavailable(error)
     }
 }
 

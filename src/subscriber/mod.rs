@@ -1,24 +1,29 @@
 //! From the broker to the inbox and a callback.
 
+mod dead_letter;
+mod engine;
 mod inbox;
+mod job;
+mod lanes;
 mod queue;
-mod session;
+mod worker;
 
 use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::cleanup::Cleanup;
-use crate::config::Config;
+use crate::config::{Config, DeadLetter};
 use crate::db::{Address, AddressError, Db, DbError};
 use crate::outage::Outage;
 use crate::registry::{Callback, Registry, RegistryError};
 use crate::shutdown::Shutdown;
-use crate::stomp::{self, Connector};
+use crate::stomp::{self, Client, Connector, Subscription};
 
 pub use queue::QueueError;
 
+use engine::{Ended, Engine};
 use queue::Queue;
-use session::{Ended, Session};
+use worker::Worker;
 
 /// Why a subscriber ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -45,12 +50,21 @@ pub enum SubscribeError {
     /// The tables are missing, or the database refuses us.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// Callbacks did not finish within `shutdown_timeout`; their messages are delivered again.
+    #[error("callbacks were still running {after:?} after the wish to stop")]
+    Unfinished {
+        /// `shutdown_timeout`.
+        after: Duration,
+    },
 }
 
 impl SubscribeError {
     /// Whether the settings or the arguments are wrong: nothing was connected.
     pub(crate) fn is_usage(&self) -> bool {
-        !matches!(self, Self::Broker(_) | Self::Database(_))
+        !matches!(
+            self,
+            Self::Broker(_) | Self::Database(_) | Self::Unfinished { .. }
+        )
     }
 }
 
@@ -72,6 +86,9 @@ pub struct Handled {
 #[derive(Debug, Clone)]
 struct Settings {
     queue: Queue,
+    workers: usize,
+    key_header: String,
+    dead_letter: DeadLetter,
     attempts: u32,
     first_delay: Duration,
     longest_delay: Duration,
@@ -87,12 +104,13 @@ pub struct Subscriber<C: Backend> {
     callback: Callback<C>,
     options: stomp::Options,
     settings: Settings,
+    delivery_limit: Option<u32>,
     cleanup: Cleanup<C>,
     maximum_backoff: Duration,
 }
 
-/// One callback at a time, and a connection for the cleaning.
-const CONNECTIONS: u32 = 2;
+/// Beside those of the workers: one for the cleaning.
+const CONNECTIONS: u32 = 1;
 /// Messages that the broker may hand over ahead, for each callback that runs.
 const PREFETCH_FOR_EACH: u32 = 2;
 
@@ -112,11 +130,14 @@ impl<C: Backend> Subscriber<C> {
     ) -> Result<Self, SubscribeError> {
         config.validate()?;
         let callback = registry.get(callback, config.exec_timeout)?;
-        let prefetch = config.prefetch_count.unwrap_or(PREFETCH_FOR_EACH);
+        let workers = u32::try_from(config.workers).unwrap_or(u32::MAX);
+        let prefetch = config
+            .prefetch_count
+            .unwrap_or(workers.saturating_mul(PREFETCH_FOR_EACH));
         let queue = Queue::new(destination, queue, prefetch, config.exclusive)?
             .with_headers(&config.queue_headers);
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::new(config, &address, CONNECTIONS);
+        let db = Db::new(config, &address, workers.saturating_add(CONNECTIONS));
         Ok(Self {
             cleanup: Cleanup::new(db.clone(), config),
             db,
@@ -124,6 +145,9 @@ impl<C: Backend> Subscriber<C> {
             options: config.stomp_options()?,
             settings: Settings {
                 queue,
+                workers: config.workers,
+                key_header: config.key_header.clone(),
+                dead_letter: config.dead_letter,
                 attempts: config.callback_attempts,
                 first_delay: config.callback_first_delay,
                 longest_delay: config.retry_maximum_delay,
@@ -131,18 +155,20 @@ impl<C: Backend> Subscriber<C> {
                 id_headers: config.msg_id_headers.clone(),
                 consumer: config.consumer.clone(),
             },
+            delivery_limit: config.delivery_limit,
             maximum_backoff: config.maximum_backoff,
         })
     }
 
-    /// Consumes until `shutdown` is wished for: then nothing more is dispatched, the callback that
-    /// runs may finish, and its message is acknowledged. While the broker or the database is away
-    /// it waits.
+    /// Consumes until `shutdown` is wished for: then nothing more is dispatched, the callbacks that
+    /// run may finish, and their messages are acknowledged. While the broker or the database is
+    /// away it waits.
     ///
     /// # Errors
     ///
     /// When the tables are missing, or the broker refuses the login, the virtual host or the
-    /// queue's arguments at the first connection.
+    /// queue's arguments at the first connection; [`SubscribeError::Unfinished`] when callbacks
+    /// took longer than `shutdown_timeout` to finish.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Handled, SubscribeError> {
         let cleaning = async {
             self.cleanup.run(shutdown).await;
@@ -156,56 +182,123 @@ impl<C: Backend> Subscriber<C> {
     }
 
     async fn consume(&self, shutdown: &Shutdown) -> Result<Handled, SubscribeError> {
-        let mut handled = Handled::default();
         let mut outage = Outage::new("the database", self.maximum_backoff);
         if !self.db.ready(&mut outage, shutdown).await? {
-            return Ok(handled);
+            return Ok(Handled::default());
         }
         let mut options = self.options.clone();
         if let Some(id) = self.settings.queue.client_id() {
             options = options.client_id(id);
         }
         let connector = Connector::new(options, self.maximum_backoff);
+        let worker = Worker::new(self.db.clone(), self.callback.clone(), self.delivery_limit);
+        let mut engine = Engine::new(&self.settings, worker, outage);
         let mut refusals = Outage::new("the subscription", self.maximum_backoff);
         let mut was_subscribed = false;
         loop {
-            let give_up = |error: &stomp::Error| !was_subscribed && error.is_refused_login();
-            let client = tokio::select! {
-                client = connector.connect(give_up) => client.map_err(SubscribeError::Broker)?,
-                () = shutdown.wished() => return Ok(handled),
-            };
-            let mut session = Session {
-                db: &self.db,
-                callback: &self.callback,
-                settings: &self.settings,
-                shutdown,
-                client: &client,
-                outage: &mut outage,
-                handled: &mut handled,
-            };
-            match session.run(&connector, &mut was_subscribed).await {
-                Ended::Stopped => {
-                    tracing::info!(
-                        done = handled.done,
-                        duplicates = handled.duplicates,
-                        discarded = handled.discarded,
-                        dead = handled.dead,
-                        "the subscriber has stopped"
-                    );
-                    return Ok(handled);
+            let reaching = self.reach(&connector, was_subscribed);
+            let reached = engine.meanwhile(async {
+                tokio::select! {
+                    reached = reaching => Some(reached),
+                    () = shutdown.wished() => None,
                 }
-                Ended::Refused(error) if !was_subscribed => {
-                    return Err(SubscribeError::Broker(error));
-                }
-                Ended::Refused(error) => {
+            });
+            let (client, mut subscription) = match reached.await {
+                None => return self.stopped(&mut engine, None).await,
+                Some(Ok(reached)) => reached,
+                Some(Err(Unreached::Final(error))) => return Err(SubscribeError::Broker(error)),
+                Some(Err(Unreached::Refused(error))) => {
                     let pause = refusals.noticed(&error);
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = shutdown.wished() => return Ok(handled),
+                    let pausing = engine.meanwhile(async {
+                        tokio::select! {
+                            () = tokio::time::sleep(pause) => false,
+                            () = shutdown.wished() => true,
+                        }
+                    });
+                    if pausing.await {
+                        return self.stopped(&mut engine, None).await;
                     }
+                    continue;
                 }
-                Ended::Lost => refusals.over(),
+                Some(Err(Unreached::Lost(error))) => {
+                    tracing::debug!(error = %error, "the connection was lost before the subscription");
+                    continue;
+                }
+            };
+            was_subscribed = true;
+            match engine.consume(&client, &mut subscription, shutdown).await {
+                Ended::Stopped => {
+                    return self
+                        .stopped(&mut engine, Some((&client, &subscription)))
+                        .await;
+                }
+                Ended::Lost => {
+                    tracing::debug!("the subscription has ended with its connection");
+                    refusals.over();
+                }
             }
         }
     }
+
+    /// A connection and its subscription.
+    async fn reach(
+        &self,
+        connector: &Connector,
+        was_subscribed: bool,
+    ) -> Result<(Client, Subscription), Unreached> {
+        let give_up = |error: &stomp::Error| !was_subscribed && error.is_refused_login();
+        let client = connector.connect(give_up).await.map_err(Unreached::Final)?;
+        let queue = &self.settings.queue;
+        match queue.open(connector, &client).await {
+            Ok(subscription) => {
+                tracing::info!(
+                    destination = queue.destination,
+                    queue = queue.name,
+                    dead_letters = queue.dead_letters(client.broker()),
+                    prefetch = queue.prefetch,
+                    workers = self.settings.workers,
+                    broker = client.server(),
+                    "subscribed"
+                );
+                Ok((client, subscription))
+            }
+            Err(error) if error.error_frame().is_none() => Err(Unreached::Lost(error)),
+            Err(error) if was_subscribed => Err(Unreached::Refused(error)),
+            Err(error) => Err(Unreached::Final(error)),
+        }
+    }
+
+    /// Lets the callbacks finish, and leaves.
+    async fn stopped(
+        &self,
+        engine: &mut Engine<'_, C>,
+        subscribed: Option<(&Client, &Subscription)>,
+    ) -> Result<Handled, SubscribeError> {
+        let finished = engine.finish(subscribed.map(|(client, _)| client)).await;
+        if let Some((client, subscription)) = subscribed {
+            engine.take_leave(client, subscription).await;
+        }
+        let handled = engine.handled;
+        tracing::info!(
+            done = handled.done,
+            duplicates = handled.duplicates,
+            discarded = handled.discarded,
+            dead = handled.dead,
+            "the subscriber has stopped"
+        );
+        match self.settings.shutdown_timeout {
+            Some(after) if !finished => Err(SubscribeError::Unfinished { after }),
+            _ => Ok(handled),
+        }
+    }
+}
+
+/// Why there is no subscription.
+enum Unreached {
+    /// As the settings are, there will be none.
+    Final(stomp::Error),
+    /// The broker does not let us subscribe, though it did before.
+    Refused(stomp::Error),
+    /// The connection was lost before.
+    Lost(stomp::Error),
 }

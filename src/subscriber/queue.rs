@@ -1,6 +1,6 @@
 //! The queue of a subscription: its name, and the arguments that django-outbox-pattern gives it.
 
-use crate::stomp::{Broker, Subscribe};
+use crate::stomp::{Broker, Client, Connector, Error, Subscribe, Subscription};
 
 /// What the name of a queue of dead letters begins with.
 const DEAD_LETTERS: &str = "DLQ.";
@@ -82,6 +82,24 @@ impl Queue {
         headers
     }
 
+    /// Declares the queue of dead letters, and subscribes.
+    pub(super) async fn open(
+        &self,
+        connector: &Connector,
+        client: &Client,
+    ) -> Result<Subscription, Error> {
+        let broker = client.broker();
+        if broker != Broker::ActiveMq {
+            // On a connection of its own: RabbitMQ keeps what it has handed to a subscription
+            // unacknowledged until the connection ends, not until UNSUBSCRIBE.
+            let client = connector.once().await?;
+            let subscription = client.subscribe(self.declare_dead_letters()).await?;
+            subscription.unsubscribe().await?;
+            client.disconnect().await?;
+        }
+        client.subscribe(self.subscribe(broker)).await
+    }
+
     /// The queue that given-up messages go to.
     pub(super) fn dead_letters(&self, broker: Broker) -> String {
         match broker {
@@ -137,10 +155,23 @@ impl Queue {
         let name = format!("{DEAD_LETTERS}{}", self.name);
         let next = format!("DLQ.DLQ.{name}");
         Subscribe {
-            destination: format!("/queue/{name}"),
+            destination: format!("/queue/{}", encoded(&name)),
             headers: self.completed(arguments(&name, &next, 1, false)),
         }
     }
+}
+
+/// Where a dead letter is sent. On RabbitMQ to the queue as it is there, which takes no arguments.
+pub(super) fn dead_letters_address(queue: &str, broker: Broker) -> String {
+    match broker {
+        Broker::ActiveMq => format!("/queue/{DEAD_LETTERS}{queue}"),
+        _ => format!("/amq/queue/{}", encoded(&format!("{DEAD_LETTERS}{queue}"))),
+    }
+}
+
+/// A queue's name as a segment of RabbitMQ's destinations.
+fn encoded(name: &str) -> String {
+    name.replace('%', "%25").replace('/', "%2F")
 }
 
 fn arguments(

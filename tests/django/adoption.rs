@@ -210,6 +210,7 @@ fn a_step_that_was_broken_off_is_made_again() {
     conn.batch_execute(
         "delete from outbox_migrations where version <> 'adopted';
          drop table outbox_streams;
+         drop table outbox_deliveries;
          drop trigger outbox_wake on published;
          drop function outbox_wake();
          update pg_index set indisvalid = false where indexrelid = 'published_waiting'::regclass",

@@ -7,6 +7,7 @@ mod support;
 mod blocking;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
+mod dead_letters;
 mod external;
 #[cfg(feature = "testing")]
 mod faults;
@@ -18,6 +19,7 @@ mod rules;
 mod sending;
 #[cfg(feature = "testing")]
 mod wake;
+mod workers;
 
 macro_rules! suite {
     ($($module:ident: $($case:ident),*;)*) => {
@@ -66,6 +68,7 @@ mod on_demand {
                         a_hook_that_panics_or_blocks_harms_nothing;
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
+                    workers: what_runs_when_the_connection_is_lost_has_its_effect;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
             }
         };
@@ -111,6 +114,11 @@ suite! {
         a_managed_callback_proves_what_it_did, a_proof_without_a_commit_is_a_failure,
         any_body_is_handed_over, what_a_callback_publishes_is_correlated,
         a_queue_collects_while_nobody_listens;
+    dead_letters: a_body_that_does_not_fit_is_given_up_at_once, a_letter_tells_its_story,
+        where_nobody_wants_them_they_are_dropped;
+    workers: as_many_run_as_there_are_workers, keys_keep_their_order_side_by_side,
+        one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
+        a_wish_to_stop_waits_for_all_that_run;
     external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
         an_async_callback_holds_no_connection;
     sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,

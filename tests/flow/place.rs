@@ -306,6 +306,37 @@ impl Place {
         client.disconnect().await.unwrap();
     }
 
+    /// Listens to the queue of dead letters that a subscriber writes itself.
+    pub(crate) fn letters(&self) -> Receiver<Delivery> {
+        let options = Options::from_url(&self.broker.url).unwrap();
+        let name = self.name.clone();
+        let (sender, receiver) = channel();
+        self.runtime.spawn(async move {
+            loop {
+                let client = Client::connect(&options).await.unwrap();
+                let kind = match client.broker() {
+                    Broker::ActiveMq => "queue",
+                    _ => "amq/queue",
+                };
+                let subscribe = Subscribe {
+                    destination: format!("/{kind}/DLQ.{name}"),
+                    headers: Vec::new(),
+                };
+                // Not there before the subscriber has declared it.
+                let Ok(mut subscription) = client.subscribe(subscribe).await else {
+                    continue;
+                };
+                while let Some(delivery) = subscription.next().await {
+                    let _ = client.ack(&delivery).await;
+                    if sender.send(delivery).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        receiver
+    }
+
     /// Listens to the queue of dead letters.
     pub(crate) fn dead_letters(&self) -> Receiver<Delivery> {
         let options = Options::from_url(&self.broker.url).unwrap();

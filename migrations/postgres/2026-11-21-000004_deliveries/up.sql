@@ -1,0 +1,8 @@
+-- How often a message that came again was begun, by processes that did not come to its end.
+create table outbox_deliveries (
+    msg_id     varchar(100) not null,
+    consumer   varchar(100) not null default '',
+    begun      integer not null,
+    last_begun timestamptz not null default now(),
+    primary key (msg_id, consumer)
+);

@@ -1,0 +1,400 @@
+//! The loop of a subscriber: takes deliveries, hands them to workers, answers the broker.
+//!
+//! It outlives connections. What runs when one is lost goes on to its commit; its ACK cannot be sent
+//! any more, and the redelivery waits in the same lane and then finds the row of the inbox.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::dead_letter::{self, Story};
+use super::inbox::Attempt;
+use super::job::{Job, Taken};
+use super::lanes::Lanes;
+use super::worker::Worker;
+use super::{Handled, Settings};
+use crate::backend::Backend;
+use crate::config::DeadLetter;
+use crate::outage::Outage;
+use crate::registry::BoxError;
+use crate::shutdown::Shutdown;
+use crate::stomp::{Broker, Client, Delivery, Error as StompError, Subscription};
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How long the broker has to answer when we take our leave.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why the messages of a subscription are no longer taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was asked to stop.
+    Stopped,
+    /// The connection, or the subscription, is gone.
+    Lost,
+}
+
+pub(super) struct Engine<'a, C: Backend> {
+    settings: &'a Settings,
+    worker: Worker<C>,
+    lanes: Lanes<Job>,
+    running: FuturesUnordered<Work<(Taken, Attempt)>>,
+    /// Those that failed, by the time at which they are tried again.
+    pausing: BTreeMap<(Instant, u64), Taken>,
+    pauses: u64,
+    /// Messages that may have ended a process before: nothing is to run beside them.
+    suspects: VecDeque<Taken>,
+    /// Answers to the broker whose receipts are still to come.
+    answers: FuturesUnordered<Work<()>>,
+    outage: Outage,
+    /// When the database is asked again.
+    resume: Option<Instant>,
+    session: u64,
+    is_alone: bool,
+    is_stopping: bool,
+    has_warned: bool,
+    pub(super) handled: Handled,
+}
+
+impl<'a, C: Backend> Engine<'a, C> {
+    pub(super) fn new(settings: &'a Settings, worker: Worker<C>, outage: Outage) -> Self {
+        Self {
+            settings,
+            worker,
+            lanes: Lanes::new(),
+            running: FuturesUnordered::new(),
+            pausing: BTreeMap::new(),
+            pauses: 0,
+            suspects: VecDeque::new(),
+            answers: FuturesUnordered::new(),
+            outage,
+            resume: None,
+            session: 0,
+            is_alone: false,
+            is_stopping: false,
+            has_warned: false,
+            handled: Handled::default(),
+        }
+    }
+
+    /// Waits for something while what runs comes to its end.
+    pub(super) async fn meanwhile<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        tokio::pin!(wait);
+        loop {
+            tokio::select! {
+                output = &mut wait => return output,
+                Some((taken, attempt)) = self.running.next() => self.ended(taken, attempt, None),
+            }
+        }
+    }
+
+    /// Handles the subscription's messages until it ends or `shutdown` is wished for.
+    pub(super) async fn consume(
+        &mut self,
+        client: &Client,
+        subscription: &mut Subscription,
+        shutdown: &Shutdown,
+    ) -> Ended {
+        self.session += 1;
+        let stop = shutdown.wished();
+        tokio::pin!(stop);
+        let ended = loop {
+            self.dispatch();
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = &mut stop => break Ended::Stopped,
+                Some((taken, attempt)) = self.running.next() => {
+                    self.ended(taken, attempt, Some(client));
+                }
+                Some(()) = self.answers.next() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
+                delivery = subscription.next() => match delivery {
+                    Some(delivery) => self.take(delivery, client),
+                    None => break Ended::Lost,
+                },
+            }
+        };
+        // What does not run is delivered again.
+        self.lanes.clear();
+        let idle = std::mem::take(&mut self.pausing).into_values();
+        for taken in idle.chain(std::mem::take(&mut self.suspects)) {
+            self.lanes.free(&taken.ticket);
+        }
+        if ended == Ended::Lost {
+            self.answers.clear();
+        }
+        ended
+    }
+
+    /// Lets what runs come to its end; false where that takes longer than it may.
+    pub(super) async fn finish(&mut self, client: Option<&Client>) -> bool {
+        self.is_stopping = true;
+        let limit = self.settings.shutdown_timeout;
+        let finish = async {
+            while let Some((taken, attempt)) = self.running.next().await {
+                self.ended(taken, attempt, client);
+            }
+        };
+        match limit {
+            None => finish.await,
+            Some(limit) if timeout(limit, finish).await.is_err() => {
+                tracing::warn!(
+                    running = self.running.len(),
+                    after = ?limit,
+                    "callbacks did not finish in time; their messages are left to be delivered again"
+                );
+                return false;
+            }
+            Some(_) => {}
+        }
+        true
+    }
+
+    /// Waits for the broker's receipts, and leaves it.
+    pub(super) async fn take_leave(&mut self, client: &Client, subscription: &Subscription) {
+        let answers = &mut self.answers;
+        let farewell = async {
+            while answers.next().await.is_some() {}
+            // RabbitMQ answers an ACK after UNSUBSCRIBE with ERROR, so this comes last.
+            subscription.unsubscribe().await?;
+            client.disconnect().await
+        };
+        match timeout(FAREWELL, farewell).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = %error, "no orderly farewell"),
+            Err(_) => tracing::debug!("the broker did not answer the farewell"),
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery, client: &Client) {
+        let job = Job::new(delivery, self.settings, self.session);
+        if !self.has_warned && job.payload.id_header() == "message-id" {
+            // ActiveMQ's is stable.
+            if client.broker() != Broker::ActiveMq {
+                tracing::warn!(
+                    looked_for = self.settings.id_headers.join(", "),
+                    "messages come without an id of their writer's: the broker's message-id changes \
+                     with every redelivery, so duplicates cannot be told apart"
+                );
+            }
+            self.has_warned = true;
+        }
+        let lane = job.lane(self.settings).to_owned();
+        self.lanes.add(&lane, job);
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let pause = self.pausing.keys().next().map(|(time, _)| *time);
+        [self.resume, pause].into_iter().flatten().min()
+    }
+
+    fn wake(&mut self) {
+        let now = Instant::now();
+        self.resume = self.resume.filter(|time| *time > now);
+        while let Some(first) = self.pausing.first_entry() {
+            if first.key().0 > now {
+                return;
+            }
+            let taken = first.remove();
+            self.lanes.put_back(taken.ticket, taken.job);
+        }
+    }
+
+    /// Starts what may run.
+    fn dispatch(&mut self) {
+        while self.resume.is_none() && !self.is_alone {
+            // While the database is away one message is enough to find that it is back.
+            let most = if self.outage.is_on() {
+                1
+            } else {
+                self.settings.workers
+            };
+            if self.running.len() >= most {
+                return;
+            }
+            if let Some(suspect) = self.suspects.pop_front() {
+                if self.running.is_empty() {
+                    self.is_alone = true;
+                    self.start(suspect);
+                } else {
+                    self.suspects.push_front(suspect);
+                }
+                return;
+            }
+            let Some((ticket, job)) = self.lanes.next() else {
+                return;
+            };
+            self.start(Taken { ticket, job });
+        }
+    }
+
+    fn start(&mut self, mut taken: Taken) {
+        let worker = self.worker.clone();
+        let is_alone = self.is_alone || self.settings.workers == 1;
+        self.running.push(Box::pin(async move {
+            let attempt = worker.attempt(&mut taken.job, is_alone).await;
+            (taken, attempt)
+        }));
+    }
+
+    /// An attempt has ended: the message is answered, or tried again, or left to be delivered again.
+    fn ended(&mut self, mut taken: Taken, attempt: Attempt, client: Option<&Client>) {
+        self.is_alone = false;
+        // Through another connection nothing can be said of it.
+        let client = client.filter(|_| taken.job.session == self.session);
+        let id = taken.job.payload.msg_id();
+        if !matches!(attempt, Attempt::Unavailable(_)) {
+            self.outage.over();
+            self.resume = None;
+        }
+        match attempt {
+            Attempt::Done => {
+                tracing::debug!(id, "done");
+                self.handled.done += 1;
+                self.acknowledge(&taken, client);
+            }
+            Attempt::Duplicate => {
+                tracing::info!(id, "received before; acknowledged without a second effect");
+                self.handled.duplicates += 1;
+                self.acknowledge(&taken, client);
+            }
+            Attempt::Discarded(reason) => {
+                if client.is_some() {
+                    tracing::warn!(id, reason, "discarded; it goes to the dead letters");
+                    self.handled.discarded += 1;
+                }
+                self.give_up(&taken, &format!("discarded: {reason}"), client);
+            }
+            Attempt::Failed {
+                error,
+                is_permanent,
+            } => {
+                taken.job.course.failed();
+                let failures = taken.job.course.failures;
+                let error = chain(&error);
+                if is_permanent || failures >= self.settings.attempts {
+                    if client.is_some() {
+                        tracing::error!(
+                            id,
+                            attempts = failures,
+                            error,
+                            "given up; it goes to the dead letters"
+                        );
+                        self.handled.dead += 1;
+                    }
+                    self.give_up(&taken, &error, client);
+                } else {
+                    tracing::warn!(
+                        id,
+                        attempt = failures,
+                        error,
+                        "the callback failed; it is called again"
+                    );
+                    let pause = taken.job.course.pause(self.settings);
+                    return self.pause(taken, pause, client);
+                }
+            }
+            Attempt::Deadly(times) => {
+                let reason =
+                    format!("it was begun {times} times by processes that did not come to its end");
+                if client.is_some() {
+                    tracing::error!(
+                        id,
+                        times,
+                        "given up without being run once more; it goes to the dead letters"
+                    );
+                    self.handled.dead += 1;
+                }
+                self.give_up(&taken, &reason, client);
+            }
+            Attempt::Suspect => {
+                if client.is_some() && !self.is_stopping {
+                    self.suspects.push_back(taken);
+                    return;
+                }
+            }
+            Attempt::Hindered(error) => {
+                tracing::debug!(id, error = %error, "others were in the way; it is tried again");
+                let pause = taken.job.course.short_pause();
+                return self.pause(taken, pause, client);
+            }
+            Attempt::Unavailable(error) => {
+                if self.resume.is_none() {
+                    self.resume = Some(Instant::now() + self.outage.noticed(error.as_ref()));
+                }
+                return self.pause(taken, Duration::ZERO, client);
+            }
+        }
+        self.lanes.free(&taken.ticket);
+    }
+
+    /// Tries it again later; where its connection is gone, or we stop, it is delivered again.
+    fn pause(&mut self, taken: Taken, pause: Duration, client: Option<&Client>) {
+        if client.is_none() || self.is_stopping {
+            self.lanes.free(&taken.ticket);
+            return;
+        }
+        self.pauses += 1;
+        self.pausing
+            .insert((Instant::now() + pause, self.pauses), taken);
+    }
+
+    fn acknowledge(&mut self, taken: &Taken, client: Option<&Client>) {
+        if let Some(client) = client {
+            let ack = client.ack(&taken.job.delivery);
+            self.answers.push(Box::pin(async move { note(ack.await) }));
+        }
+    }
+
+    /// The message goes to the dead letters, or what takes their place.
+    fn give_up(&mut self, taken: &Taken, reason: &str, client: Option<&Client>) {
+        let Some(client) = client else { return };
+        let delivery = taken.job.delivery.clone();
+        match self.settings.dead_letter {
+            DeadLetter::Broker => {
+                let nack = client.nack(&delivery, false);
+                self.answers.push(Box::pin(async move { note(nack.await) }));
+            }
+            DeadLetter::Outbox => {
+                let story = Story::new(reason, &taken.job, self.settings);
+                let client = client.clone();
+                let letter = dead_letter::frame(&delivery, &story, client.broker());
+                self.answers.push(Box::pin(async move {
+                    dead_letter::deliver(&client, letter, &delivery).await;
+                }));
+            }
+            DeadLetter::None => self.acknowledge(taken, Some(client)),
+        }
+        let (worker, payload) = (self.worker.clone(), taken.job.payload.clone());
+        if taken.job.course.unfinished.is_some() {
+            self.answers
+                .push(Box::pin(async move { worker.forget(&payload).await }));
+        }
+    }
+}
+
+pub(super) fn note(receipt: Result<(), StompError>) {
+    if let Err(error) = receipt {
+        tracing::debug!(error = %error, "an acknowledgement did not arrive; the broker delivers again");
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &BoxError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! A message on its way through the subscriber.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff;
+use chrono::{DateTime, Utc};
+
+use super::Settings;
+use super::lanes::Ticket;
+use crate::payload::Payload;
+use crate::stomp::Delivery;
+
+/// A message, and what became of it so far.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) delivery: Delivery,
+    pub(super) payload: Payload,
+    /// The subscription's connection that it came through, counted from the first one.
+    pub(super) session: u64,
+    pub(super) course: Course,
+}
+
+impl Job {
+    pub(super) fn new(delivery: Delivery, settings: &Settings, session: u64) -> Self {
+        let payload = Payload::new(&delivery, &settings.id_headers, &settings.consumer);
+        Self {
+            delivery,
+            payload,
+            session,
+            course: Course::default(),
+        }
+    }
+
+    /// Messages of one lane are handled one after another. Two deliveries of one message are of one
+    /// lane too, so that the second finds what became of the first.
+    pub(super) fn lane(&self, settings: &Settings) -> &str {
+        if settings.workers == 1 {
+            return "";
+        }
+        let key = self.payload.header(&settings.key_header);
+        key.unwrap_or_else(|| self.payload.msg_id())
+    }
+}
+
+/// A message's failures.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// The callback's own failures, and when the first and the last one were.
+    pub(super) failures: u32,
+    pub(super) first: Option<DateTime<Utc>>,
+    pub(super) last: Option<DateTime<Utc>>,
+    /// How often it was begun by a process that did not come to its end, where that was looked up.
+    pub(super) unfinished: Option<u32>,
+    pauses: Option<ExponentialBackoff>,
+    contentions: Option<ExponentialBackoff>,
+}
+
+impl Course {
+    /// The callback has failed by itself.
+    pub(super) fn failed(&mut self) {
+        let now = Utc::now();
+        self.failures += 1;
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    /// The pause before the next attempt after a failure of the callback's own.
+    pub(super) fn pause(&mut self, settings: &Settings) -> Duration {
+        let pauses = self
+            .pauses
+            .get_or_insert_with(|| doubling(settings.first_delay, settings.longest_delay));
+        pauses.next_backoff().unwrap_or(settings.longest_delay)
+    }
+
+    /// The pause before the next attempt after others were in the way.
+    pub(super) fn short_pause(&mut self) -> Duration {
+        const FIRST: Duration = Duration::from_millis(5);
+        const LONGEST: Duration = Duration::from_secs(1);
+        let pauses = self
+            .contentions
+            .get_or_insert_with(|| doubling(FIRST, LONGEST));
+        pauses.next_backoff().unwrap_or(LONGEST)
+    }
+}
+
+fn doubling(first: Duration, longest: Duration) -> ExponentialBackoff {
+    let mut pauses = ExponentialBackoff {
+        initial_interval: first,
+        max_interval: longest,
+        multiplier: 2.0,
+        // Its default gives up after a quarter of an hour.
+        max_elapsed_time: None,
+        ..ExponentialBackoff::default()
+    };
+    pauses.reset();
+    pauses
+}
+
+/// A message that a worker has, with its place.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) ticket: Ticket,
+    pub(super) job: Job,
+}

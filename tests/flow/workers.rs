@@ -1,0 +1,224 @@
+//! Several callbacks at a time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use diesel_outbox::config::Config;
+use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
+
+use crate::place::{Place, Subject, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn effects<C: Subject>(place: &Place) -> i64 {
+    place.connect::<C>().number("select count(*) from effects")
+}
+
+fn note<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Outcome, BoxError> {
+    let id = payload.msg_id();
+    conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+    Ok(Outcome::Done)
+}
+
+fn workers(place: &Place, count: usize) -> Config {
+    let settings = place.settings().set("workers", count);
+    settings.set("maximum_backoff", "1s").build().unwrap()
+}
+
+/// Callbacks that run, and a door that keeps them.
+#[derive(Default)]
+struct Room {
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Room {
+    fn enter(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 += 1;
+        self.changed.notify_all();
+        let kept = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |(_, is_open)| !*is_open);
+        assert!(!kept.unwrap().1.timed_out(), "nobody opens");
+    }
+
+    fn wait_for(&self, callbacks: usize) {
+        let state = self.state.lock().unwrap();
+        let there = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |(there, _)| *there < callbacks);
+        assert!(!there.unwrap().1.timed_out(), "there are fewer");
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
+
+pub(crate) fn as_many_run_as_there_are_workers<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let room = Arc::new(Room::default());
+    let entered = Arc::clone(&room);
+    // Outside of a transaction: on SQLite only one can be open at a time.
+    let registry = Registry::<C>::new().on_external("it", move |_| {
+        let room = Arc::clone(&entered);
+        async move {
+            tokio::task::spawn_blocking(move || room.enter()).await?;
+            Ok(Outcome::Done)
+        }
+    });
+    for n in 0..6 {
+        place.send(Message::new(place.topic(), n));
+    }
+    let consumer = place.subscribe_with(&registry, "it", &workers(place, 4));
+    room.wait_for(4);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(room.state.lock().unwrap().0, 4, "no more than that");
+    room.open();
+    wait_until("all are done", || place.counts::<C>().received == 6);
+    assert_eq!(consumer.stop().done, 6);
+}
+
+pub(crate) fn keys_keep_their_order_side_by_side<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let mut conn = place.connect::<C>();
+    for n in 0..60 {
+        let message = Message::new(place.topic(), n).key(format!("k{}", n % 5));
+        message.publish(&mut conn).unwrap();
+    }
+    assert_eq!(place.relay::<C>().sent, 60);
+    let seen = Arc::new(Mutex::new(HashMap::<String, Vec<u64>>::new()));
+    let failures = AtomicUsize::new(0);
+    let noted = Arc::clone(&seen);
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        let n = payload.body().as_u64().unwrap();
+        if n.is_multiple_of(7) && failures.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+            return Err("on purpose".into());
+        }
+        note(conn, payload)?;
+        let key = payload.header("key").unwrap().to_owned();
+        noted.lock().unwrap().entry(key).or_default().push(n);
+        Ok(Outcome::Done)
+    });
+    let settings = place.settings().set("workers", 8).set("prefetch_count", 60);
+    let settings = settings.set("callback_attempts", 100).build().unwrap();
+    let consumer = place.subscribe_with(&registry, "it", &settings);
+    wait_until("all effects", || effects::<C>(place) == 60);
+    consumer.stop();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 5);
+    for (key, numbers) in seen.iter() {
+        // A transaction that had to be made anew may have noted its number twice.
+        let mut numbers = numbers.clone();
+        numbers.dedup();
+        assert!(numbers.is_sorted(), "{key}: {numbers:?}");
+        assert_eq!(numbers.len(), 12, "{key}");
+    }
+}
+
+pub(crate) fn one_that_fails_holds_up_no_other<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let registry = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
+        if payload.body() == "bad" {
+            return Err("on purpose".into());
+        }
+        note(conn, payload)
+    });
+    let settings = place.settings().set("workers", 2);
+    let settings = settings.set("callback_first_delay", "1h");
+    let settings = settings.set("retry_maximum_delay", "2h").build().unwrap();
+    place.send(Message::new(place.topic(), "bad"));
+    let consumer = place.subscribe_with(&registry, "it", &settings);
+    for n in 0..10 {
+        place.send(Message::new(place.topic(), n));
+    }
+    wait_until("the others' effects", || effects::<C>(place) == 10);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (10, 0));
+}
+
+pub(crate) fn a_message_that_comes_twice_at_once_has_one_effect<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let dead_letters = place.dead_letters();
+    let registry = || Registry::<C>::new().on("it", note::<C>);
+    for n in 0..20 {
+        for _ in 0..2 {
+            place.send_raw(&format!("m{n}"), b"{}");
+        }
+    }
+    // Two processes' worth, each with several workers.
+    let consumers = [0, 1].map(|_| place.subscribe_with(&registry(), "it", &workers(place, 4)));
+    wait_until("all effects", || effects::<C>(place) >= 20);
+    place.send_raw("last", b"{}");
+    wait_until("the last one", || effects::<C>(place) >= 21);
+    let handled = consumers.map(crate::place::Consumer::stop);
+    let total = |of: fn(&diesel_outbox::subscriber::Handled) -> u64| -> u64 {
+        handled.iter().map(of).sum()
+    };
+    assert_eq!(effects::<C>(place), 21);
+    assert_eq!(total(|handled| handled.done), 21);
+    assert_eq!(total(|handled| handled.duplicates), 20);
+    assert_eq!(total(|handled| handled.dead), 0);
+    assert!(dead_letters.try_recv().is_err());
+}
+
+/// What runs goes on to its commit; the redelivery waits for it, and finds its row.
+#[cfg(feature = "testing")]
+pub(crate) fn what_runs_when_the_connection_is_lost_has_its_effect<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let room = Arc::new(Room::default());
+    let (entered, calls) = (Arc::clone(&room), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&calls);
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        entered.enter();
+        note(conn, payload)
+    });
+    let consumer = place.subscribe_with(&registry, "it", &workers(place, 2));
+    place.send(Message::new(place.topic(), 1));
+    room.wait_for(1);
+    let logins = broker.view(|view| view.logins());
+    broker.cut();
+    assert!(broker.wait_for(PATIENCE, |view| view.logins() > logins
+        && view.unacknowledged(&place.name) == 1));
+    room.open();
+    assert!(broker.wait_for(PATIENCE, |view| view.unacknowledged(&place.name) == 0));
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.duplicates), (1, 1));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(effects::<C>(place), 1);
+}
+
+/// What runs may finish and is acknowledged; what waits is left to others.
+pub(crate) fn a_wish_to_stop_waits_for_all_that_run<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let room = Arc::new(Room::default());
+    let entered = Arc::clone(&room);
+    let registry = Registry::<C>::new().on_external("it", move |_| {
+        let room = Arc::clone(&entered);
+        async move {
+            tokio::task::spawn_blocking(move || room.enter()).await?;
+            Ok(Outcome::Done)
+        }
+    });
+    for n in 0..6 {
+        place.send(Message::new(place.topic(), n));
+    }
+    let consumer = place.subscribe_with(&registry, "it", &workers(place, 3));
+    room.wait_for(3);
+    let stopping = std::thread::spawn(move || consumer.stop());
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!stopping.is_finished());
+    room.open();
+    assert_eq!(stopping.join().unwrap().done, 3);
+    assert_eq!(place.counts::<C>().received, 3);
+    let rest = place.subscribe_with(&Registry::<C>::new(), "store", &place.config());
+    wait_until("the rest", || place.counts::<C>().received == 6);
+    let handled = rest.stop();
+    assert_eq!((handled.done, handled.duplicates), (3, 0));
+}
