@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::backend::Backend;
@@ -15,6 +15,8 @@ use crate::registry::{BoxError, Outcome};
 pub(crate) const EXEC: &str = "exec:";
 /// The exit code by which a program discards a message: EX_DATAERR of sysexits(3).
 const DISCARD: i32 = 65;
+/// Bytes of a program's output in one line of the log at most.
+const LONGEST_LINE: u64 = 8 * 1024;
 
 /// Writes a log line for each message; the body at the level `debug`.
 pub(crate) fn log<C: Backend>(_: &mut C, payload: &Payload) -> Result<Outcome, BoxError> {
@@ -98,6 +100,8 @@ impl Exec {
         let mut command = Command::new(&self.program);
         command
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             // A group of its own: a Ctrl-C at the terminal lets it finish as we do.
             .process_group(0)
             .kill_on_drop(true);
@@ -129,9 +133,18 @@ impl Exec {
     }
 }
 
-/// Writes the body and waits for the end. A program that does not read its input is no failure.
+/// Writes the body, hands the output on to the log, and waits for the end. A program that does not
+/// read its input is no failure.
 async fn finish(child: &mut Child, payload: &Payload) -> std::io::Result<ExitStatus> {
     let input = child.stdin.take();
+    let id = payload.msg_id();
+    // Tasks of their own: what a program leaves behind may keep its output open after its end.
+    if let Some(output) = child.stdout.take() {
+        tokio::spawn(hand_on(output, id.to_owned(), "stdout"));
+    }
+    if let Some(output) = child.stderr.take() {
+        tokio::spawn(hand_on(output, id.to_owned(), "stderr"));
+    }
     let write = async {
         if let Some(mut input) = input {
             let _ = input.write_all(payload.raw()).await;
@@ -140,6 +153,23 @@ async fn finish(child: &mut Child, payload: &Payload) -> std::io::Result<ExitSta
     };
     let ((), status) = tokio::join!(write, child.wait());
     status
+}
+
+/// Logs a program's output, line by line.
+async fn hand_on(output: impl AsyncRead + Unpin, id: String, from: &'static str) {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = (&mut output).take(LONGEST_LINE);
+        match limited.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let line = String::from_utf8_lossy(&line);
+                tracing::info!(id, from, "{}", line.trim_end());
+            }
+        }
+    }
 }
 
 async fn kill_group(child: &mut Child) {

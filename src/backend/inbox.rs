@@ -86,8 +86,8 @@ pub enum CommitError {
 pub enum Begun {
     /// It had its effect.
     Received,
-    /// It is begun so many times, this one included, since it was first seen to come again.
-    Again(u32),
+    /// It was begun so many times since it was first seen to come again.
+    Before(u32),
 }
 
 /// What a subscriber does with `received`; not for use by hand.
@@ -116,8 +116,11 @@ pub trait Inbox: Sized {
     /// Ends what was begun after the first `open`. A connection that cannot do that is broken.
     fn roll_back_inbox(&mut self, open: u32);
 
-    /// Counts that a message which comes again is begun, unless it was received.
-    fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun>;
+    /// What is known of a message that comes again.
+    fn begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun>;
+
+    /// Counts that a message which comes again is begun.
+    fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
 
     /// Forgets how often it was begun.
     fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
@@ -203,20 +206,27 @@ macro_rules! inbox {
                 }
             }
 
-            fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun> {
+            fn begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun> {
                 if self.is_received(msg_id, consumer)? {
                     return Ok(Begun::Received);
                 }
                 let msg_id = Self::told_apart(msg_id);
+                let times: Option<i32> = outbox_deliveries::table
+                    .find((msg_id.as_ref(), consumer))
+                    .select(outbox_deliveries::begun)
+                    .first(self)
+                    .optional()?;
+                let times = times.and_then(|times| u32::try_from(times).ok());
+                Ok(Begun::Before(times.unwrap_or(0)))
+            }
+
+            fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
+                let msg_id = Self::told_apart(msg_id);
                 diesel::sql_query(Self::BEGIN_AGAIN)
                     .bind::<Text, _>(msg_id.as_ref())
                     .bind::<Text, _>(consumer)
-                    .execute(self)?;
-                let times: i32 = outbox_deliveries::table
-                    .find((msg_id.as_ref(), consumer))
-                    .select(outbox_deliveries::begun)
-                    .get_result(self)?;
-                Ok(Begun::Again(u32::try_from(times).unwrap_or(0)))
+                    .execute(self)
+                    .map(drop)
             }
 
             fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {

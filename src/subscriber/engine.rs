@@ -300,8 +300,9 @@ impl<'a, C: Backend> Engine<'a, C> {
                 }
             }
             Attempt::Deadly(times) => {
-                let reason =
-                    format!("it was begun {times} times by processes that did not come to its end");
+                let reason = format!(
+                    "it came again and was begun {times} times by processes that did not come to its end"
+                );
                 if client.is_some() {
                     tracing::error!(
                         id,
@@ -371,7 +372,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             DeadLetter::None => self.acknowledge(taken, Some(client)),
         }
         let (worker, payload) = (self.worker.clone(), taken.job.payload.clone());
-        if taken.job.course.unfinished.is_some() {
+        if taken.job.course.is_counted {
             self.answers
                 .push(Box::pin(async move { worker.forget(&payload).await }));
         }

@@ -28,7 +28,7 @@ pub(super) enum Attempt {
         /// Another attempt would meet it again.
         is_permanent: bool,
     },
-    /// It was begun too often without coming to its end, this time included.
+    /// It came again and was begun so many times without coming to its end, which is too often.
     Deadly(u32),
     /// It was begun more than once without coming to its end, and is not alone.
     Suspect,

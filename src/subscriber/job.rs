@@ -50,8 +50,8 @@ pub(super) struct Course {
     pub(super) failures: u32,
     pub(super) first: Option<DateTime<Utc>>,
     pub(super) last: Option<DateTime<Utc>>,
-    /// How often it was begun by a process that did not come to its end, where that was looked up.
-    pub(super) unfinished: Option<u32>,
+    /// Whether the table of deliveries has it.
+    pub(super) is_counted: bool,
     pauses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
 }

@@ -8,9 +8,9 @@ use crate::db::Db;
 use crate::payload::Payload;
 use crate::registry::Callback;
 
-/// From so many attempts on that did not come to their end a message runs alone: those that died
-/// beside it are not to be counted out with it.
-const SUSPICIOUS: u32 = 2;
+/// When it was begun again so many times without coming to its end, a message runs alone: those that
+/// died beside it are not to be counted out with it.
+const SUSPICIOUS: u32 = 1;
 
 /// Cheap to clone.
 #[derive(Debug)]
@@ -44,42 +44,44 @@ impl<C: Backend> Worker<C> {
     pub(super) async fn attempt(&self, job: &mut Job, is_alone: bool) -> Attempt {
         if let Some(limit) = self.limit
             && job.payload.is_redelivered()
+            && !job.course.is_counted
+            && let Err(attempt) = self.begin_again(job, limit, is_alone).await
         {
-            let times = match job.course.unfinished {
-                Some(times) => times,
-                None => match self.begin_again(&job.payload).await {
-                    Ok(times) => *job.course.unfinished.insert(times),
-                    Err(attempt) => return attempt,
-                },
-            };
-            if times > limit {
-                return Attempt::Deadly(times);
-            }
-            if times >= SUSPICIOUS && !is_alone {
-                return Attempt::Suspect;
-            }
+            return attempt;
         }
         let failures = job.course.failures;
         let attempt = inbox::attempt(&self.db, &self.callback, &job.payload, failures).await;
-        if job.course.unfinished.is_some() && matches!(attempt, Attempt::Done | Attempt::Duplicate)
-        {
+        if job.course.is_counted && matches!(attempt, Attempt::Done | Attempt::Duplicate) {
             self.forget(&job.payload).await;
         }
         attempt
     }
 
-    /// Counts the delivery, before anything is done with it that may end the process.
-    async fn begin_again(&self, payload: &Payload) -> Result<u32, Attempt> {
-        let (id, consumer) = (payload.msg_id().to_owned(), payload.consumer().to_owned());
-        match self
-            .db
-            .run(move |conn| conn.begin_again(&id, &consumer))
-            .await
-        {
-            Ok(Begun::Again(times)) => Ok(times),
-            Ok(Begun::Received) => Err(Attempt::Duplicate),
-            Err(error) => Err(inbox::hindrance(error.into())),
+    /// Counts that it is begun, before anything is done with it that may end the process.
+    async fn begin_again(&self, job: &mut Job, limit: u32, is_alone: bool) -> Result<(), Attempt> {
+        let of = |payload: &Payload| (payload.msg_id().to_owned(), payload.consumer().to_owned());
+        let (id, consumer) = of(&job.payload);
+        let begun = self.db.run(move |conn| conn.begun(&id, &consumer)).await;
+        let times = match begun {
+            Ok(Begun::Received) => return Err(Attempt::Duplicate),
+            Ok(Begun::Before(times)) => times,
+            Err(error) => return Err(inbox::hindrance(error.into())),
+        };
+        if times >= limit {
+            job.course.is_counted = true;
+            return Err(Attempt::Deadly(times));
         }
+        // Not counted before it is alone, so that it is not counted for what another one does.
+        if times >= SUSPICIOUS && !is_alone {
+            return Err(Attempt::Suspect);
+        }
+        let (id, consumer) = of(&job.payload);
+        let counted = self.db.run(move |conn| conn.begin_again(&id, &consumer));
+        counted
+            .await
+            .map_err(|error| inbox::hindrance(error.into()))?;
+        job.course.is_counted = true;
+        Ok(())
     }
 
     /// The message has come to its end.

@@ -120,7 +120,7 @@ struct Number {
     number: i64,
 }
 
-fn number(world: &World, statement: &str) -> usize {
+pub(crate) fn number(world: &World, statement: &str) -> usize {
     let found: Number = diesel::sql_query(statement)
         .get_result(&mut world.connect())
         .unwrap();

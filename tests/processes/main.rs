@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod deadly;
 mod kill;
 mod listener;
 mod mistakes;

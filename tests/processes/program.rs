@@ -92,6 +92,11 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    #[allow(dead_code)] // not each suite that includes this needs it
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it ends by itself.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut status = None;

@@ -1,8 +1,11 @@
 //! Graceful stops, and ones at once.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use super::World;
 use super::listener::Listener;
-use super::program::Program;
+use super::program::{Program, wait_until};
 
 #[test]
 fn a_stopped_relay_gives_back_what_it_did_not_send() {
@@ -29,15 +32,8 @@ fn each_signal_stops_and_a_second_one_ends_at_once() {
         relay.signal(signal);
         assert_eq!(relay.ended().code(), Some(0), "{:#?}", relay.lines());
     }
-    let script = tempfile::tempdir().unwrap();
-    let program = script.path().join("slow");
-    std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
-    std::fs::set_permissions(
-        &program,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
-    let callback = format!("exec:{}", program.display());
+    let folder = tempfile::tempdir().unwrap();
+    let callback = executable(&folder.path().join("slow"), "exec sleep 600");
     let topic = world.topic();
     let mut subscriber = Program::start(
         &world,
@@ -52,4 +48,43 @@ fn each_signal_stops_and_a_second_one_ends_at_once() {
     subscriber.wait_for_line("stopping");
     subscriber.signal("TERM");
     assert_eq!(subscriber.ended().code(), Some(128 + 15));
+}
+
+#[test]
+fn callbacks_that_do_not_finish_in_time_have_a_code_of_their_own() {
+    let Some(world) = World::new() else { return };
+    let topic = world.topic();
+    let mut subscriber = Program::start(
+        &world,
+        env!("CARGO_BIN_EXE_subscribe"),
+        &["exec:sleep-for-long", &topic],
+    );
+    assert_eq!(
+        subscriber.ended().code(),
+        Some(2),
+        "there is no such program"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let script = format!("touch '{}'; exec sleep 600", begun.display());
+    let callback = executable(&folder.path().join("slow"), &script);
+    let mut subscriber = Program::start(
+        &world,
+        env!("CARGO_BIN_EXE_subscribe"),
+        &[&callback, &topic, "--shutdown-timeout", "200ms"],
+    );
+    subscriber.wait_for_line("subscribed");
+    world.write(1);
+    let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &["--once"]);
+    assert!(relay.ended().success());
+    wait_until("it is called", || begun.exists());
+    subscriber.signal("TERM");
+    assert_eq!(subscriber.ended().code(), Some(3));
+}
+
+/// A program of the shell's; returns the callback that runs it.
+pub(crate) fn executable(path: &Path, script: &str) -> String {
+    std::fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    format!("exec:{}", path.display())
 }
