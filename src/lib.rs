@@ -4,6 +4,7 @@
 
 mod builtin;
 mod cleanup;
+mod dead_letters;
 mod error;
 mod message;
 mod outage;

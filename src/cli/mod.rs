@@ -29,6 +29,7 @@ macro_rules! on_its_connection {
     };
 }
 
+mod dead_letters;
 mod outbox;
 mod publish;
 mod run;

@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 use uuid::Uuid;
 
 use super::EXIT_CODES;
-use super::run::{Failure, run};
+use super::dead_letters;
+use super::run::{Failure, run, run_without_database};
 use crate::backend::Backend;
 use crate::cleanup;
 use crate::config::{Config, ConnectionArgs, LogArgs};
@@ -78,6 +79,9 @@ enum Task {
     },
     /// Count what is there
     Status,
+    /// Look at the messages that a subscriber gave up, send them back, or delete them
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Task),
 }
 
 /// The program `outbox`.
@@ -88,8 +92,17 @@ pub fn outbox() -> ExitCode {
         connection,
         log,
     } = Arguments::parse();
+    let flags = (&connection, &log);
+    let task = match task {
+        Task::DeadLetters(task) => {
+            return run_without_database(&flags, async |config| {
+                dead_letters::perform(&config, task).await
+            });
+        }
+        other => other,
+    };
     run(
-        &(&connection, &log),
+        &flags,
         async |config, address| on_its_connection!(&address, C => perform::<C>(&config, &address, task).await),
     )
 }
@@ -123,7 +136,8 @@ async fn perform<C: Backend + Migrate>(
     }
     db.check_tables().await?;
     match task {
-        Task::Migrate { .. } => {}
+        // Done before.
+        Task::Migrate { .. } | Task::DeadLetters(_) => {}
         Task::Clean { older_than } => {
             let cleaned = cleanup::delete_older(&db, older_than).await?;
             println!(

@@ -53,13 +53,32 @@ pub(super) fn run(
     flags: &dyn Flags,
     work: impl AsyncFnOnce(Config, Address) -> Result<(), Failure>,
 ) -> ExitCode {
-    let outcome = start(flags).and_then(|(config, address)| {
+    run_with(Config::load(flags), async |config: Config| {
+        let address = Address::parse(config.require_database_url()?)?;
+        work(config, address).await
+    })
+}
+
+/// As [`run`], for work that needs no database.
+pub(super) fn run_without_database(
+    flags: &dyn Flags,
+    work: impl AsyncFnOnce(Config) -> Result<(), Failure>,
+) -> ExitCode {
+    run_with(Config::load_without_database(flags), work)
+}
+
+fn run_with(
+    config: Result<Config, ConfigError>,
+    work: impl AsyncFnOnce(Config) -> Result<(), Failure>,
+) -> ExitCode {
+    let outcome = config.map_err(Failure::from).and_then(|config| {
+        logging::init(config.log_format, &config.log_level)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .map_err(Failure::runtime)?;
-        let outcome = runtime.block_on(work(config, address));
+        let outcome = runtime.block_on(work(config));
         // A callback that did not finish in time would keep the process from ending.
         runtime.shutdown_background();
         outcome
@@ -85,13 +104,6 @@ pub(super) fn run(
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
     signal_hook::low_level::exit(code)
-}
-
-fn start(flags: &dyn Flags) -> Result<(Config, Address), Failure> {
-    let config = Config::load(flags)?;
-    logging::init(config.log_format, &config.log_level)?;
-    let address = Address::parse(config.require_database_url()?)?;
-    Ok((config, address))
 }
 
 #[allow(clippy::print_stderr)] // a program's last word, also where log lines are switched off

@@ -282,6 +282,19 @@ impl Config {
             .build()
     }
 
+    /// As [`load`](Self::load), for a program that needs no database.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the settings.
+    pub fn load_without_database(flags: &dyn Flags) -> Result<Self, ConfigError> {
+        Self::builder()
+            .file_if_present("outbox.toml")
+            .env()
+            .flags(flags)
+            .build()
+    }
+
     /// Checks every limit, for settings made in code.
     ///
     /// # Errors

@@ -1,9 +1,7 @@
 //! The queue of a subscription: its name, and the arguments that django-outbox-pattern gives it.
 
+use crate::dead_letters::letter::{dead_letters_of, encoded};
 use crate::stomp::{Broker, Client, Connector, Error, Subscribe, Subscription};
-
-/// What the name of a queue of dead letters begins with.
-const DEAD_LETTERS: &str = "DLQ.";
 
 /// A queue, and what it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +103,7 @@ impl Queue {
         match broker {
             // Unless its policy for dead letters says otherwise.
             Broker::ActiveMq => "ActiveMQ.DLQ".to_owned(),
-            _ => format!("{DEAD_LETTERS}{}", self.name),
+            _ => dead_letters_of(&self.name),
         }
     }
 
@@ -115,7 +113,7 @@ impl Queue {
             Broker::ActiveMq => self.activemq_headers(),
             _ => arguments(
                 &self.name,
-                &format!("{DEAD_LETTERS}{}", self.name),
+                &dead_letters_of(&self.name),
                 self.prefetch,
                 self.exclusive,
             ),
@@ -152,26 +150,13 @@ impl Queue {
     /// The subscription that declares the queue of dead letters, with the arguments that a Django
     /// service would declare it with.
     pub(super) fn declare_dead_letters(&self) -> Subscribe {
-        let name = format!("{DEAD_LETTERS}{}", self.name);
+        let name = dead_letters_of(&self.name);
         let next = format!("DLQ.DLQ.{name}");
         Subscribe {
             destination: format!("/queue/{}", encoded(&name)),
             headers: self.completed(arguments(&name, &next, 1, false)),
         }
     }
-}
-
-/// Where a dead letter is sent. On RabbitMQ to the queue as it is there, which takes no arguments.
-pub(super) fn dead_letters_address(queue: &str, broker: Broker) -> String {
-    match broker {
-        Broker::ActiveMq => format!("/queue/{DEAD_LETTERS}{queue}"),
-        _ => format!("/amq/queue/{}", encoded(&format!("{DEAD_LETTERS}{queue}"))),
-    }
-}
-
-/// A queue's name as a segment of RabbitMQ's destinations.
-fn encoded(name: &str) -> String {
-    name.replace('%', "%25").replace('/', "%2F")
 }
 
 fn arguments(

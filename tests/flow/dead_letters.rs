@@ -1,5 +1,9 @@
 //! What becomes of messages that are given up.
 
+#[cfg(feature = "testing")]
+use std::collections::HashSet;
+use std::process::Command;
+
 use diesel_outbox::{BoxError, Json, Message, Meta, Outcome, Payload, Permanent, Registry};
 use serde_json::json;
 
@@ -104,4 +108,127 @@ pub(crate) fn where_nobody_wants_them_they_are_dropped<C: Subject>(place: &Place
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (1, 1));
     assert!(letters.try_recv().is_err());
+}
+
+fn run(place: &Place, task: &str, more: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_outbox"))
+        .args(["dead-letters", task, &place.name])
+        .args(more)
+        .env("STOMP_URL", place.broker_url())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// What `outbox dead-letters` says of the case's queue.
+fn command(place: &Place, task: &str, more: &[&str]) -> String {
+    let (code, said) = run(place, task, more);
+    assert_eq!(code, Some(0), "{said}");
+    said
+}
+
+pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place) {
+    const ROWS: usize = 30;
+    place.declare::<C>();
+    let fails = Registry::<C>::new().on("it", |_: &mut C, payload: &Payload| {
+        let kind = payload.body().as_u64().unwrap_or(0) % 3;
+        Err(Permanent::new(format!("of the kind {kind}")).into())
+    });
+    let settings = place.settings().set("dead_letter", "outbox");
+    let settings = settings.set("workers", 4).build().unwrap();
+    let ids: Vec<String> = (0..ROWS)
+        .map(|n| place.send(Message::new(place.topic(), n)).to_string())
+        .collect();
+    let consumer = place.subscribe_with(&fails, "it", &settings);
+    wait_until("all are given up", || {
+        // It is not there before the subscriber has declared it.
+        let (_, said) = run(place, "list", &[]);
+        said.contains(&format!("{ROWS} listed of {ROWS} in DLQ."))
+    });
+    assert_eq!(consumer.stop().dead, ROWS as u64);
+
+    let list = command(place, "list", &["--error", "kind 1", "--limit", "7"]);
+    assert!(list.contains("7 listed of 30"), "{list}");
+    let rows = list.lines().filter(|line| line.contains("of the kind 1"));
+    assert_eq!(rows.count(), 7);
+    let shown = command(place, "show", &["--id", &ids[4]]);
+    assert!(shown.contains("1 shown of 30"), "{shown}");
+    assert!(shown.contains("outbox-attempts: 1\n"), "{shown}");
+    assert!(shown.contains("\n\n4\n\n"), "{shown}");
+    let dry = command(place, "drop", &["--error", "kind 2", "--dry-run"]);
+    assert!(dry.contains("10 to be deleted of 30"), "{dry}");
+    let (code, said) = run(place, "drop", &[]);
+    assert_eq!(code, Some(2), "{said}");
+    let dropped = command(place, "drop", &["--error", "kind 2"]);
+    assert!(dropped.contains("10 deleted of 30"), "{dropped}");
+    let replayed = command(place, "replay", &["--limit", "5"]);
+    assert!(replayed.contains("5 sent back of 20"), "{replayed}");
+    let replayed = command(place, "replay", &["--all"]);
+    assert!(replayed.contains("15 sent back of 15"), "{replayed}");
+    assert!(command(place, "list", &[]).contains("0 listed of 0"));
+
+    // As if a replay had been killed before it could acknowledge.
+    let calm = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
+        assert_eq!(payload.header("outbox-error"), None);
+        assert!(payload.header("dop-msg-sent-time").is_some());
+        let id = payload.msg_id();
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        Ok(Outcome::Done)
+    });
+    let consumer = place.subscribe_with(&calm, "it", &settings);
+    let effects = || place.connect::<C>().number("select count(*) from effects");
+    wait_until("all effects", || effects() == 20);
+    assert_eq!(consumer.stop().dead, 0);
+    let mut conn = place.connect::<C>();
+    for (n, id) in ids.iter().enumerate() {
+        let count = format!("select count(*) from effects where note = '{id}'");
+        assert_eq!(conn.number(&count), i64::from(n % 3 != 2), "{n}");
+    }
+}
+
+/// Whenever a replay is killed, each letter is in one of the two queues at least.
+#[cfg(feature = "testing")]
+pub(crate) fn a_killed_replay_loses_nothing<C: Subject>(place: &Place) {
+    const ROWS: usize = 400;
+    let broker = place.loopback();
+    place.declare::<C>();
+    let fails = Registry::<C>::new().on("it", |_: &mut C, _: &Payload| {
+        Err(Permanent::new("on purpose").into())
+    });
+    let mut conn = place.connect::<C>();
+    for n in 0..ROWS {
+        Message::new(place.topic(), n).publish(&mut conn).unwrap();
+    }
+    assert_eq!(place.relay::<C>().sent, ROWS as u64);
+    let consumer = place.subscribe(&fails);
+    let letters = format!("DLQ.{}", place.name);
+    wait_until("all are given up", || {
+        broker.view(|view| view.ready(&letters) == ROWS)
+    });
+    consumer.stop();
+    for kill in 1..=4 {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_outbox"))
+            .args(["dead-letters", "replay", &place.name, "--all"])
+            .env("STOMP_URL", place.broker_url())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let some = kill * ROWS / 8;
+        wait_until("it is under way", || {
+            broker.view(|view| view.ready(&place.name) >= some)
+        });
+        replay.kill().unwrap();
+        replay.wait().unwrap();
+        wait_until("it is gone", || broker.view(|view| view.connections() == 0));
+        let there: HashSet<Vec<u8>> = broker.view(|view| {
+            let both = [&letters, &place.name].map(|queue| view.messages(queue));
+            both.into_iter()
+                .flatten()
+                .map(|stored| stored.body.to_vec())
+                .filter(|body| !body.is_empty())
+                .collect()
+        });
+        assert_eq!(there.len(), ROWS, "after {kill} kills");
+    }
 }

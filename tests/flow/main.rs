@@ -68,6 +68,7 @@ mod on_demand {
                         a_hook_that_panics_or_blocks_harms_nothing;
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
+                    dead_letters: a_killed_replay_loses_nothing;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
             }
@@ -115,7 +116,7 @@ suite! {
         any_body_is_handed_over, what_a_callback_publishes_is_correlated,
         a_queue_collects_while_nobody_listens;
     dead_letters: a_body_that_does_not_fit_is_given_up_at_once, a_letter_tells_its_story,
-        where_nobody_wants_them_they_are_dropped;
+        where_nobody_wants_them_they_are_dropped, the_letters_are_looked_at_and_sent_back;
     workers: as_many_run_as_there_are_workers, keys_keep_their_order_side_by_side,
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
         a_wish_to_stop_waits_for_all_that_run;

@@ -1,0 +1,368 @@
+//! The queue of dead letters, to be looked at, sent back from, and emptied by hand.
+//!
+//! STOMP has no way to look at a queue without consuming it, and no sign for its end. So a reading
+//! subscribes, sends a marker of its own behind all that is there, and stops at it; what it does not
+//! acknowledge goes back when its connection ends.
+
+pub(crate) mod letter;
+
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::stomp::{
+    self, Broker, Client, Delivery, Error, ErrorKind, SendFrame, Subscribe, Subscription,
+};
+
+/// Names the reading that a marker belongs to.
+const MARKER: &str = "outbox-marker";
+/// The broker drops a marker that nobody came for.
+const MARKER_LIFE: Duration = Duration::from_secs(60);
+/// Letters on their way back at a time.
+const WINDOW: usize = 100;
+
+/// Why the dead letters could not be read or sent back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeadLettersError {
+    #[error(
+        "there is no queue {0}: nothing that it would hold was given up yet, or it has another name"
+    )]
+    NoQueue(String),
+    #[error(
+        "the end of {queue} was not reached within {after:?}: is there another consumer of it? It \
+         takes messages from this one"
+    )]
+    NoEnd { queue: String, after: Duration },
+    #[error("the connection was lost; what was not acknowledged is in the queue of dead letters")]
+    Lost,
+    #[error("stomp_url: {0}")]
+    Url(#[from] stomp::UrlError),
+    #[error("the broker: {0}")]
+    Broker(#[from] Error),
+}
+
+/// A message that was given up.
+#[derive(Debug, Clone)]
+pub(crate) struct Letter {
+    pub(crate) id: String,
+    delivery: Delivery,
+}
+
+impl Letter {
+    fn new(delivery: Delivery, id_headers: &[String]) -> Self {
+        let id = id_headers
+            .iter()
+            .find_map(|name| delivery.header(name).filter(|id| !id.is_empty()))
+            .unwrap_or(&delivery.message_id)
+            .to_owned();
+        Self { id, delivery }
+    }
+
+    /// Why it was given up, as far as it says so.
+    pub(crate) fn error(&self) -> &str {
+        ["x-first-death-reason", "dlqDeliveryFailureCause"]
+            .iter()
+            .fold(self.delivery.header(letter::ERROR), |found, name| {
+                found.or_else(|| self.delivery.header(name))
+            })
+            .unwrap_or("")
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.delivery.header(name)
+    }
+
+    pub(crate) fn headers(&self) -> &[(String, String)] {
+        &self.delivery.headers
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.delivery.body
+    }
+
+    /// When it was given up, as far as it says so.
+    pub(crate) fn last(&self) -> Option<DateTime<Utc>> {
+        let time = self.header(letter::LAST)?;
+        let time = DateTime::parse_from_rfc3339(time).ok()?;
+        Some(time.with_timezone(&Utc))
+    }
+}
+
+/// Which letters are meant. Whatever is not said fits.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Choice {
+    pub(crate) ids: Vec<String>,
+    /// A part of the error.
+    pub(crate) error: Option<String>,
+    pub(crate) older_than: Option<Duration>,
+    pub(crate) limit: Option<usize>,
+}
+
+impl Choice {
+    /// Whether the letter is meant, where so many were taken before it.
+    fn takes(&self, letter: &Letter, before: usize) -> bool {
+        self.limit.is_none_or(|limit| before < limit) && self.fits(letter)
+    }
+
+    fn fits(&self, letter: &Letter) -> bool {
+        let age = |limit: Duration| {
+            let age = letter.last().map(|last| Utc::now() - last);
+            age.and_then(|age| age.to_std().ok())
+                .is_some_and(|age| age > limit)
+        };
+        (self.ids.is_empty() || self.ids.contains(&letter.id))
+            && self
+                .error
+                .as_ref()
+                .is_none_or(|part| letter.error().contains(part))
+            && self.older_than.is_none_or(age)
+    }
+}
+
+/// What a reading found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// All letters.
+    pub(crate) all: usize,
+    /// Those that were chosen.
+    pub(crate) chosen: usize,
+}
+
+/// A queue's dead letters, as one connection sees them.
+pub(crate) struct DeadLetters {
+    client: Client,
+    options: stomp::Options,
+    id_headers: Vec<String>,
+    patience: Duration,
+    queue: String,
+    /// The queue of dead letters.
+    name: String,
+}
+
+impl DeadLetters {
+    /// Connects. The letters of `queue` are in `DLQ.<queue>`, unless `from` names another queue.
+    pub(crate) async fn connect(
+        config: &Config,
+        queue: &str,
+        from: Option<&str>,
+    ) -> Result<Self, DeadLettersError> {
+        let options = config.stomp_options()?;
+        Ok(Self {
+            client: Client::connect(&options).await?,
+            options,
+            id_headers: config.msg_id_headers.clone(),
+            patience: config.receipt_timeout,
+            name: from.map_or_else(|| letter::dead_letters_of(queue), str::to_owned),
+            queue: queue.to_owned(),
+        })
+    }
+
+    /// The name of the queue of dead letters.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Hands each chosen letter to `see`, and leaves all where they are.
+    pub(crate) async fn look(
+        &self,
+        choice: &Choice,
+        mut see: impl FnMut(&Letter),
+    ) -> Result<Found, DeadLettersError> {
+        let mut reading = self.read().await?;
+        let mut found = Found::default();
+        while let Some(letter) = reading.next().await? {
+            found.all += 1;
+            if choice.takes(&letter, found.chosen) {
+                found.chosen += 1;
+                see(&letter);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends the chosen letters back to their queue. Each is acknowledged when the broker has it
+    /// there: whatever happens between the two, it is in one of the queues at least.
+    pub(crate) async fn replay(
+        &self,
+        choice: &Choice,
+        moved: impl FnMut(),
+    ) -> Result<Found, DeadLettersError> {
+        self.check_queue().await?;
+        let client = &self.client;
+        let send_back = async |letter: Letter| {
+            client.send(self.returned(&letter)).await?;
+            client.ack(&letter.delivery).await
+        };
+        self.each(choice, send_back, moved).await
+    }
+
+    /// Deletes the chosen letters.
+    pub(crate) async fn drop_letters(
+        &self,
+        choice: &Choice,
+        dropped: impl FnMut(),
+    ) -> Result<Found, DeadLettersError> {
+        let drop = async |letter: Letter| self.client.ack(&letter.delivery).await;
+        self.each(choice, drop, dropped).await
+    }
+
+    /// Does something with each chosen letter, with many of them at a time.
+    async fn each(
+        &self,
+        choice: &Choice,
+        work: impl AsyncFn(Letter) -> Result<(), Error>,
+        mut done: impl FnMut(),
+    ) -> Result<Found, DeadLettersError> {
+        let mut reading = self.read().await?;
+        let mut found = Found::default();
+        let mut under_way = FuturesUnordered::new();
+        while let Some(letter) = reading.next().await? {
+            found.all += 1;
+            if !choice.takes(&letter, found.chosen) {
+                continue;
+            }
+            found.chosen += 1;
+            under_way.push(work(letter));
+            while under_way.len() >= WINDOW
+                && let Some(outcome) = under_way.next().await
+            {
+                outcome?;
+                done();
+            }
+        }
+        while let Some(outcome) = under_way.next().await {
+            outcome?;
+            done();
+        }
+        Ok(found)
+    }
+
+    /// Takes leave of the broker; what was not acknowledged goes back to its queue.
+    pub(crate) async fn close(self) {
+        if let Err(error) = self.client.disconnect().await {
+            tracing::debug!(error = %error, "no orderly farewell");
+        }
+    }
+
+    fn address(&self, queue: &str) -> String {
+        letter::existing_queue(queue, self.client.broker())
+    }
+
+    /// RabbitMQ takes a message for a queue that is not there, gives its receipt, and drops it.
+    async fn check_queue(&self) -> Result<(), DeadLettersError> {
+        if self.client.broker() == Broker::ActiveMq {
+            return Ok(());
+        }
+        let client = Client::connect(&self.options).await?;
+        let subscribe = Subscribe {
+            destination: self.address(&self.queue),
+            headers: vec![("prefetch-count".to_owned(), "1".to_owned())],
+        };
+        let outcome = client.subscribe(subscribe).await;
+        client.abort();
+        outcome
+            .map(drop)
+            .map_err(|error| no_queue(error, &self.queue))
+    }
+
+    async fn read(&self) -> Result<Reading<'_>, DeadLettersError> {
+        let mut headers = Vec::new();
+        if self.client.broker() == Broker::ActiveMq {
+            // All of them are to come without an ACK in between.
+            headers.push(("activemq.prefetchSize".to_owned(), i32::MAX.to_string()));
+        }
+        let subscribe = Subscribe {
+            destination: self.address(&self.name),
+            headers,
+        };
+        let subscribed = self.client.subscribe(subscribe).await;
+        let subscription = subscribed.map_err(|error| no_queue(error, &self.name))?;
+        let marker = Uuid::new_v4().to_string();
+        let life = MARKER_LIFE.as_millis();
+        let frame = SendFrame::new(self.address(&self.name), "")
+            .header(MARKER, &marker)
+            .header("persistent", "false");
+        let frame = match self.client.broker() {
+            Broker::ActiveMq => {
+                let now = u128::try_from(Utc::now().timestamp_millis()).unwrap_or(0);
+                frame.header("expires", (now + life).to_string())
+            }
+            _ => frame.header("expiration", life.to_string()),
+        };
+        self.client.send(frame).await?;
+        Ok(Reading {
+            letters: self,
+            subscription,
+            marker,
+        })
+    }
+
+    /// A letter as the message that it was.
+    fn returned(&self, letter: &Letter) -> SendFrame {
+        let was_sent_to = ["original-destination", letter::DESTINATION];
+        let topic = was_sent_to.iter().find_map(|name| letter.header(name));
+        let destination = match (self.client.broker(), topic) {
+            // What a durable subscription collects there has no address of its own.
+            (Broker::ActiveMq, Some(topic)) => topic.to_owned(),
+            _ => self.address(&self.queue),
+        };
+        let mut headers = letter::own_headers(&letter.delivery);
+        headers.push(("persistent".to_owned(), "true".to_owned()));
+        SendFrame {
+            destination,
+            headers,
+            body: letter.delivery.body.clone(),
+            not_after: None,
+        }
+    }
+}
+
+/// A pass over the letters that were there when it began.
+struct Reading<'a> {
+    letters: &'a DeadLetters,
+    subscription: Subscription,
+    marker: String,
+}
+
+impl Reading<'_> {
+    async fn next(&mut self) -> Result<Option<Letter>, DeadLettersError> {
+        let letters = self.letters;
+        loop {
+            let delivery = tokio::time::timeout(letters.patience, self.subscription.next())
+                .await
+                .map_err(|_| DeadLettersError::NoEnd {
+                    queue: letters.name.clone(),
+                    after: letters.patience,
+                })?
+                .ok_or(DeadLettersError::Lost)?;
+            let Some(marker) = delivery.header(MARKER) else {
+                return Ok(Some(Letter::new(delivery, &letters.id_headers)));
+            };
+            let is_ours = marker == self.marker;
+            letters.client.ack(&delivery).await?;
+            if is_ours {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn no_queue(error: Error, queue: &str) -> DeadLettersError {
+    let is_missing = error
+        .error_frame()
+        .is_some_and(|frame| frame.kind() == ErrorKind::NotFound);
+    if is_missing {
+        DeadLettersError::NoQueue(queue.to_owned())
+    } else {
+        error.into()
+    }
+}
+
+/// A time as people read it.
+pub(crate) fn show_time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
