@@ -10,7 +10,7 @@ OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
 FAULTS ?= 200
 ROWS ?= 100000
 
-.PHONY: test soak bench-relay check files ci fmt fmt-check clippy docs examples servers servers-down tools
+.PHONY: test soak bench-relay bench-inbox check files ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
@@ -25,6 +25,10 @@ soak: tools
 ## What the relay and `save` cost beside what is possible; docs/benchmarks.md has the figures.
 bench-relay: tools
 	scripts/with-servers cargo bench --features $(FEATURES) --bench relay
+
+## The same for the inbox.
+bench-inbox: tools
+	scripts/with-servers cargo bench --features $(FEATURES) --bench inbox
 
 ## Everything that a change has to pass.
 check: fmt-check files test clippy docs examples

@@ -28,26 +28,40 @@ pub enum Outcome {
 
 type Transactional<C> = dyn Fn(&mut C, &Payload) -> Result<Outcome, BoxError> + Send + Sync;
 type Managed<C> = dyn Fn(&mut C, &Payload) -> Result<Proof, BoxError> + Send + Sync;
-type External = dyn Fn(Payload) -> Pin<Box<dyn Future<Output = Result<Outcome, BoxError>> + Send>>
+pub(crate) type External = dyn Fn(Payload) -> Pin<Box<dyn Future<Output = Result<Outcome, BoxError>> + Send>>
     + Send
     + Sync;
 
 /// A callback of one of the three kinds.
 pub(crate) enum Callback<C> {
+    /// Works on a connection of ours, and blocks its thread.
+    Blocking(Blocking<C>),
+    /// Works elsewhere; holds no connection.
+    External(Arc<External>),
+}
+
+/// A callback that works on a connection.
+pub(crate) enum Blocking<C> {
     /// Works in the inbox's transaction.
     Transactional(Arc<Transactional<C>>),
     /// Opens its own transaction.
     Managed(Arc<Managed<C>>),
-    /// Works elsewhere; holds no connection.
-    External(Arc<External>),
 }
 
 impl<C> Clone for Callback<C> {
     fn clone(&self) -> Self {
         match self {
+            Self::Blocking(call) => Self::Blocking(call.clone()),
+            Self::External(call) => Self::External(Arc::clone(call)),
+        }
+    }
+}
+
+impl<C> Clone for Blocking<C> {
+    fn clone(&self) -> Self {
+        match self {
             Self::Transactional(call) => Self::Transactional(Arc::clone(call)),
             Self::Managed(call) => Self::Managed(Arc::clone(call)),
-            Self::External(call) => Self::External(Arc::clone(call)),
         }
     }
 }
@@ -55,8 +69,8 @@ impl<C> Clone for Callback<C> {
 impl<C> fmt::Debug for Callback<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Transactional(_) => "Transactional",
-            Self::Managed(_) => "Managed",
+            Self::Blocking(Blocking::Transactional(_)) => "Transactional",
+            Self::Blocking(Blocking::Managed(_)) => "Managed",
             Self::External(_) => "External",
         })
     }
@@ -139,7 +153,8 @@ impl<C: Backend> Registry<C> {
     where
         F: Fn(&mut C, &Payload) -> Result<Outcome, BoxError> + Send + Sync + 'static,
     {
-        self.add(name.into(), Callback::Transactional(Arc::new(callback)))
+        let callback = Blocking::Transactional(Arc::new(callback));
+        self.add(name.into(), Callback::Blocking(callback))
     }
 
     /// As [`on`](Self::on), for a callback that takes the body as a type of its own. A body that does
@@ -186,7 +201,8 @@ impl<C: Backend> Registry<C> {
     where
         F: Fn(&mut C, &Payload) -> Result<Proof, BoxError> + Send + Sync + 'static,
     {
-        self.add(name.into(), Callback::Managed(Arc::new(callback)))
+        let callback = Blocking::Managed(Arc::new(callback));
+        self.add(name.into(), Callback::Blocking(callback))
     }
 
     /// Registers a callback whose work is not in the database: a web call, a program. No

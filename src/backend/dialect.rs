@@ -8,7 +8,6 @@ use diesel::QueryResult;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::inbox::{Arrival, CommitError};
 use super::outbox::Claimed;
 use super::scope::Filter;
 
@@ -37,8 +36,8 @@ pub(super) trait Dialect: Sized {
     const BEGIN_AGAIN: &'static str;
     /// Begins the transaction in which a message is handled.
     const BEGIN: &'static str = "BEGIN";
-    /// Whether [`commit_marked`](Self::commit_marked) does more than COMMIT.
-    const COMMITS_MARKED: bool = false;
+    /// COMMIT that fails in an aborted transaction, where the database's own does not.
+    const COMMIT: Option<&'static str> = None;
 
     /// The present moment by the database's clock.
     fn now(&mut self) -> QueryResult<DateTime<Utc>>;
@@ -58,15 +57,6 @@ pub(super) trait Dialect: Sized {
         limit: i64,
         filter: &Filter,
     ) -> QueryResult<Vec<Claimed>>;
-
-    /// Remembers a message; returns what tells this transaction from another one, where the
-    /// database has such a thing.
-    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64>;
-
-    /// Commits, where the transaction is the marked one and was not aborted, in one round trip.
-    fn commit_marked(&mut self, _mark: i64) -> Result<(), CommitError> {
-        Err(CommitError::Gone)
-    }
 
     /// A message's id as a text that the database tells from all others.
     fn told_apart(id: &str) -> Cow<'_, str> {

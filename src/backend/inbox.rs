@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use serde_json::Value;
@@ -63,11 +63,6 @@ impl Arrival {
     }
 }
 
-/// What tells the transaction in which a message was remembered from another one.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
-pub struct Mark(#[cfg_attr(not(feature = "postgres"), allow(dead_code))] i64);
-
 /// Why a message's transaction was not committed.
 #[doc(hidden)]
 #[derive(Debug)]
@@ -101,17 +96,11 @@ pub trait Inbox: Sized {
     fn begin_inbox(&mut self) -> QueryResult<u32>;
 
     /// Remembers the message: a unique violation where it is remembered already.
-    fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<Mark>;
+    fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()>;
 
-    /// Commits, where it is still the transaction in which the message was remembered. Whatever it
+    /// Commits, where it is still the transaction that was begun for the message. Whatever it
     /// returns, no more than `open` are open afterwards.
-    fn commit_inbox(
-        &mut self,
-        open: u32,
-        msg_id: &str,
-        consumer: &str,
-        mark: Mark,
-    ) -> Result<(), CommitError>;
+    fn commit_inbox(&mut self, open: u32, msg_id: &str, consumer: &str) -> Result<(), CommitError>;
 
     /// Ends what was begun after the first `open`. A connection that cannot do that is broken.
     fn roll_back_inbox(&mut self, open: u32);
@@ -158,7 +147,7 @@ macro_rules! inbox {
                 Ok(open)
             }
 
-            fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<Mark> {
+            fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()> {
                 let told_apart = match Self::told_apart(&arrival.msg_id) {
                     Cow::Borrowed(_) => Cow::Borrowed(arrival),
                     Cow::Owned(msg_id) => Cow::Owned(Arrival {
@@ -166,7 +155,10 @@ macro_rules! inbox {
                         ..arrival.clone()
                     }),
                 };
-                self.insert_arrival(told_apart.as_ref()).map(Mark)
+                diesel::insert_into(received::table)
+                    .values(told_apart.as_ref())
+                    .execute(self)
+                    .map(drop)
             }
 
             fn commit_inbox(
@@ -174,10 +166,15 @@ macro_rules! inbox {
                 open: u32,
                 msg_id: &str,
                 consumer: &str,
-                mark: Mark,
             ) -> Result<(), CommitError> {
                 let outcome = match depth(self) {
-                    Ok(1) if open == 0 && Self::COMMITS_MARKED => self.commit_marked(mark.0),
+                    Ok(1) if open == 0 && Self::COMMIT.is_some() => self
+                        .batch_execute(Self::COMMIT.unwrap_or_default())
+                        // None is open where it was COMMIT itself that failed.
+                        .map_err(|error| match depth(self) {
+                            Ok(0) => CommitError::Commit(error),
+                            _ => CommitError::Before(error),
+                        }),
                     Ok(depth) if depth == open + 1 => self
                         .is_received(msg_id, consumer)
                         .map_err(CommitError::Before)

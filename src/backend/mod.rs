@@ -29,7 +29,7 @@ use crate::schema::{Document, Id, Moment, published};
 #[doc(hidden)]
 pub(crate) use dialect::digest;
 #[doc(hidden)]
-pub use inbox::{Arrival, Begun, CommitError, Inbox, Mark};
+pub use inbox::{Arrival, Begun, CommitError, Inbox};
 #[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
 #[doc(hidden)]

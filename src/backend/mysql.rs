@@ -11,11 +11,10 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, digest};
-use super::inbox::Arrival;
 use super::never;
 use super::outbox::{Claimed, SCHEDULE};
 use super::scope::Filter;
-use crate::schema::{self, Id, Moment, published, received};
+use crate::schema::{self, Id, Moment, published};
 
 /// The row that is locked while claims are made. InnoDB's gap locks would deadlock two claims,
 /// hence READ COMMITTED, which takes none.
@@ -240,13 +239,6 @@ impl Dialect for diesel::MysqlConnection {
             return Cow::Owned(digest(id));
         }
         Cow::Borrowed(id)
-    }
-
-    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64> {
-        diesel::insert_into(received::table)
-            .values(arrival)
-            .execute(self)
-            .map(|_| 0)
     }
 }
 

@@ -11,10 +11,9 @@ use uuid::Uuid;
 
 use super::claim::Words;
 use super::dialect::{Dialect, standard};
-use super::inbox::{Arrival, CommitError};
 use super::outbox::Claimed;
 use super::scope::Filter;
-use crate::schema::{self, Id, Moment, received};
+use crate::schema::{self, Id, Moment};
 
 /// The key of the advisory lock under which claims are made: "outbox" in ASCII.
 const LOCK: i64 = 0x6f75_7462_6f78;
@@ -86,7 +85,9 @@ impl Dialect for diesel::PgConnection {
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
     const DELETE_DELIVERIES: &'static str = standard::DELETE_DELIVERIES;
     const BEGIN_AGAIN: &'static str = standard::BEGIN_AGAIN;
-    const COMMITS_MARKED: bool = true;
+    // It answers COMMIT of an aborted transaction with a quiet ROLLBACK: only a statement before it
+    // fails, and this one is the cheapest. Both go in one message.
+    const COMMIT: Option<&'static str> = Some("set constraints all immediate; commit");
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))
@@ -128,30 +129,4 @@ impl Dialect for diesel::PgConnection {
             .bind::<Text, _>(filter.own_tokens())
             .load(self)
     }
-
-    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64> {
-        diesel::insert_into(received::table)
-            .values(arrival)
-            .returning(txid_current())
-            .get_result(self)
-    }
-
-    fn commit_marked(&mut self, mark: i64) -> Result<(), CommitError> {
-        // PostgreSQL answers COMMIT of an aborted transaction with a quiet ROLLBACK: only a
-        // statement before it fails. Both go in one message.
-        let commit = format!("select 1 / (txid_current() = {mark})::int; commit");
-        self.batch_execute(&commit).map_err(|error| {
-            let status = AnsiTransactionManager::transaction_manager_status_mut(self);
-            match status.transaction_depth() {
-                Ok(None) => CommitError::Commit(error),
-                _ => CommitError::Before(error),
-            }
-        })
-    }
-}
-
-#[diesel::declare_sql_function]
-extern "SQL" {
-    /// The number of the transaction.
-    fn txid_current() -> diesel::sql_types::BigInt;
 }

@@ -10,11 +10,10 @@ use uuid::Uuid;
 
 use super::claim::Words;
 use super::dialect::{Dialect, standard};
-use super::inbox::Arrival;
 use super::outbox::Claimed;
 use super::scope::Filter;
 use super::{Storage, never};
-use crate::schema::{self, Id, Moment, received};
+use crate::schema::{self, Id, Moment};
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The index is named because the scan by the primary key would pass over
@@ -112,12 +111,5 @@ impl Dialect for diesel::SqliteConnection {
             .bind::<Text, _>(filter.own_tokens())
             .bind::<BigInt, _>(limit)
             .load(self)
-    }
-
-    fn insert_arrival(&mut self, arrival: &Arrival) -> QueryResult<i64> {
-        diesel::insert_into(received::table)
-            .values(arrival)
-            .execute(self)
-            .map(|_| 0)
     }
 }

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::EXIT_CODES;
 use super::run::{Failure, run};
@@ -22,10 +24,12 @@ use crate::subscriber::{SubscribeError, Subscriber};
 #[derive(Parser)]
 #[command(name = "subscribe", version, after_help = EXIT_CODES)]
 struct Arguments {
-    /// The callback's name; `log`, `store` and `exec:<program>` are always there
-    callback: String,
+    /// The callback's name; `log`, `store` and `exec:<program>` are always there. Without it and the
+    /// rest: all that the file's tables [[subscription]] name
+    #[arg(requires = "destination")]
+    callback: Option<String>,
     /// Where the messages are sent, such as /topic/orders.v1
-    destination: String,
+    destination: Option<String>,
     /// The queue that collects them [default: the last segment of the destination]
     queue: Option<String>,
     #[command(flatten)]
@@ -93,22 +97,42 @@ async fn consume<C: Backend>(
     registry: &Registry<C>,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
-    let subscriber = Subscriber::new(
-        config,
-        registry,
-        &arguments.callback,
-        &arguments.destination,
-        arguments.queue.as_deref(),
-    )
-    .map_err(failure)?;
+    // All are checked before the first one connects.
+    let subscribers: Vec<Subscriber<C>> = match (&arguments.callback, &arguments.destination) {
+        (Some(callback), Some(destination)) => {
+            let queue = arguments.queue.as_deref();
+            let subscriber = Subscriber::new(config, registry, callback, destination, queue);
+            vec![subscriber.map_err(failure)?]
+        }
+        _ if config.subscription.is_empty() => {
+            return Err(Failure::usage(
+                "say what to subscribe to: subscribe <callback> <destination> [queue], or tables \
+                 [[subscription]] in the file of settings",
+            ));
+        }
+        _ => Subscriber::all(config, registry).map_err(failure)?,
+    };
     let shutdown = Shutdown::on_signals().map_err(Failure::runtime)?;
     tracing::info!(
         callback = arguments.callback,
+        subscriptions = subscribers.len(),
         database = config.database_url.as_ref().map(|url| url.redacted()),
         broker = config.stomp_url.redacted(),
         "the subscriber starts"
     );
-    subscriber.run(&shutdown).await.map(drop).map_err(failure)
+    let mut running: FuturesUnordered<_> = subscribers
+        .into_iter()
+        .map(|subscriber| subscriber.run(&shutdown))
+        .collect();
+    let mut outcome = Ok(());
+    while let Some(ended) = running.next().await {
+        if let Err(error) = ended {
+            // The first one's reason counts; the others are not to go on alone.
+            shutdown.stop();
+            outcome = outcome.and(Err(failure(error)));
+        }
+    }
+    outcome
 }
 
 fn failure(error: SubscribeError) -> Failure {

@@ -9,7 +9,7 @@ use figment::Figment;
 use super::error::{ConfigError, Origin};
 use super::keys::{self, KEYS};
 use super::source::{self, CONFIG_VARIABLE, Layer};
-use super::{Config, Flags, Setting, check, suggest, value};
+use super::{Config, Flags, Setting, check, subscription, suggest, value};
 
 /// Gathers the sources of a [`Config`]. Their order is fixed, whatever the order of the calls:
 /// defaults, [`set`](Self::set), the file, the environment, the flags; the later wins.
@@ -168,6 +168,17 @@ impl Builder {
         if self.database_required && config.database_url.is_none() && !unreadable {
             problems.push(missing_database_url());
         }
+        let mut subscriptions = Vec::new();
+        let tables = layers.iter().find_map(|layer| layer.subscriptions.as_ref());
+        if let Some((path, tables)) = tables {
+            for (number, table) in (1..).zip(tables) {
+                match subscription::read(table, number, path, &config) {
+                    Ok(subscription) => subscriptions.push(subscription),
+                    Err(found) => problems.extend(found),
+                }
+            }
+        }
+        config.subscription = subscriptions;
         ConfigError::from_problems(problems).map(|()| config)
     }
 

@@ -17,6 +17,8 @@ pub enum Origin {
     Field,
     /// A key in this file.
     File(PathBuf),
+    /// The table `[[subscription]]` of this number, from 1, in this file.
+    Subscription(PathBuf, usize),
     /// The environment variable of this name.
     Environment(String),
     /// The flag of this name, dashes included.
@@ -30,6 +32,9 @@ impl fmt::Display for Origin {
             Self::Code(place) => write!(f, "the code at {}:{}", place.file(), place.line()),
             Self::Field => f.write_str("the program's own code"),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Subscription(path, number) => {
+                write!(f, "[[subscription]] {number} of file {}", path.display())
+            }
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }

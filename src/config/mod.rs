@@ -26,6 +26,7 @@ mod keys;
 mod rules;
 mod secret;
 mod source;
+mod subscription;
 mod suggest;
 mod value;
 
@@ -43,6 +44,7 @@ pub use error::{ConfigError, Origin, Written};
 pub use keys::Key;
 pub(crate) use rules::RetryChange;
 pub use secret::Secret;
+pub use subscription::SubscriptionConfig;
 pub use value::Setting;
 
 /// How log lines are written.
@@ -194,6 +196,9 @@ pub struct Config {
     pub consumer: String,
     /// Longest run of a program started for a message, 1 ms to 365 days. Default `None`: no limit.
     pub exec_timeout: Option<Duration>,
+    /// What one process of `subscribe` subscribes to, where its arguments do not say: the tables
+    /// `[[subscription]]` of the file. Default none.
+    pub subscription: Vec<SubscriptionConfig>,
     /// Age in days at which rows that succeeded are deleted, 0 to 36500. Default 30.
     pub days_to_keep: u32,
     /// Pause between clean-ups, 1 s to 365 days. Default 24 h.
@@ -253,6 +258,7 @@ impl Default for Config {
                 .into(),
             consumer: String::new(),
             exec_timeout: None,
+            subscription: Vec::new(),
             days_to_keep: 30,
             cleanup_interval: Duration::from_secs(24 * 3600),
             log_format: LogFormat::Text,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Tag, Value};
@@ -10,6 +10,7 @@ use figment::{Metadata, Profile, Provider};
 
 use super::error::{ConfigError, Origin};
 use super::keys::{self, KEYS};
+use super::subscription;
 
 pub(super) const PREFIX: &str = "OUTBOX_";
 pub(super) const CONFIG_VARIABLE: &str = "OUTBOX_CONFIG";
@@ -21,6 +22,8 @@ pub(super) struct Layer {
     name: &'static str,
     values: Dict,
     origins: BTreeMap<String, Origin>,
+    /// Its tables `[[subscription]]`, and the file that they are in.
+    pub(super) subscriptions: Option<(PathBuf, Vec<Dict>)>,
 }
 
 impl Layer {
@@ -81,6 +84,12 @@ pub(super) fn file(path: &Path, named_by: Origin) -> Result<Layer, ConfigError> 
     })?;
     let mut layer = Layer::new("file");
     for (key, value) in values {
+        if key == subscription::TABLES
+            && let Some(tables) = subscription::tables(value.clone())
+        {
+            layer.subscriptions = Some((path.to_owned(), tables));
+            continue;
+        }
         layer.insert(&key, value, Origin::File(path.to_owned()));
     }
     Ok(layer)

@@ -134,9 +134,33 @@ impl Client {
     /// would acknowledge another message on RabbitMQ, which ignores the session in the id.
     pub fn ack(&self, delivery: &Delivery) -> Receipt {
         match self.ack_id(delivery) {
-            Ok(id) => self.queue(Content::Ack { id }),
+            Ok(id) => self.queue(Content::Ack {
+                id,
+                is_confirmed: true,
+            }),
             Err(reason) => Receipt::failed(reason),
         }
+    }
+
+    /// Queues an ACK without a receipt, which costs the broker less. One that is lost with its
+    /// connection shows in a redelivery; the receipt of a later frame stands for those before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotSent`], as [`ack`](Self::ack): of another connection, or of one that has ended.
+    pub fn ack_unconfirmed(&self, delivery: &Delivery) -> Result<(), Error> {
+        let content = Content::Ack {
+            id: self.ack_id(delivery)?,
+            is_confirmed: false,
+        };
+        content.check()?;
+        let command = Command::Frame(content, None);
+        let Shared {
+            commands, ended, ..
+        } = &*self.shared;
+        commands
+            .send(command)
+            .map_err(|_| ended.why().into_not_sent())
     }
 
     /// Queues a NACK with the header `requeue`, which RabbitMQ knows: `false` dead-letters the
@@ -260,7 +284,7 @@ fn queue(commands: &mpsc::UnboundedSender<Command>, ended: &Ended, content: Cont
         return Receipt::failed(reason);
     }
     let (responder, receiver) = oneshot::channel();
-    match commands.send(Command::Frame(content, responder)) {
+    match commands.send(Command::Frame(content, Some(responder))) {
         Ok(()) => Receipt::waiting(receiver),
         Err(_) => Receipt::failed(ended.why().into_not_sent()),
     }

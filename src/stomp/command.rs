@@ -59,7 +59,7 @@ pub(super) type Responder = oneshot::Sender<Result<(), Error>>;
 #[derive(Debug)]
 pub(super) enum Command {
     /// A frame, and who waits for its receipt.
-    Frame(Content, Responder),
+    Frame(Content, Option<Responder>),
     /// End at once.
     Abort,
 }
@@ -78,6 +78,8 @@ pub(super) enum Content {
     },
     Ack {
         id: String,
+        /// Whether its receipt is asked for.
+        is_confirmed: bool,
     },
     Nack {
         id: String,
@@ -91,13 +93,24 @@ pub(super) enum Content {
 }
 
 impl Content {
+    /// Whether the broker is asked for a receipt.
+    pub(super) fn has_receipt(&self) -> bool {
+        !matches!(
+            self,
+            Self::Ack {
+                is_confirmed: false,
+                ..
+            }
+        )
+    }
+
     /// Whether STOMP can carry it.
     pub(super) fn check(&self) -> Result<(), NotSentReason> {
         let (destination, headers) = match self {
             Self::Send(frame) => (&frame.destination, &frame.headers),
             Self::Subscribe { subscribe, .. } => (&subscribe.destination, &subscribe.headers),
             // The peer's own text, in which our decoder allows anything.
-            Self::Ack { id } | Self::Nack { id, .. } => return check_nul("id", id),
+            Self::Ack { id, .. } | Self::Nack { id, .. } => return check_nul("id", id),
             Self::Unsubscribe { .. } | Self::Ping { .. } | Self::Disconnect => return Ok(()),
         };
         check_nul("destination", destination)?;

@@ -185,7 +185,7 @@ impl Connection {
         for command in arrived.drain(..) {
             match command {
                 Command::Frame(content, responder) => {
-                    let number = self.pending.insert(&content, Some(responder), now);
+                    let number = self.pending.insert(&content, responder, now);
                     self.backlog.push_back((number, content));
                 }
                 Command::Abort => self.is_over = true,
@@ -261,8 +261,10 @@ impl Connection {
             _ => {}
         }
         let begins_at = self.written + self.output.len() as u64;
+        let has_receipt = content.has_receipt();
         match outgoing::put(content, number, &mut self.output) {
-            Ok(()) => self.pending.encoded(number, begins_at),
+            Ok(()) if has_receipt => self.pending.encoded(number, begins_at),
+            Ok(()) => drop(self.pending.take(number)),
             Err(error) => {
                 if let Some(entry) = self.pending.take(number) {
                     let reason = NotSentReason::Encode(error.to_string());
@@ -332,7 +334,7 @@ impl Connection {
         self.pending.take_all().for_each(answer);
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Frame(_, responder) = command {
+            if let Command::Frame(_, Some(responder)) = command {
                 let _ = responder.send(Err(not_sent.clone()));
             }
         }

@@ -43,9 +43,19 @@ fn put_all(content: Content, receipt: u64, dst: &mut BytesMut) -> Result<(), Enc
             encode(message, None, dst)
         }
         Content::Unsubscribe { id } => put_plain(ToServer::Unsubscribe { id }, receipt, dst),
-        Content::Ack { id } => {
+        Content::Ack { id, is_confirmed } => {
             let transaction = None;
-            put_plain(ToServer::Ack { id, transaction }, receipt, dst)
+            let content = ToServer::Ack { id, transaction };
+            if is_confirmed {
+                put_plain(content, receipt, dst)
+            } else {
+                let extra_headers = Vec::new();
+                let message = Message {
+                    content,
+                    extra_headers,
+                };
+                encode(message, None, dst)
+            }
         }
         Content::Nack { id, requeue } => {
             let transaction = None;

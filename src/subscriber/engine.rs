@@ -11,11 +11,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::crew::Crew;
 use super::dead_letter::{self, Story};
 use super::inbox::Attempt;
 use super::job::{Job, Taken};
 use super::lanes::Lanes;
-use super::worker::Worker;
 use super::{Handled, Settings};
 use crate::backend::Backend;
 use crate::config::DeadLetter;
@@ -40,9 +40,8 @@ pub(super) enum Ended {
 
 pub(super) struct Engine<'a, C: Backend> {
     settings: &'a Settings,
-    worker: Worker<C>,
+    crew: Crew<C>,
     lanes: Lanes<Job>,
-    running: FuturesUnordered<Work<(Taken, Attempt)>>,
     /// Those that failed, by the time at which they are tried again.
     pausing: BTreeMap<(Instant, u64), Taken>,
     pauses: u64,
@@ -61,12 +60,11 @@ pub(super) struct Engine<'a, C: Backend> {
 }
 
 impl<'a, C: Backend> Engine<'a, C> {
-    pub(super) fn new(settings: &'a Settings, worker: Worker<C>, outage: Outage) -> Self {
+    pub(super) fn new(settings: &'a Settings, crew: Crew<C>, outage: Outage) -> Self {
         Self {
             settings,
-            worker,
+            crew,
             lanes: Lanes::new(),
-            running: FuturesUnordered::new(),
             pausing: BTreeMap::new(),
             pauses: 0,
             suspects: VecDeque::new(),
@@ -87,7 +85,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         loop {
             tokio::select! {
                 output = &mut wait => return output,
-                Some((taken, attempt)) = self.running.next() => self.ended(taken, attempt, None),
+                (taken, attempt) = self.crew.next() => self.ended(taken, attempt, None),
             }
         }
     }
@@ -108,9 +106,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             tokio::select! {
                 biased;
                 () = &mut stop => break Ended::Stopped,
-                Some((taken, attempt)) = self.running.next() => {
-                    self.ended(taken, attempt, Some(client));
-                }
+                (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
                 Some(()) = self.answers.next() => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
                 delivery = subscription.next() => match delivery {
@@ -134,9 +130,11 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// Lets what runs come to its end; false where that takes longer than it may.
     pub(super) async fn finish(&mut self, client: Option<&Client>) -> bool {
         self.is_stopping = true;
+        self.crew.stop();
         let limit = self.settings.shutdown_timeout;
         let finish = async {
-            while let Some((taken, attempt)) = self.running.next().await {
+            while self.crew.running() > 0 {
+                let (taken, attempt) = self.crew.next().await;
                 self.ended(taken, attempt, client);
             }
         };
@@ -144,7 +142,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             None => finish.await,
             Some(limit) if timeout(limit, finish).await.is_err() => {
                 tracing::warn!(
-                    running = self.running.len(),
+                    running = self.crew.running(),
                     after = ?limit,
                     "callbacks did not finish in time; their messages are left to be delivered again"
                 );
@@ -212,15 +210,18 @@ impl<'a, C: Backend> Engine<'a, C> {
             let most = if self.outage.is_on() {
                 1
             } else {
-                self.settings.workers
+                self.crew.room(self.settings.workers)
             };
-            if self.running.len() >= most {
+            if self.crew.running() >= most {
                 return;
             }
             if let Some(suspect) = self.suspects.pop_front() {
-                if self.running.is_empty() {
+                if self.crew.running() == 0 {
                     self.is_alone = true;
-                    self.start(suspect);
+                    self.crew.start(Taken {
+                        is_alone: true,
+                        ..suspect
+                    });
                 } else {
                     self.suspects.push_front(suspect);
                 }
@@ -229,17 +230,13 @@ impl<'a, C: Backend> Engine<'a, C> {
             let Some((ticket, job)) = self.lanes.next() else {
                 return;
             };
-            self.start(Taken { ticket, job });
+            let is_alone = self.settings.workers == 1;
+            self.crew.start(Taken {
+                ticket,
+                job,
+                is_alone,
+            });
         }
-    }
-
-    fn start(&mut self, mut taken: Taken) {
-        let worker = self.worker.clone();
-        let is_alone = self.is_alone || self.settings.workers == 1;
-        self.running.push(Box::pin(async move {
-            let attempt = worker.attempt(&mut taken.job, is_alone).await;
-            (taken, attempt)
-        }));
     }
 
     /// An attempt has ended: the message is answered, or tried again, or left to be delivered again.
@@ -319,6 +316,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                     return;
                 }
             }
+            Attempt::NotBegun => {}
             Attempt::Hindered(error) => {
                 tracing::debug!(id, error = %error, "others were in the way; it is tried again");
                 let pause = taken.job.course.short_pause();
@@ -346,9 +344,13 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     fn acknowledge(&mut self, taken: &Taken, client: Option<&Client>) {
-        if let Some(client) = client {
+        let Some(client) = client else { return };
+        if self.is_stopping {
+            // Before we leave, the broker is to have it.
             let ack = client.ack(&taken.job.delivery);
             self.answers.push(Box::pin(async move { note(ack.await) }));
+        } else {
+            note(client.ack_unconfirmed(&taken.job.delivery));
         }
     }
 
@@ -371,10 +373,11 @@ impl<'a, C: Backend> Engine<'a, C> {
             }
             DeadLetter::None => self.acknowledge(taken, Some(client)),
         }
-        let (worker, payload) = (self.worker.clone(), taken.job.payload.clone());
         if taken.job.course.is_counted {
+            let (count, payload) = (self.crew.count().clone(), taken.job.payload.clone());
+            let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
             self.answers
-                .push(Box::pin(async move { worker.forget(&payload).await }));
+                .push(Box::pin(async move { drop(forget.await) }));
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::backend::{Arrival, Backend, CommitError, Mark};
+use crate::backend::{Arrival, Backend, CommitError};
 use crate::correlation;
 use crate::db::{Db, DbError, is_contention, is_infrastructure};
 use crate::error::Error;
 use crate::payload::{Duplicate, Payload, Proof, is_unique_violation};
 use crate::permanent::is_permanent;
-use crate::registry::{BoxError, Callback, Outcome};
+use crate::registry::{Blocking, BoxError, External, Outcome};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) enum Attempt {
     Deadly(u32),
     /// It was begun more than once without coming to its end, and is not alone.
     Suspect,
+    /// Before it was begun, we were asked to stop.
+    NotBegun,
     /// Another transaction was in the way; the message is not to blame.
     Hindered(BoxError),
     /// The database or the network failed; the message is not to blame.
@@ -39,6 +42,10 @@ pub(super) enum Attempt {
 }
 
 impl Attempt {
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        Self::failed(panicked(panic))
+    }
+
     fn failed(error: impl Into<BoxError>) -> Self {
         let error = error.into();
         Self::Failed {
@@ -97,29 +104,10 @@ fn panicked(panic: &(dyn Any + Send)) -> BoxError {
     Panicked(text).into()
 }
 
-/// Tries the message once. `before` attempts have failed by the message's own fault.
-pub(super) async fn attempt<C: Backend>(
+/// Tries the message once, on this thread. `before` attempts have failed by the message's own fault.
+pub(super) fn attempt<C: Backend>(
     db: &Db<C>,
-    callback: &Callback<C>,
-    payload: &Payload,
-    before: u32,
-) -> Attempt {
-    match callback {
-        Callback::External(call) => external(db, call(payload.clone()), payload, before).await,
-        blocking => {
-            let (db, blocking, payload) = (db.clone(), blocking.clone(), payload.clone());
-            let work = move || on_connection(&db, &blocking, &payload, before);
-            match tokio::task::spawn_blocking(work).await {
-                Ok(attempt) => attempt,
-                Err(error) => Attempt::Unavailable(error.into()),
-            }
-        }
-    }
-}
-
-fn on_connection<C: Backend>(
-    db: &Db<C>,
-    callback: &Callback<C>,
+    callback: &Blocking<C>,
     payload: &Payload,
     before: u32,
 ) -> Attempt {
@@ -128,12 +116,10 @@ fn on_connection<C: Backend>(
             payload.correlation_id(),
             payload.trace(),
             || match callback {
-                Callback::Transactional(call) => {
+                Blocking::Transactional(call) => {
                     transactional(conn, payload, before, |conn| call(conn, payload))
                 }
-                Callback::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
-                // Handled by the caller.
-                Callback::External(_) => Attempt::Done,
+                Blocking::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
             },
         )
     };
@@ -190,19 +176,18 @@ fn in_transaction<C: Backend>(
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Result<(), Undone> {
     let open = conn.begin_inbox()?;
-    let worked = in_open_transaction(conn, arrival, call);
-    let mark = match worked {
-        Ok(mark) => mark,
-        Err(undone) => {
-            conn.roll_back_inbox(open);
-            return Err(undone);
-        }
-    };
-    conn.commit_inbox(open, payload.msg_id(), payload.consumer(), mark)
+    if let Err(undone) = in_open_transaction(conn, arrival, call) {
+        conn.roll_back_inbox(open);
+        return Err(undone);
+    }
+    conn.commit_inbox(open, payload.msg_id(), payload.consumer())
         .map_err(|error| match error {
             CommitError::Gone => Undone::Failed(Disorder::Gone.into()),
             CommitError::Commit(error) => Undone::Database(error),
-            CommitError::Before(error) if is_infrastructure(&error) => Undone::Database(error),
+            // A deferred constraint may be looked at before COMMIT.
+            CommitError::Before(error) if is_infrastructure(&error) || is_violation(&error) => {
+                Undone::Database(error)
+            }
             CommitError::Before(error) => Undone::Failed(Disorder::Aborted(error).into()),
         })
 }
@@ -211,18 +196,18 @@ fn in_open_transaction<C: Backend>(
     conn: &mut C,
     arrival: &Arrival,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
-) -> Result<Mark, Undone> {
-    let mark = match conn.insert_received(arrival) {
-        Ok(mark) => mark,
+) -> Result<(), Undone> {
+    match conn.insert_received(arrival) {
+        Ok(()) => {}
         Err(error) if is_unique_violation(&error) => return Err(Undone::Duplicate),
         Err(error) if is_infrastructure(&error) => return Err(Undone::Database(error)),
         Err(error) => return Err(Undone::Unfit(error)),
-    };
+    }
     match catch_unwind(AssertUnwindSafe(|| call(conn))) {
         Err(panic) => Err(Undone::Failed(panicked(&*panic))),
         Ok(Err(error)) => Err(Undone::Failed(error)),
         Ok(Ok(Outcome::Discard(reason))) => Err(Undone::Discarded(reason)),
-        Ok(Ok(Outcome::Done)) => Ok(mark),
+        Ok(Ok(Outcome::Done)) => Ok(()),
     }
 }
 
@@ -260,12 +245,14 @@ fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Atte
         .map_err(|error| hindrance(error.into()))
 }
 
-async fn external<C: Backend>(
+/// The same for a callback whose work is not in the database.
+pub(super) async fn attempt_apart<C: Backend>(
     db: &Db<C>,
-    work: impl Future<Output = Result<Outcome, BoxError>> + Send + 'static,
+    call: &Arc<External>,
     payload: &Payload,
     before: u32,
 ) -> Attempt {
+    let work = call(payload.clone());
     let unavailable = |error: DbError| hindrance(error.into());
     let (id, consumer) = (payload.msg_id().to_owned(), payload.consumer().to_owned());
     match db.run(move |conn| conn.is_received(&id, &consumer)).await {
@@ -291,9 +278,9 @@ async fn external<C: Backend>(
             let arrival = payload.arrival(before).fitted(conn);
             match conn.insert_received(&arrival) {
                 Err(error) if !is_unique_violation(&error) && !is_infrastructure(&error) => {
-                    conn.insert_received(&arrival.bare()).map(drop)
+                    conn.insert_received(&arrival.bare())
                 }
-                other => other.map(drop),
+                other => other,
             }
         })
         .await;

@@ -102,4 +102,6 @@ fn doubling(first: Duration, longest: Duration) -> ExponentialBackoff {
 pub(super) struct Taken {
     pub(super) ticket: Ticket,
     pub(super) job: Job,
+    /// Whether nothing else is handled beside it.
+    pub(super) is_alone: bool,
 }

@@ -1,5 +1,6 @@
 //! From the broker to the inbox and a callback.
 
+mod crew;
 mod dead_letter;
 mod engine;
 mod inbox;
@@ -17,13 +18,13 @@ use crate::db::{Address, AddressError, Db, DbError};
 use crate::outage::Outage;
 use crate::registry::{Callback, Registry, RegistryError};
 use crate::shutdown::Shutdown;
-use crate::stomp::{self, Client, Connector, Subscription};
+use crate::stomp::{self, Broker, Client, Connector, Subscription};
 
 pub use queue::QueueError;
 
+use crew::Crew;
 use engine::{Ended, Engine};
 use queue::Queue;
-use worker::Worker;
 
 /// Why a subscriber ended without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,9 @@ pub enum SubscribeError {
     /// The tables are missing, or the database refuses us.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// The threads of the workers could not be started.
+    #[error("the workers' threads could not be started: {0}")]
+    Threads(#[source] std::io::Error),
     /// Callbacks did not finish within `shutdown_timeout`; their messages are delivered again.
     #[error("callbacks were still running {after:?} after the wish to stop")]
     Unfinished {
@@ -63,7 +67,7 @@ impl SubscribeError {
     pub(crate) fn is_usage(&self) -> bool {
         !matches!(
             self,
-            Self::Broker(_) | Self::Database(_) | Self::Unfinished { .. }
+            Self::Broker(_) | Self::Database(_) | Self::Threads(_) | Self::Unfinished { .. }
         )
     }
 }
@@ -134,8 +138,12 @@ impl<C: Backend> Subscriber<C> {
         let prefetch = config
             .prefetch_count
             .unwrap_or(workers.saturating_mul(PREFETCH_FOR_EACH));
+        let is_activemq = config.broker == Some(Broker::ActiveMq);
         let queue = Queue::new(destination, queue, prefetch, config.exclusive)?
             .with_headers(&config.queue_headers);
+        if !is_activemq {
+            queue.check_for_rabbitmq()?;
+        }
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
         let db = Db::new(config, &address, workers.saturating_add(CONNECTIONS));
         Ok(Self {
@@ -158,6 +166,28 @@ impl<C: Backend> Subscriber<C> {
             delivery_limit: config.delivery_limit,
             maximum_backoff: config.maximum_backoff,
         })
+    }
+
+    /// A subscriber for each of [`Config::subscription`]. Each has a connection of its own: what a
+    /// broker refuses to one of them closes that one's only, and each has its own prefetch.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and when two of them have one queue, where the second would take the
+    /// first one's messages.
+    pub fn all(config: &Config, registry: &Registry<C>) -> Result<Vec<Self>, SubscribeError> {
+        let mut all: Vec<Self> = Vec::new();
+        for one in &config.subscription {
+            let queue = one.queue.as_deref();
+            let (callback, destination) = (&one.callback, &one.destination);
+            let next = Self::new(&one.config, registry, callback, destination, queue)?;
+            let name = &next.settings.queue.name;
+            if all.iter().any(|other| other.settings.queue.name == *name) {
+                return Err(QueueError::Twice(name.clone()).into());
+            }
+            all.push(next);
+        }
+        Ok(all)
     }
 
     /// Consumes until `shutdown` is wished for: then nothing more is dispatched, the callbacks that
@@ -191,8 +221,14 @@ impl<C: Backend> Subscriber<C> {
             options = options.client_id(id);
         }
         let connector = Connector::new(options, self.maximum_backoff);
-        let worker = Worker::new(self.db.clone(), self.callback.clone(), self.delivery_limit);
-        let mut engine = Engine::new(&self.settings, worker, outage);
+        let crew = Crew::new(
+            &self.db,
+            &self.callback,
+            self.settings.workers,
+            self.delivery_limit,
+        )
+        .map_err(SubscribeError::Threads)?;
+        let mut engine = Engine::new(&self.settings, crew, outage);
         let mut refusals = Outage::new("the subscription", self.maximum_backoff);
         let mut was_subscribed = false;
         loop {

@@ -24,6 +24,16 @@ pub enum QueueError {
     /// The destination or the queue's name cannot be sent.
     #[error("{0} is longer than 255 characters or holds a control character")]
     Unusable(&'static str),
+    /// RabbitMQ does not understand the destination.
+    #[error(
+        "RabbitMQ knows no destination `{0}`: it takes /topic/NAME, /queue/NAME, /amq/queue/NAME and \
+         /exchange/NAME/KEY, with %2F for a slash in a name (where the broker is ActiveMQ, say so: \
+         broker = \"activemq\")"
+    )]
+    NotForRabbitMq(String),
+    /// Two subscriptions of one process have the same queue.
+    #[error("two subscriptions have the queue `{0}`: name another one, or use `workers`")]
+    Twice(String),
     /// The destination ends with a slash, and no queue was named.
     #[error("the destination `{0}` has no last part to name the queue by: name the queue")]
     NoQueue(String),
@@ -57,6 +67,27 @@ impl Queue {
             exclusive,
             headers: Vec::new(),
         })
+    }
+
+    /// Refuses what RabbitMQ would refuse by an ERROR, such as a slash in a name.
+    pub(super) fn check_for_rabbitmq(&self) -> Result<(), QueueError> {
+        let text = self.destination.as_str();
+        let is_name = |name: &str| !name.is_empty() && !name.contains('/');
+        let is_known = if let Some(rest) = text.strip_prefix('/') {
+            match rest.split_once('/') {
+                Some(("topic" | "queue" | "temp-queue" | "reply-queue", name)) => is_name(name),
+                Some(("amq", rest)) => rest.strip_prefix("queue/").is_some_and(is_name),
+                Some(("exchange", rest)) => rest.split('/').count() <= 2 && !rest.starts_with('/'),
+                _ => false,
+            }
+        } else {
+            is_name(text)
+        };
+        if is_known {
+            Ok(())
+        } else {
+            Err(QueueError::NotForRabbitMq(self.destination.clone()))
+        }
     }
 
     /// Adds headers to those of the subscription and of the dead letters' queue.
@@ -254,6 +285,24 @@ mod tests {
         assert_eq!(new(" ", None), QueueError::NoDestination);
         assert!(matches!(new("/topic/", None), QueueError::NoQueue(_)));
         assert!(matches!(new("/topic/a\0", None), QueueError::Unusable(_)));
+        for (destination, is_good) in [
+            ("/topic/orders.v1", true),
+            ("/topic/a%2Fb", true),
+            ("/topic/a b", true),
+            ("orders", true),
+            ("/amq/queue/orders", true),
+            ("/exchange/amq.topic/a.#", true),
+            ("/exchange/amq.topic", true),
+            ("/topic/a/b", false),
+            ("/queue/a/b", false),
+            ("/amq/orders", false),
+            ("/orders/x", false),
+            ("/orders", false),
+            ("/exchange/a/b/c", false),
+        ] {
+            let queue = Queue::new(destination, Some("q"), 1, false).unwrap();
+            assert_eq!(queue.check_for_rabbitmq().is_ok(), is_good, "{destination}");
+        }
         let long = "q".repeat(256);
         assert!(matches!(
             new("/topic/a", Some(&long)),

@@ -1,0 +1,209 @@
+//! What the inbox costs beside what is possible: `make bench-inbox`.
+//!
+//! PostgreSQL with RabbitMQ, classic durable queue, persistent, bodies of about 200 bytes, a
+//! callback that inserts one row. What is compared is measured in turn, in rounds, and each figure
+//! is the median of the rounds, so that the ratios hold on any machine. The results are printed as a
+//! table and written to `target/bench-inbox.json`.
+//!
+//! Words on the command line choose parts: `transactions`, `client`, `full`. With `BENCH_ROWS` and
+//! `BENCH_ROUNDS` it is shorter, and says less.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+#[path = "../relay/report.rs"]
+mod report;
+
+mod bare;
+mod by_hand;
+mod inbox;
+mod queue;
+mod subscriber;
+
+use std::time::Duration;
+
+use inbox::Inbox;
+use queue::Queue;
+use report::{Goal, Report};
+
+/// Of our own client, and of a bare socket.
+const PREFETCH: usize = 128;
+
+fn main() {
+    if subscriber::is_child() {
+        subscriber::run();
+        return;
+    }
+    let rows = number("BENCH_ROWS").unwrap_or(20_000);
+    let rounds = number("BENCH_ROUNDS").unwrap_or(5);
+    // Cargo's own flag is among the words.
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    let chosen = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
+    let mut report = Report::default();
+    if chosen("transactions") {
+        transactions(rows, rounds, &mut report);
+    }
+    if chosen("client") {
+        client(rows, rounds, &mut report);
+    }
+    if chosen("full") {
+        full(rows, rounds, &mut report);
+    }
+    report.print();
+    report.write("target/bench-inbox.json");
+}
+
+/// One worker and eight, beside as many loops by hand.
+fn transactions(rows: usize, rounds: usize, report: &mut Report) {
+    let mut inbox = Inbox::new();
+    let mut times: [Vec<Duration>; 4] = Default::default();
+    let mut peaks = Vec::new();
+    for round in 1..=rounds {
+        eprintln!("transactions, round {round} of {rounds}");
+        for (n, workers) in [(0, 1), (2, 8)] {
+            let queue = Queue::filled(rows);
+            times[n].push(by_hand::consume(&inbox.database.url, &queue, rows, workers));
+            inbox.empty();
+            queue.fill(rows);
+            let (took, peak) = subscriber::consume(&inbox.database.url, &queue, rows, workers);
+            times[n + 1].push(took);
+            if workers == 8 {
+                peaks.push(peak);
+            }
+            assert_eq!(inbox.effects(), rows);
+            inbox.empty();
+            for (name, times) in [("by hand", &times[n]), ("subscriber", &times[n + 1])] {
+                let last = rate(rows, times[times.len() - 1]);
+                eprintln!("  {last:5.0} messages/s  {name}, {workers}");
+            }
+        }
+    }
+    let [one_by_hand, one, eight_by_hand, eight] = times.map(|times| rate(rows, median(times)));
+    for (workers, by_hand, own, goal) in [
+        ("one", one_by_hand, one, 0.8),
+        ("eight", eight_by_hand, eight, 0.7),
+    ] {
+        let what = format!("{workers} by hand, beside a bare consumer");
+        report.add(&what, format!("{by_hand:.0} messages/s"), 1.0, Goal::None);
+        let what = format!("{workers} of `workers`");
+        let ratio = own / by_hand;
+        report.add(
+            &what,
+            format!("{own:.0} messages/s"),
+            ratio,
+            Goal::AtLeast(goal),
+        );
+    }
+    let django = 272.0;
+    report.add(
+        "eight workers, against the best rate of django-outbox-pattern (272/s)",
+        format!("{eight:.0} messages/s"),
+        eight / django,
+        Goal::AtLeast(10.0),
+    );
+    let peak = peaks.into_iter().max().unwrap_or(0);
+    #[allow(clippy::cast_precision_loss)] // a figure for people
+    let mebibytes = peak as f64 / 1024.0 / 1024.0;
+    report.add(
+        "memory: eight workers, peak of the process",
+        format!("{mebibytes:.1} MiB"),
+        mebibytes,
+        Goal::AtMost(32.0),
+    );
+}
+
+/// Our client without a database, beside a bare socket.
+fn client(rows: usize, rounds: usize, report: &mut Report) {
+    let rows = rows * 4;
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for round in 1..=rounds {
+        eprintln!("client, round {round} of {rounds}");
+        let queue = Queue::filled(rows);
+        times[0].push(bare::consume(&queue, rows));
+        queue.fill(rows);
+        times[1].push(queue.consume(rows));
+        for (name, times) in [("socket", &times[0]), ("client", &times[1])] {
+            let last = rate(rows, times[times.len() - 1]);
+            eprintln!("  {last:5.0} messages/s  {name}");
+        }
+    }
+    let [socket, client] = times.map(|times| rate(rows, median(times)));
+    report.add(
+        "a bare socket that takes and acknowledges, prefetch 128",
+        format!("{socket:.0} messages/s"),
+        1.0,
+        Goal::None,
+    );
+    report.add(
+        "our STOMP client that does the same",
+        format!("{client:.0} messages/s"),
+        client / socket,
+        Goal::AtLeast(0.9),
+    );
+}
+
+/// Beside many rows of the inbox.
+fn full(rows: usize, rounds: usize, report: &mut Report) {
+    const THERE: usize = 5_000_000;
+    let mut empty = Inbox::new();
+    let full = Inbox::with(THERE);
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for round in 1..=rounds {
+        eprintln!("full, round {round} of {rounds}");
+        for (inbox, times) in [&empty, &full].into_iter().zip(&mut times) {
+            let queue = Queue::filled(rows);
+            let (took, _) = subscriber::consume(&inbox.database.url, &queue, rows, 8);
+            eprintln!("  {:5.0} messages/s", rate(rows, took));
+            times.push(took);
+        }
+        empty.empty();
+    }
+    let [empty, full] = times.map(|times| rate(rows, median(times)));
+    report.add(
+        "eight workers, an empty inbox",
+        format!("{empty:.0} messages/s"),
+        1.0,
+        Goal::None,
+    );
+    report.add(
+        "eight workers, beside 5,000,000 rows of the inbox",
+        format!("{full:.0} messages/s"),
+        full / empty,
+        Goal::AtLeast(0.9),
+    );
+}
+
+fn number(variable: &str) -> Option<usize> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number")),
+    )
+}
+
+/// The address of the broker.
+fn broker() -> String {
+    let url = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ");
+    url.expect("run `make bench-inbox`, which brings up the servers")
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn rate(rows: usize, time: Duration) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // a rate for people
+    let rows = rows as f64;
+    rows / time.as_secs_f64()
+}

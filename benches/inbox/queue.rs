@@ -1,0 +1,111 @@
+//! A queue with messages, as a subscriber of ours declares it.
+
+use std::time::{Duration, Instant};
+
+use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+/// About 200 bytes.
+const BODY: &str = r#"{"id": 1234567, "customer": "ann", "email": "ann@example.org", "address": "12 Long Lane, Old Town", "total": 1250, "currency": "EUR", "items": [1, 2, 3, 4, 5], "note": "leave at the door, please!"}"#;
+
+/// The broker forgets it ten minutes after its use.
+pub(crate) const EXPIRES: &str = "x-expires:600000";
+
+pub(crate) struct Queue {
+    pub(crate) name: String,
+    runtime: Runtime,
+}
+
+impl Queue {
+    /// With so many messages.
+    pub(crate) fn filled(messages: usize) -> Self {
+        let queue = Self {
+            name: format!("outbox-bench-{}", Uuid::new_v4().simple()),
+            runtime: Runtime::new().unwrap(),
+        };
+        queue.runtime.block_on(queue.declare());
+        queue.fill(messages);
+        queue
+    }
+
+    pub(crate) fn topic(&self) -> String {
+        format!("/topic/{}", self.name)
+    }
+
+    async fn declare(&self) {
+        let options = Options::from_url(&crate::broker()).unwrap();
+        let client = Client::connect(&options).await.unwrap();
+        let letters = format!("DLQ.{}", self.name);
+        let headers = [
+            ("durable", "true"),
+            ("auto-delete", "false"),
+            ("prefetch-count", "1"),
+            ("exclusive", "false"),
+            ("x-queue-name", &self.name),
+            ("x-dead-letter-exchange", ""),
+            ("x-dead-letter-routing-key", &letters),
+            ("x-expires", "600000"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let subscription = client
+            .subscribe(Subscribe {
+                destination: self.topic(),
+                headers: headers.into(),
+            })
+            .await
+            .unwrap();
+        subscription.unsubscribe().await.unwrap();
+        client.disconnect().await.unwrap();
+    }
+
+    pub(crate) fn fill(&self, messages: usize) {
+        let options = Options::from_url(&crate::broker()).unwrap();
+        self.runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            let mut in_flight = FuturesUnordered::new();
+            for _ in 0..messages {
+                let id = Uuid::new_v4();
+                let frame = SendFrame::new(format!("/amq/queue/{}", self.name), BODY)
+                    .header("content-type", "application/json")
+                    .header("persistent", "true")
+                    .header("dop-msg-id", id)
+                    .header("dop-msg-destination", self.topic())
+                    .header("dop-msg-type", "Published")
+                    .header("dop-msg-sent-time", "2026-01-01T00:00:00Z")
+                    .header("dop-correlation-id", Uuid::nil());
+                in_flight.push(client.send(frame));
+                if in_flight.len() >= 500 {
+                    in_flight.next().await.unwrap().unwrap();
+                }
+            }
+            while let Some(receipt) = in_flight.next().await {
+                receipt.unwrap();
+            }
+            client.disconnect().await.unwrap();
+        });
+    }
+
+    /// Takes and acknowledges so many messages by our own client.
+    pub(crate) fn consume(&self, messages: usize) -> Duration {
+        let options = Options::from_url(&crate::broker()).unwrap();
+        self.runtime.block_on(async {
+            let began = Instant::now();
+            let client = Client::connect(&options).await.unwrap();
+            let prefetch = ("prefetch-count".to_owned(), crate::PREFETCH.to_string());
+            let subscribe = Subscribe {
+                destination: format!("/amq/queue/{}", self.name),
+                headers: vec![prefetch],
+            };
+            let mut subscription = client.subscribe(subscribe).await.unwrap();
+            for _ in 0..messages {
+                let delivery = subscription.next().await.unwrap();
+                client.ack_unconfirmed(&delivery).unwrap();
+            }
+            client.disconnect().await.unwrap();
+            began.elapsed()
+        })
+    }
+}

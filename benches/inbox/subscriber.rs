@@ -1,0 +1,94 @@
+//! Our subscriber, in a process of its own.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use diesel::prelude::*;
+use diesel_outbox::config::Config;
+use diesel_outbox::subscriber::Subscriber;
+use diesel_outbox::{BoxError, Outcome, Payload, Registry, Shutdown};
+
+use crate::inbox::effects;
+use crate::queue::{EXPIRES, Queue};
+
+/// The destination and how many messages are to be taken.
+const CHILD: &str = "BENCH_SUBSCRIBER";
+
+/// Consumes so many messages; the time, and the most memory that the process had.
+pub(crate) fn consume(
+    database: &str,
+    queue: &Queue,
+    messages: usize,
+    workers: usize,
+) -> (Duration, u64) {
+    let began = Instant::now();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .env(CHILD, format!("{} {messages}", queue.topic()))
+        .env("DATABASE_URL", database)
+        .env("STOMP_URL", crate::broker())
+        .env("OUTBOX_WORKERS", workers.to_string())
+        .env("OUTBOX_QUEUE_HEADERS", EXPIRES)
+        .output()
+        .unwrap();
+    let took = began.elapsed();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    eprint!("{said}");
+    let peak = String::from_utf8(output.stdout).unwrap();
+    (took, peak.trim().parse().unwrap())
+}
+
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// What the process does.
+pub(crate) fn run() {
+    let arguments = std::env::var(CHILD).unwrap();
+    let (destination, messages) = arguments.split_once(' ').unwrap();
+    let left = Arc::new(AtomicUsize::new(messages.parse().unwrap()));
+    let shutdown = Shutdown::new();
+    let (stop, count) = (shutdown.clone(), Arc::clone(&left));
+    let callback = move |conn: &mut PgConnection, payload: &Payload| -> Result<Outcome, BoxError> {
+        diesel::insert_into(effects::table)
+            .values(effects::note.eq(payload.msg_id()))
+            .execute(conn)?;
+        if count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            stop.stop();
+        }
+        Ok(Outcome::Done)
+    };
+    let config = Config::builder().env().build().unwrap();
+    let registry = Registry::<PgConnection>::new().on("effect", callback);
+    let subscriber = Subscriber::new(&config, &registry, "effect", destination, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(subscriber.run(&shutdown)).unwrap();
+    println!("{}", high_water());
+    eprintln!("  {} ms of processor", processor());
+}
+
+/// The processor's time that this process has taken, in milliseconds.
+fn processor() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let field = |n: usize| -> u64 { fields.split(' ').nth(n).unwrap().parse().unwrap() };
+    // The 14th and 15th of all fields, in ticks of 10 ms: in user mode, in the kernel.
+    (field(11) + field(12)) * 10
+}
+
+/// The most memory that this process had, in bytes.
+fn high_water() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kibibytes * 1024
+}
