@@ -64,19 +64,20 @@ pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendF
 }
 
 /// Sends the letter, waits for its receipt, and only then acknowledges the message: whatever happens
-/// between them, one of the two is there.
-pub(super) async fn deliver(client: &Client, letter: SendFrame, delivery: &Delivery) {
+/// between them, one of the two is there. Whether the broker knows.
+pub(super) async fn deliver(client: &Client, letter: SendFrame, delivery: &Delivery) -> bool {
     match client.send(letter).await {
         Ok(()) => note(client.ack(delivery).await),
         Err(error) if client.is_closed() => {
             tracing::debug!(error = %error, "the dead letter's fate is unknown; the broker delivers the message again");
+            false
         }
         Err(error) => {
             tracing::error!(
                 error = %error,
                 "the broker does not take the dead letter; the message is left to its own dead letters"
             );
-            note(client.nack(delivery, false).await);
+            note(client.nack(delivery, false).await)
         }
     }
 }

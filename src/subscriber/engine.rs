@@ -15,7 +15,7 @@ use super::crew::Crew;
 use super::dead_letter::{self, Story};
 use super::inbox::Attempt;
 use super::job::{Job, Taken};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Ticket};
 use super::{Handled, Settings};
 use crate::backend::Backend;
 use crate::config::DeadLetter;
@@ -47,8 +47,8 @@ pub(super) struct Engine<'a, C: Backend> {
     pauses: u64,
     /// Messages that may have ended a process before: nothing is to run beside them.
     suspects: VecDeque<Taken>,
-    /// Answers to the broker whose receipts are still to come.
-    answers: FuturesUnordered<Work<()>>,
+    /// Answers to the broker whose receipts are still to come, and lanes that wait for them.
+    answers: FuturesUnordered<Work<Option<Ticket>>>,
     outage: Outage,
     /// When the database is asked again.
     resume: Option<Instant>,
@@ -85,6 +85,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         loop {
             tokio::select! {
                 output = &mut wait => return output,
+                Some(lane) = self.answers.next() => self.answered(lane),
                 (taken, attempt) = self.crew.next() => self.ended(taken, attempt, None),
             }
         }
@@ -107,7 +108,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                 biased;
                 () = &mut stop => break Ended::Stopped,
                 (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
-                Some(()) = self.answers.next() => {}
+                Some(lane) = self.answers.next() => self.answered(lane),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
                 delivery = subscription.next() => match delivery {
                     Some(delivery) => self.take(delivery, client),
@@ -120,9 +121,6 @@ impl<'a, C: Backend> Engine<'a, C> {
         let idle = std::mem::take(&mut self.pausing).into_values();
         for taken in idle.chain(std::mem::take(&mut self.suspects)) {
             self.lanes.free(&taken.ticket);
-        }
-        if ended == Ended::Lost {
-            self.answers.clear();
         }
         ended
     }
@@ -265,7 +263,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                     tracing::warn!(id, reason, "discarded; it goes to the dead letters");
                     self.handled.discarded += 1;
                 }
-                self.give_up(&taken, &format!("discarded: {reason}"), client);
+                return self.give_up(taken, &format!("discarded: {reason}"), client);
             }
             Attempt::Failed {
                 error,
@@ -284,7 +282,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                         );
                         self.handled.dead += 1;
                     }
-                    self.give_up(&taken, &error, client);
+                    return self.give_up(taken, &error, client);
                 } else {
                     tracing::warn!(
                         id,
@@ -308,7 +306,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                     );
                     self.handled.dead += 1;
                 }
-                self.give_up(&taken, &reason, client);
+                return self.give_up(taken, &reason, client);
             }
             Attempt::Suspect => {
                 if client.is_some() && !self.is_stopping {
@@ -348,44 +346,64 @@ impl<'a, C: Backend> Engine<'a, C> {
         if self.is_stopping {
             // Before we leave, the broker is to have it.
             let ack = client.ack(&taken.job.delivery);
-            self.answers.push(Box::pin(async move { note(ack.await) }));
+            self.answers.push(Box::pin(async move {
+                note(ack.await);
+                None
+            }));
         } else {
             note(client.ack_unconfirmed(&taken.job.delivery));
         }
     }
 
-    /// The message goes to the dead letters, or what takes their place.
-    fn give_up(&mut self, taken: &Taken, reason: &str, client: Option<&Client>) {
-        let Some(client) = client else { return };
+    fn answered(&mut self, lane: Option<Ticket>) {
+        if let Some(ticket) = lane {
+            self.lanes.free(&ticket);
+        }
+    }
+
+    /// The message goes to the dead letters, or what takes their place. Its lane waits for the
+    /// broker's receipt: should it come again after all, nothing has overtaken it.
+    fn give_up(&mut self, taken: Taken, reason: &str, client: Option<&Client>) {
+        let Some(client) = client else {
+            self.lanes.free(&taken.ticket);
+            return;
+        };
         let delivery = taken.job.delivery.clone();
-        match self.settings.dead_letter {
+        let answer: Work<bool> = match self.settings.dead_letter {
             DeadLetter::Broker => {
                 let nack = client.nack(&delivery, false);
-                self.answers.push(Box::pin(async move { note(nack.await) }));
+                Box::pin(async move { note(nack.await) })
             }
             DeadLetter::Outbox => {
                 let story = Story::new(reason, &taken.job, self.settings);
-                let client = client.clone();
                 let letter = dead_letter::frame(&delivery, &story, client.broker());
-                self.answers.push(Box::pin(async move {
-                    dead_letter::deliver(&client, letter, &delivery).await;
-                }));
+                let client = client.clone();
+                Box::pin(async move { dead_letter::deliver(&client, letter, &delivery).await })
             }
-            DeadLetter::None => self.acknowledge(taken, Some(client)),
-        }
-        if taken.job.course.is_counted {
-            let (count, payload) = (self.crew.count().clone(), taken.job.payload.clone());
-            let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
-            self.answers
-                .push(Box::pin(async move { drop(forget.await) }));
-        }
+            DeadLetter::None => {
+                let ack = client.ack(&delivery);
+                Box::pin(async move { note(ack.await) })
+            }
+        };
+        let count = self.crew.count().clone();
+        self.answers.push(Box::pin(async move {
+            let is_over = answer.await;
+            if is_over && taken.job.course.is_counted {
+                let payload = taken.job.payload.clone();
+                let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
+                let _ = forget.await;
+            }
+            Some(taken.ticket)
+        }));
     }
 }
 
-pub(super) fn note(receipt: Result<(), StompError>) {
-    if let Err(error) = receipt {
+/// Whether an acknowledgement has arrived.
+pub(super) fn note(receipt: Result<(), StompError>) -> bool {
+    if let Err(error) = &receipt {
         tracing::debug!(error = %error, "an acknowledgement did not arrive; the broker delivers again");
     }
+    receipt.is_ok()
 }
 
 /// An error and its causes, in one line.

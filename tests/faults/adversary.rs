@@ -7,11 +7,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::consumer::Consumer;
-use crate::publisher::Publisher;
 use crate::support::network::{Mode, Network};
+use crate::victim::Victim;
 use crate::world::World;
 
-/// What was done, and how often. A fault of all publishers counts once for each.
+/// What was done, and how often. A fault of all victims counts once for each.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) kills: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Faults, each for one publisher.
+    /// Faults, each for one victim.
     pub(crate) fn faults(&self) -> usize {
         self.kills
             + self.stops
@@ -46,8 +46,9 @@ impl Report {
 
 pub(crate) struct Adversary<'a> {
     world: &'a World,
-    consumer: &'a Consumer,
-    publishers: Vec<Publisher>,
+    /// Who can be told to take no more.
+    consumer: Option<&'a Consumer>,
+    victims: Vec<Victim>,
     random: StdRng,
     report: Report,
     /// Whether the servers are the suite's own, which may be restarted and administered.
@@ -58,8 +59,8 @@ pub(crate) struct Adversary<'a> {
 impl<'a> Adversary<'a> {
     pub(crate) fn new(
         world: &'a World,
-        publishers: Vec<Publisher>,
-        consumer: &'a Consumer,
+        victims: Vec<Victim>,
+        consumer: Option<&'a Consumer>,
         seed: usize,
     ) -> Self {
         let own = std::env::var("OUTBOX_TEST_OWN").unwrap_or_default();
@@ -71,7 +72,7 @@ impl<'a> Adversary<'a> {
             owns_rabbitmq: owns("rabbitmq"),
             world,
             consumer,
-            publishers,
+            victims,
             random: StdRng::seed_from_u64(u64::try_from(seed).unwrap()),
             report: Report::default(),
         }
@@ -80,43 +81,45 @@ impl<'a> Adversary<'a> {
     /// Breaks something, waits, and mends it.
     pub(crate) fn strike(&mut self) {
         self.wait(50..400);
-        let one = self.random.random_range(0..self.publishers.len());
-        let all = self.publishers.len();
+        // Callbacks may have ended some.
+        self.victims.iter_mut().for_each(Victim::revive);
+        let one = self.random.random_range(0..self.victims.len());
+        let all = self.victims.len();
         match self.random.random_range(0..16) {
             0..=2 => {
-                self.publishers[one].kill();
+                self.victims[one].kill();
                 self.report.kills += 1;
             }
             3 | 4 => {
-                self.publishers[one].signal("STOP");
+                self.victims[one].signal("STOP");
                 // Longer than the lease at times.
                 self.wait(200..6_000);
-                self.publishers[one].signal("CONT");
+                self.victims[one].signal("CONT");
                 self.report.stops += 1;
             }
             5 => {
                 let mode = Mode::BreaksAfter(self.random.random_range(1..20_000));
-                self.publishers[one].broker.set(mode);
+                self.victims[one].broker.set(mode);
                 self.wait(100..500);
-                self.publishers[one].broker.set(Mode::Well);
+                self.victims[one].broker.set(Mode::Well);
                 self.report.broker_cuts += 1;
             }
             6 => {
-                self.publishers[one].broker.cut();
+                self.victims[one].broker.cut();
                 self.report.broker_cuts += 1;
             }
             7 => {
-                self.publishers[one].broker.set(Mode::Stalled);
+                self.victims[one].broker.set(Mode::Stalled);
                 self.wait(100..4_000);
-                self.publishers[one].broker.set(Mode::Well);
+                self.victims[one].broker.set(Mode::Well);
                 self.report.broker_stalls += 1;
             }
             8 | 9 => {
-                self.publishers[one].broker.set(Mode::Swallowing);
+                self.victims[one].broker.set(Mode::Swallowing);
                 self.wait(50..3_000);
                 // What was swallowed is lost for good: the connection cannot go on.
-                self.publishers[one].broker.cut();
-                self.publishers[one].broker.set(Mode::Well);
+                self.victims[one].broker.cut();
+                self.victims[one].broker.set(Mode::Well);
                 self.report.broker_swallows += 1;
             }
             10 => {
@@ -145,8 +148,11 @@ impl<'a> Adversary<'a> {
                 servers(&["restart", "postgres"]);
                 self.report.database_restarts += all;
             }
-            15 if self.owns_rabbitmq && self.random.random_bool(0.5) => {
-                self.fill_the_queue();
+            15 if self.owns_rabbitmq
+                && let Some(consumer) = self.consumer
+                && self.random.random_bool(0.5) =>
+            {
+                self.fill_the_queue(consumer);
                 self.report.full_queues += all;
             }
             15 if self.owns_rabbitmq => {
@@ -159,21 +165,21 @@ impl<'a> Adversary<'a> {
                 self.report.alarms += all;
             }
             _ => {
-                self.publishers[one].kill();
+                self.victims[one].kill();
                 self.report.kills += 1;
             }
         }
     }
 
     /// The broker refuses what does not fit the queue.
-    fn fill_the_queue(&mut self) {
+    fn fill_the_queue(&mut self, consumer: &Consumer) {
         // A queue that learns of its limit before it learns what to do then drops messages.
         self.policy(r#"{"overflow": "reject-publish"}"#);
-        self.consumer.pause(true);
+        consumer.pause(true);
         self.policy(r#"{"overflow": "reject-publish", "max-length": 1}"#);
         self.wait(500..2_000);
         servers(&["rabbitmqctl", "clear_policy", "full"]);
-        self.consumer.pause(false);
+        consumer.pause(false);
     }
 
     fn policy(&self, definition: &str) {
@@ -183,10 +189,10 @@ impl<'a> Adversary<'a> {
     }
 
     fn on_database(&mut self, one: usize, act: impl FnOnce(&Network, &mut StdRng)) {
-        match &self.publishers[one].database {
+        match &self.victims[one].database {
             Some(network) => act(network, &mut self.random),
             // A file has no network: the next worst.
-            None => self.publishers[one].kill(),
+            None => self.victims[one].kill(),
         }
     }
 
@@ -196,9 +202,9 @@ impl<'a> Adversary<'a> {
         ));
     }
 
-    /// What is left of the publishers, and what was done to them.
-    pub(crate) fn leave(self) -> (Vec<Publisher>, Report) {
-        (self.publishers, self.report)
+    /// What is left of the victims, and what was done to them.
+    pub(crate) fn leave(self) -> (Vec<Victim>, Report) {
+        (self.victims, self.report)
     }
 }
 

@@ -22,7 +22,10 @@ mod consumer;
 mod program;
 mod publisher;
 mod stopped;
+mod subscriber;
 mod verdict;
+mod victim;
+mod whole_way;
 mod world;
 mod writer;
 
@@ -31,7 +34,7 @@ use std::sync::Arc;
 use adversary::Adversary;
 use consumer::Consumer;
 use program::wait_until;
-use publisher::Publisher;
+use victim::Victim;
 use world::{Subject, World};
 use writer::Writer;
 
@@ -64,11 +67,11 @@ fn survive<C: Subject>(world: Option<World>) {
     let writers: Vec<Writer> = (0..WRITERS)
         .map(|n| Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress))
         .collect();
-    let publishers: Vec<Publisher> = (0..PUBLISHERS)
-        .map(|_| Publisher::start::<C>(&world))
+    let publishers: Vec<Victim> = (0..PUBLISHERS)
+        .map(|_| publisher::start::<C>(&world))
         .collect();
 
-    let mut adversary = Adversary::new(&world, publishers, &consumer, seed);
+    let mut adversary = Adversary::new(&world, publishers, Some(&consumer), seed);
     for fault in 1..=faults {
         // As much is written for each fault.
         progress.allow(rows / WRITERS * fault / faults);
@@ -82,9 +85,7 @@ fn survive<C: Subject>(world: Option<World>) {
     wait_until("all messages arrive", || {
         consumer.arrived() >= world.sent::<C>()
     });
-    for publisher in publishers {
-        publisher.stop();
-    }
+    publishers.into_iter().for_each(Victim::stop);
     verdict::judge::<C>(&world, &written, &consumer, &report);
 }
 

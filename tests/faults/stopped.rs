@@ -7,7 +7,7 @@ use diesel_outbox::Message;
 
 use crate::consumer::Consumer;
 use crate::program::wait_until;
-use crate::publisher::Publisher;
+use crate::publisher;
 use crate::support::network::Mode;
 use crate::world::World;
 use crate::{WINDOW, support};
@@ -32,12 +32,12 @@ fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
         .unwrap();
     };
     write(ROWS);
-    let stopped = Publisher::start::<PgConnection>(&world);
+    let stopped = publisher::start::<PgConnection>(&world);
     wait_until("it is under way", || consumer.arrived() > ROWS / 10);
     stopped.signal("STOP");
     let before = consumer.arrived();
     assert!(before < ROWS, "stopped too late");
-    let other = Publisher::start::<PgConnection>(&world);
+    let other = publisher::start::<PgConnection>(&world);
     wait_until("the other sends all", || {
         world.waiting::<PgConnection>() == 0
     });
@@ -70,10 +70,10 @@ fn a_claim_that_stands_still_holds_up_nobody_for_long() {
     let consumer = Consumer::start(&world);
     // It has the lock of claims by then, and prepares the claim's own statement.
     let stalls = Mode::StallsAfter(b"lease_token");
-    let still = Publisher::start_in::<PgConnection>(&world, stalls);
+    let still = publisher::start_in::<PgConnection>(&world, stalls);
     let network = still.database.as_ref().unwrap();
     network.wait_for(Mode::Stalled);
-    let other = Publisher::start::<PgConnection>(&world);
+    let other = publisher::start::<PgConnection>(&world);
     let mut conn = world.connect::<PgConnection>();
     for _ in 0..10 {
         Message::new(world.destination(), 1)

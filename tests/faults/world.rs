@@ -12,6 +12,15 @@ pub(crate) trait Subject: Backend + Migrate {
     fn open(url: &str) -> QueryResult<Self>;
 
     fn rows(&mut self) -> Vec<Row>;
+
+    /// The ids of the messages whose effects are there, in the order of the effects.
+    fn effects(&mut self) -> Vec<String>;
+}
+
+#[derive(QueryableByName)]
+struct Effect {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    msg_id: String,
 }
 
 /// A row of the outbox at the end.
@@ -54,6 +63,12 @@ macro_rules! subject {
                     " , status, retry, last_error from published order by seq"
                 );
                 diesel::sql_query(query).load(self).unwrap()
+            }
+
+            fn effects(&mut self) -> Vec<String> {
+                let query = "select msg_id from effects order by id";
+                let effects: Vec<Effect> = diesel::sql_query(query).load(self).unwrap();
+                effects.into_iter().map(|effect| effect.msg_id).collect()
             }
         }
     };

@@ -22,7 +22,7 @@ fn a_killed_relay_loses_nothing_and_repeats_little() {
     let listener = Listener::new(&world);
     world.write(ROWS);
     for kill in 1..=KILLS {
-        let relay = Program::start(
+        let mut relay = Program::start(
             &world,
             env!("CARGO_BIN_EXE_publish"),
             &["--lease", "2s", "--receipt-timeout", "1s"],

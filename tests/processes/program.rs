@@ -87,7 +87,7 @@ impl Program {
     }
 
     /// Kills it as the kernel would: with no chance to clean up.
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
