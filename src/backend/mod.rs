@@ -30,6 +30,8 @@ use crate::schema::{Document, Id, Moment, published};
 pub(crate) use dialect::digest;
 #[doc(hidden)]
 pub use inbox::{Arrival, Begun, CommitError, Inbox};
+#[cfg(feature = "testing")]
+pub(crate) use outbox::SUCCEEDED;
 #[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
 #[doc(hidden)]

@@ -16,7 +16,7 @@ use crate::schema::{self, Id, Moment, published};
 
 pub(super) const FAILED: i32 = -1;
 pub(super) const SCHEDULE: i32 = 1;
-pub(super) const SUCCEEDED: i32 = 2;
+pub(crate) const SUCCEEDED: i32 = 2;
 
 /// A row under a lease.
 #[doc(hidden)]

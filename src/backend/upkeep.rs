@@ -71,6 +71,10 @@ pub trait Upkeep {
 
     /// Counts the rows.
     fn counts(&mut self) -> QueryResult<Counts>;
+
+    /// All rows of the outbox, in the order in which they were written.
+    #[cfg(feature = "testing")]
+    fn published_rows(&mut self) -> QueryResult<Vec<crate::testing::PublishedRow>>;
 }
 
 fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
@@ -208,6 +212,35 @@ macro_rules! upkeep {
                     oldest_waiting: oldest.map(|moment| moment.0),
                     received: received::table.count().get_result(self)?,
                 })
+            }
+
+            #[cfg(feature = "testing")]
+            fn published_rows(&mut self) -> QueryResult<Vec<crate::testing::PublishedRow>> {
+                type Row = (
+                    schema::Id,
+                    String,
+                    schema::Document,
+                    schema::Document,
+                    Option<String>,
+                    Option<String>,
+                    i32,
+                );
+                let rows: Vec<Row> = published::table
+                    .select((
+                        published::id,
+                        published::destination,
+                        published::body,
+                        published::headers,
+                        published::key,
+                        published::stream,
+                        published::status,
+                    ))
+                    .order(published::seq)
+                    .load(self)?;
+                Ok(rows
+                    .into_iter()
+                    .map(crate::testing::PublishedRow::of)
+                    .collect())
             }
         }
     };

@@ -67,17 +67,23 @@ pub(super) fn read(
     let own = |problem: &ConfigError| problem.keys().any(|key| read.contains(&key));
     problems.extend(checked.into_iter().filter(own));
     let mut text = |name: &'static str, is_needed: bool| -> Option<String> {
-        let text = match table.get(name) {
-            None if is_needed => None,
-            None => return None,
-            Some(value) => String::from_value(value).ok(),
+        let Some(value) = table.get(name) else {
+            if is_needed {
+                problems.push(ConfigError::Missing {
+                    key: name,
+                    advice: format!("say it in {origin}"),
+                });
+            }
+            return None;
         };
-        if text.as_ref().is_none_or(|text| text.trim().is_empty()) {
+        let text = String::from_value(value).ok();
+        let text = text.filter(|text| !text.trim().is_empty());
+        if text.is_none() {
             problems.push(ConfigError::BadValue {
                 key: name,
-                value: table.get(name).map(value::show),
+                value: Some(value::show(value)),
                 origin: origin.clone(),
-                expected: "a text that is not empty".to_owned(),
+                expected: "a text of at least one character".to_owned(),
             });
         }
         text

@@ -99,7 +99,7 @@ impl Delivery {
     }
 
     /// A delivery that no broker made, and that nobody can acknowledge.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn by_hand(
         destination: &str,
         headers: Vec<(String, String)>,

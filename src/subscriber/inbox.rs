@@ -16,7 +16,7 @@ use crate::registry::{Blocking, BoxError, External, Outcome};
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub(super) enum Attempt {
+pub(crate) enum Attempt {
     /// The message had its effect, and the database knows.
     Done,
     /// It had its effect before.
@@ -111,18 +111,7 @@ pub(super) fn attempt<C: Backend>(
     payload: &Payload,
     before: u32,
 ) -> Attempt {
-    let work = |conn: &mut C| {
-        correlation::on_behalf(
-            payload.correlation_id(),
-            payload.trace(),
-            || match callback {
-                Blocking::Transactional(call) => {
-                    transactional(conn, payload, before, |conn| call(conn, payload))
-                }
-                Blocking::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
-            },
-        )
-    };
+    let work = |conn: &mut C| attempt_on(conn, callback, payload, before);
     let failed = |attempt: &Attempt| {
         matches!(
             attempt,
@@ -137,6 +126,25 @@ pub(super) fn attempt<C: Backend>(
         Ok((attempt, _)) => attempt,
         Err(error) => Attempt::Unavailable(error.into()),
     }
+}
+
+/// The same on a connection that is there already.
+pub(crate) fn attempt_on<C: Backend>(
+    conn: &mut C,
+    callback: &Blocking<C>,
+    payload: &Payload,
+    before: u32,
+) -> Attempt {
+    correlation::on_behalf(
+        payload.correlation_id(),
+        payload.trace(),
+        || match callback {
+            Blocking::Transactional(call) => {
+                transactional(conn, payload, before, |conn| call(conn, payload))
+            }
+            Blocking::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
+        },
+    )
 }
 
 fn transactional<C: Backend>(

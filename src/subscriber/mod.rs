@@ -20,6 +20,8 @@ use crate::registry::{Callback, Registry, RegistryError};
 use crate::shutdown::Shutdown;
 use crate::stomp::{self, Broker, Client, Connector, Subscription};
 
+#[cfg(feature = "testing")]
+pub(crate) use inbox::{Attempt, attempt_on};
 pub use queue::QueueError;
 
 use crew::Crew;
@@ -84,6 +86,15 @@ pub struct Handled {
     pub discarded: u64,
     /// Messages that were given up after their attempts.
     pub dead: u64,
+}
+
+impl std::ops::AddAssign for Handled {
+    fn add_assign(&mut self, other: Self) {
+        self.done += other.done;
+        self.duplicates += other.duplicates;
+        self.discarded += other.discarded;
+        self.dead += other.dead;
+    }
 }
 
 /// The settings that a session works by.
@@ -188,6 +199,12 @@ impl<C: Backend> Subscriber<C> {
             all.push(next);
         }
         Ok(all)
+    }
+
+    /// The name of its queue.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.settings.queue.name
     }
 
     /// Consumes until `shutdown` is wished for: then nothing more is dispatched, the callbacks that

@@ -1,4 +1,6 @@
-//! A STOMP broker inside the process, for tests and for trying things out.
+//! For tests, and for trying things out: a STOMP broker inside the process, [`published`] to look
+//! into the outbox, [`handle`] to hand a message to a callback, [`settle`] to let relay and
+//! subscribers work until nothing is left to do.
 //!
 //! [`LoopbackBroker`] listens on a port of the loopback and does what RabbitMQ's STOMP plugin does
 //! with queues, topics, receipts, acknowledgements, redelivery and dead letters; and it breaks on
@@ -24,10 +26,16 @@ mod broker;
 mod core;
 mod destination;
 mod faults;
+mod handle;
+mod idle;
+mod published;
 mod queue;
 mod session;
 mod view;
 
 pub use broker::LoopbackBroker;
+pub use handle::{HandleError, Handling, handle};
+pub use idle::{SettleError, Settled, settle};
+pub use published::{PublishedRow, published};
 pub use queue::Stored;
 pub use view::{Sent, View};

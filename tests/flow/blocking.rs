@@ -31,7 +31,13 @@ pub(crate) fn a_message_has_its_effect_once<C: Subject>(place: &Place) {
         .publish(&mut conn)
         .unwrap();
     assert_eq!(place.relay::<C>().sent, 1);
-    let consumer = place.subscribe(&Registry::<C>::new().on("it", noted));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        noted(conn, payload)
+    });
+    let consumer = place.subscribe(&registry);
     wait_until("the effect", || effects::<C>(place) == 1);
     // The relay did not learn of its receipt, and sends it again.
     conn.batch_execute("update published set status = 1")
@@ -41,6 +47,11 @@ pub(crate) fn a_message_has_its_effect_once<C: Subject>(place: &Place) {
     wait_until("the marker", || effects::<C>(place) == 2);
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.duplicates), (2, 1));
+    let calls = calls.load(Ordering::SeqCst);
+    assert_eq!(
+        calls, 2,
+        "the inbox comes first: a duplicate is not handed over"
+    );
     for id in [id, marker] {
         let noted = format!("select count(*) from effects where note = '{id}'");
         assert_eq!(conn.number(&noted), 1, "{id}");
