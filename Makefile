@@ -20,7 +20,7 @@ test: tools
 soak: tools
 	env -u OUTBOX_TEST_POSTGRES -u OUTBOX_TEST_MYSQL -u OUTBOX_TEST_RABBITMQ -u OUTBOX_TEST_ACTIVEMQ \
 		$(OWN_SERVERS) scripts/with-servers env OUTBOX_TEST_FAULTS=$(FAULTS) OUTBOX_TEST_ROWS=$(ROWS) \
-		cargo test --features $(FEATURES) --test faults postgres -- --nocapture
+		cargo test --features $(FEATURES) --test faults postgres -- --nocapture --test-threads=1
 
 ## What the relay and `save` cost beside what is possible; docs/benchmarks.md has the figures.
 bench-relay: tools

@@ -61,6 +61,6 @@ impl Outbox {
     }
 
     pub(crate) fn waiting(&mut self) -> i64 {
-        self.conn.counts().unwrap().waiting
+        self.conn.waiting().unwrap().0
     }
 }

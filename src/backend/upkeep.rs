@@ -69,7 +69,11 @@ pub trait Upkeep {
     /// The streams that are paused.
     fn paused_streams(&mut self) -> QueryResult<Vec<String>>;
 
-    /// Counts the rows.
+    /// Counts the rows that wait, at a cost that does not grow with those that were sent; and says
+    /// when the oldest of them was written.
+    fn waiting(&mut self) -> QueryResult<(i64, Option<DateTime<Utc>>)>;
+
+    /// Counts the rows: a look at all of them.
     fn counts(&mut self) -> QueryResult<Counts>;
 
     /// All rows of the outbox, in the order in which they were written.
@@ -192,24 +196,30 @@ macro_rules! upkeep {
                     .load(self)
             }
 
-            fn counts(&mut self) -> QueryResult<Counts> {
-                let now = Moment(self.now()?);
+            fn waiting(&mut self) -> QueryResult<(i64, Option<DateTime<Utc>>)> {
                 let waiting = published::table.filter(published::status.eq(SCHEDULE));
-                let of = |status: i32| published::table.filter(published::status.eq(status));
                 let oldest: Option<Moment> = waiting
                     .select(published::added)
                     .order(published::seq)
                     .first(self)
                     .optional()?;
+                let rows = waiting.count().get_result(self)?;
+                Ok((rows, oldest.map(|moment| moment.0)))
+            }
+
+            fn counts(&mut self) -> QueryResult<Counts> {
+                let now = Moment(self.now()?);
+                let of = |status: i32| published::table.filter(published::status.eq(status));
+                let (waiting, oldest_waiting) = self.waiting()?;
                 Ok(Counts {
-                    waiting: waiting.count().get_result(self)?,
-                    not_due: waiting
+                    waiting,
+                    not_due: of(SCHEDULE)
                         .filter(published::due_at.gt(now))
                         .count()
                         .get_result(self)?,
                     failed: of(FAILED).count().get_result(self)?,
                     sent: of(SUCCEEDED).count().get_result(self)?,
-                    oldest_waiting: oldest.map(|moment| moment.0),
+                    oldest_waiting,
                     received: received::table.count().get_result(self)?,
                 })
             }

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::EXIT_CODES;
 use super::run::{Failure, run};
-use crate::backend::{Backend, Counts};
+use crate::backend::Backend;
 use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, PublishArgs, RunArgs};
 use crate::db::{Address, Db};
 use crate::logging::BARS;
@@ -70,14 +71,15 @@ async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let db = Db::<C>::new(config, &Address::parse(config.require_database_url()?)?, 1);
     // Where it is away, the relay says so.
-    let waiting = db.run(C::counts).await.map_or(0, |counts| counts.waiting);
+    let waiting = db.run(C::waiting).await.map_or(0, |(rows, _)| rows);
     let shown = tokio::spawn(show(relay.progress(), waiting));
     let outcome = relay.run_once(&shutdown).await;
     shown.abort();
     // Its bar is gone when it is.
     let _ = shown.await;
     let sent = outcome.map_err(failure)?;
-    summarize(db.run(C::counts).await?, sent, began.elapsed());
+    let (waiting, oldest) = db.run(C::waiting).await?;
+    summarize(sent, began.elapsed(), waiting, oldest);
     Ok(())
 }
 
@@ -112,15 +114,15 @@ async fn show(progress: Progress, waiting: i64) {
 
 /// What was done, and what is left.
 #[allow(clippy::print_stdout)] // what was asked for
-fn summarize(counts: Counts, sent: Sent, took: Duration) {
+fn summarize(sent: Sent, took: Duration, waiting: i64, oldest: Option<DateTime<Utc>>) {
     #[allow(clippy::cast_precision_loss)] // a rate for people
     let rate = sent.sent as f64 / took.as_secs_f64().max(0.001);
     println!("sent      {} ({rate:.0}/s)", sent.sent);
     println!("failed    {}", sent.failed);
     println!("parked    {}", sent.parked);
-    println!("waiting   {}", counts.waiting);
-    if let Some(oldest) = counts.oldest_waiting {
-        let age = (chrono::Utc::now() - oldest).to_std().unwrap_or_default();
+    println!("waiting   {waiting}");
+    if let Some(oldest) = oldest {
+        let age = (Utc::now() - oldest).to_std().unwrap_or_default();
         let age = Duration::from_secs(age.as_secs());
         println!("oldest    {}", humantime::format_duration(age));
     }
