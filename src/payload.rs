@@ -1,7 +1,7 @@
 //! A message that was received, as a callback sees it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -31,7 +31,8 @@ struct Inner {
     destination: String,
     headers: BTreeMap<String, String>,
     raw: Bytes,
-    body: Value,
+    /// Parsed by whoever asks first, and not where messages are taken.
+    body: OnceLock<Value>,
     is_redelivered: bool,
     correlation_id: String,
 }
@@ -91,9 +92,6 @@ impl Payload {
             .filter(|id| !id.is_empty())
             .cloned()
             .unwrap_or_else(|| Uuid::new_v4().to_string());
-        let body = serde_json::from_slice(&delivery.body).unwrap_or_else(|_| {
-            Value::String(String::from_utf8_lossy(&delivery.body).into_owned())
-        });
         Self {
             inner: Arc::new(Inner {
                 msg_id,
@@ -103,7 +101,7 @@ impl Payload {
                 is_redelivered: delivery.is_redelivered(),
                 headers,
                 raw: delivery.body.clone(),
-                body,
+                body: OnceLock::new(),
                 correlation_id,
             }),
         }
@@ -137,7 +135,11 @@ impl Payload {
     /// The body as JSON; one that is not JSON as a text, with U+FFFD for what is not UTF-8.
     #[must_use]
     pub fn body(&self) -> &Value {
-        &self.inner.body
+        self.inner.body.get_or_init(|| {
+            let raw = &self.inner.raw;
+            let text = || Value::String(String::from_utf8_lossy(raw).into_owned());
+            serde_json::from_slice(raw).unwrap_or_else(|_| text())
+        })
     }
 
     /// The body's bytes as they came.
@@ -196,7 +198,7 @@ impl Payload {
             self.inner.msg_id.clone(),
             self.inner.consumer.clone(),
             Value::Object(headers),
-            Some(self.inner.body.clone()),
+            Some(self.body().clone()),
             i32::try_from(attempts_before).unwrap_or(i32::MAX),
         )
     }

@@ -238,6 +238,17 @@ fn what_cannot_be_subscribed_to_is_told_at_the_start() {
             "workers = 0 from flag --workers",
         ),
         (
+            &[
+                "log",
+                "/topic/a",
+                "--workers",
+                "8",
+                "--database-pool-size",
+                "4",
+            ],
+            "database_pool_size = 4 from flag --database-pool-size must be at least workers = 8",
+        ),
+        (
             &["log", "/topic/a", "--shutdown-timeout", "soon"],
             "--shutdown-timeout",
         ),

@@ -104,13 +104,6 @@ fn transactions(rows: usize, rounds: usize, report: &mut Report) {
             Goal::AtLeast(goal),
         );
     }
-    let django = 272.0;
-    report.add(
-        "eight workers, against the best rate of django-outbox-pattern (272/s)",
-        format!("{eight:.0} messages/s"),
-        eight / django,
-        Goal::AtLeast(10.0),
-    );
     let peak = peaks.into_iter().max().unwrap_or(0);
     #[allow(clippy::cast_precision_loss)] // a figure for people
     let mebibytes = peak as f64 / 1024.0 / 1024.0;

@@ -48,27 +48,75 @@ impl Watch for diesel::PgConnection {
     }
 }
 
-/// SQLite counts the commits of others, <https://www.sqlite.org/pragma.html#pragma_data_version>.
+/// A commit writes to the database's file, or to its write-ahead log: their times and lengths tell,
+/// without a lock or a statement. Two commits within one tick of the file system's clock look like
+/// one; the plain poll behind this finds the second.
 #[cfg(feature = "sqlite")]
 impl Watch for diesel::SqliteConnection {
     const PAUSE: Duration = Duration::from_millis(20);
 
-    type Seen = Option<i64>;
+    type Seen = sqlite::Files;
 
     fn begin_watch(&mut self) -> diesel::QueryResult<()> {
         Ok(())
     }
 
-    fn has_news(&mut self, seen: &mut Option<i64>) -> diesel::QueryResult<bool> {
+    fn has_news(&mut self, seen: &mut sqlite::Files) -> diesel::QueryResult<bool> {
         #[derive(QueryableByName)]
-        struct Version {
-            #[diesel(sql_type = diesel::sql_types::BigInt)]
-            data_version: i64,
+        struct Database {
+            #[diesel(sql_type = diesel::sql_types::Text)]
+            file: String,
         }
 
-        let version: Version = diesel::sql_query("pragma data_version").get_result(self)?;
-        let before = seen.replace(version.data_version);
-        Ok(before.is_some_and(|before| before != version.data_version))
+        if seen.is_unknown() {
+            let query = "select file from pragma_database_list where name = 'main'";
+            let database: Database = diesel::sql_query(query).get_result(self)?;
+            *seen = sqlite::Files::of(&database.file);
+        }
+        Ok(seen.have_changed())
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    /// What a write changes.
+    type Mark = Option<(SystemTime, u64)>;
+
+    /// The files of a database, as they were at the last look.
+    #[derive(Debug, Default)]
+    pub struct Files(Vec<(PathBuf, Mark)>);
+
+    impl Files {
+        pub(super) fn of(database: &str) -> Self {
+            let files = [database.to_owned(), format!("{database}-wal")];
+            let files = files.map(PathBuf::from);
+            let marked = |file: PathBuf| {
+                let mark = mark(&file);
+                (file, mark)
+            };
+            Self(files.into_iter().map(marked).collect())
+        }
+
+        pub(super) fn is_unknown(&self) -> bool {
+            self.0.is_empty()
+        }
+
+        pub(super) fn have_changed(&mut self) -> bool {
+            let mut any = false;
+            for (file, seen) in &mut self.0 {
+                let now = mark(file);
+                any |= std::mem::replace(seen, now) != now;
+            }
+            any
+        }
+    }
+
+    fn mark(file: &std::path::Path) -> Mark {
+        let about = file.metadata().ok()?;
+        Some((about.modified().ok()?, about.len()))
     }
 }
 

@@ -239,16 +239,26 @@ impl Found<'_> {
     fn pairs(&mut self, config: &Config) {
         if config.lease <= config.receipt_timeout {
             self.conflict(
-                ("lease", config.lease),
+                ("lease", show(config.lease)),
                 "longer than",
-                ("receipt_timeout", config.receipt_timeout),
+                ("receipt_timeout", show(config.receipt_timeout)),
             );
         }
         if config.retry_maximum_delay < config.retry_first_delay {
             self.conflict(
-                ("retry_maximum_delay", config.retry_maximum_delay),
+                ("retry_maximum_delay", show(config.retry_maximum_delay)),
                 "no shorter than",
-                ("retry_first_delay", config.retry_first_delay),
+                ("retry_first_delay", show(config.retry_first_delay)),
+            );
+        }
+        // A worker that waits in vain for a connection would take the database for away.
+        if let Some(size) = config.database_pool_size
+            && wide(size) < config.workers
+        {
+            self.conflict(
+                ("database_pool_size", size.to_string()),
+                "at least",
+                ("workers", config.workers.to_string()),
             );
         }
         for rule in config.retry_of.iter().filter(|rule| {
@@ -268,13 +278,13 @@ impl Found<'_> {
 
     fn conflict(
         &mut self,
-        one: (&'static str, Duration),
+        one: (&'static str, String),
         relation: &'static str,
-        other: (&'static str, Duration),
+        other: (&'static str, String),
     ) {
-        let written = |(key, time)| Written {
+        let written = |(key, value)| Written {
             key,
-            value: show(time),
+            value,
             origin: (self.origin)(key),
         };
         let pair = Box::new([written(one), written(other)]);

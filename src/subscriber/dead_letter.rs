@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::Settings;
-use super::engine::note;
+use super::answers::has_arrived;
 use super::job::Job;
 use crate::dead_letters::letter::{
     ATTEMPTS, CONSUMER, DESTINATION, ERROR, FIRST, LAST, QUEUE, dead_letters_of, existing_queue,
@@ -67,7 +67,7 @@ pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendF
 /// between them, one of the two is there. Whether the broker knows.
 pub(super) async fn deliver(client: &Client, letter: SendFrame, delivery: &Delivery) -> bool {
     match client.send(letter).await {
-        Ok(()) => note(client.ack(delivery).await),
+        Ok(()) => has_arrived(client.ack(delivery).await),
         Err(error) if client.is_closed() => {
             tracing::debug!(error = %error, "the dead letter's fate is unknown; the broker delivers the message again");
             false
@@ -77,7 +77,7 @@ pub(super) async fn deliver(client: &Client, letter: SendFrame, delivery: &Deliv
                 error = %error,
                 "the broker does not take the dead letter; the message is left to its own dead letters"
             );
-            note(client.nack(delivery, false).await)
+            has_arrived(client.nack(delivery, false).await)
         }
     }
 }

@@ -4,27 +4,21 @@
 //! any more, and the redelivery waits in the same lane and then finds the row of the inbox.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::answers::Answers;
 use super::crew::Crew;
-use super::dead_letter::{self, Story};
 use super::inbox::Attempt;
 use super::job::{Job, Taken};
 use super::lanes::{Lanes, Ticket};
 use super::{Handled, Settings};
 use crate::backend::Backend;
-use crate::config::DeadLetter;
 use crate::outage::Outage;
 use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
-use crate::stomp::{Broker, Client, Delivery, Error as StompError, Subscription};
-
-type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+use crate::stomp::{Broker, Client, Delivery, Subscription};
 
 /// How long the broker has to answer when we take our leave.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -48,7 +42,7 @@ pub(super) struct Engine<'a, C: Backend> {
     /// Messages that may have ended a process before: nothing is to run beside them.
     suspects: VecDeque<Taken>,
     /// Answers to the broker whose receipts are still to come, and lanes that wait for them.
-    answers: FuturesUnordered<Work<Option<Ticket>>>,
+    answers: Answers,
     outage: Outage,
     /// When the database is asked again.
     resume: Option<Instant>,
@@ -68,7 +62,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             pausing: BTreeMap::new(),
             pauses: 0,
             suspects: VecDeque::new(),
-            answers: FuturesUnordered::new(),
+            answers: Answers::default(),
             outage,
             resume: None,
             session: 0,
@@ -342,16 +336,23 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     fn acknowledge(&mut self, taken: &Taken, client: Option<&Client>) {
-        let Some(client) = client else { return };
-        if self.is_stopping {
+        if let Some(client) = client {
             // Before we leave, the broker is to have it.
-            let ack = client.ack(&taken.job.delivery);
-            self.answers.push(Box::pin(async move {
-                note(ack.await);
-                None
-            }));
-        } else {
-            note(client.ack_unconfirmed(&taken.job.delivery));
+            let is_confirmed = self.is_stopping;
+            self.answers
+                .acknowledge(client, &taken.job.delivery, is_confirmed);
+        }
+    }
+
+    /// The message goes to the dead letters, or what takes their place.
+    fn give_up(&mut self, taken: Taken, reason: &str, client: Option<&Client>) {
+        match client {
+            None => self.lanes.free(&taken.ticket),
+            Some(client) => {
+                let count = self.crew.count().clone();
+                self.answers
+                    .give_up(client, taken, reason, self.settings, count);
+            }
         }
     }
 
@@ -360,50 +361,6 @@ impl<'a, C: Backend> Engine<'a, C> {
             self.lanes.free(&ticket);
         }
     }
-
-    /// The message goes to the dead letters, or what takes their place. Its lane waits for the
-    /// broker's receipt: should it come again after all, nothing has overtaken it.
-    fn give_up(&mut self, taken: Taken, reason: &str, client: Option<&Client>) {
-        let Some(client) = client else {
-            self.lanes.free(&taken.ticket);
-            return;
-        };
-        let delivery = taken.job.delivery.clone();
-        let answer: Work<bool> = match self.settings.dead_letter {
-            DeadLetter::Broker => {
-                let nack = client.nack(&delivery, false);
-                Box::pin(async move { note(nack.await) })
-            }
-            DeadLetter::Outbox => {
-                let story = Story::new(reason, &taken.job, self.settings);
-                let letter = dead_letter::frame(&delivery, &story, client.broker());
-                let client = client.clone();
-                Box::pin(async move { dead_letter::deliver(&client, letter, &delivery).await })
-            }
-            DeadLetter::None => {
-                let ack = client.ack(&delivery);
-                Box::pin(async move { note(ack.await) })
-            }
-        };
-        let count = self.crew.count().clone();
-        self.answers.push(Box::pin(async move {
-            let is_over = answer.await;
-            if is_over && taken.job.course.is_counted {
-                let payload = taken.job.payload.clone();
-                let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
-                let _ = forget.await;
-            }
-            Some(taken.ticket)
-        }));
-    }
-}
-
-/// Whether an acknowledgement has arrived.
-pub(super) fn note(receipt: Result<(), StompError>) -> bool {
-    if let Err(error) = &receipt {
-        tracing::debug!(error = %error, "an acknowledgement did not arrive; the broker delivers again");
-    }
-    receipt.is_ok()
 }
 
 /// An error and its causes, in one line.

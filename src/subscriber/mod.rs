@@ -1,5 +1,6 @@
 //! From the broker to the inbox and a callback.
 
+mod answers;
 mod crew;
 mod dead_letter;
 mod engine;

@@ -73,19 +73,16 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
     }
     for row in &rows {
         assert_eq!(row.status, 2, "{} has failed: {:?}", row.id, row.last_error);
-        let reason = letters.get(&row.id);
-        match fate(&row.id) {
-            Fate::Effect => {}
-            Fate::Letter => {
-                let reason = reason.map(String::as_str);
-                let killed_beside = reason.is_some_and(|text| text.contains("was begun 2 times"));
-                assert!(reason == Some("for good") || killed_beside, "{}", row.id);
-            }
-            Fate::Deadly => {
-                let reason = reason.unwrap_or_else(|| panic!("{} has no letter", row.id));
-                assert!(reason.contains("was begun 2 times"), "{}: {reason}", row.id);
-            }
-        }
+        let reason = letters.get(&row.id).map_or("", String::as_str);
+        // Law 9: whatever was away, only callbacks fail, by their own words.
+        let was_deadly = reason.contains("was begun 2 times");
+        let is_true = match fate(&row.id) {
+            Fate::Effect => reason.is_empty() || reason.ends_with("at random") || was_deadly,
+            // It may have run beside what killed its process.
+            Fate::Letter => reason == "for good" || was_deadly,
+            Fate::Deadly => was_deadly,
+        };
+        assert!(is_true, "{}, {:?}: {reason}", row.id, fate(&row.id));
     }
     let by_id: HashMap<&str, _> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let mut last: HashMap<&str, i64> = HashMap::new();

@@ -1,0 +1,88 @@
+//! What the broker is told of messages, until it has heard it.
+
+use std::pin::Pin;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::Settings;
+use super::dead_letter::{self, Story};
+use super::job::Taken;
+use super::lanes::Ticket;
+use super::worker::Count;
+use crate::backend::Backend;
+use crate::config::DeadLetter;
+use crate::stomp::{Client, Delivery, Error};
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Answers whose receipts are still to come, and lanes that wait for them.
+#[derive(Default)]
+pub(super) struct Answers(FuturesUnordered<Work<Option<Ticket>>>);
+
+impl Answers {
+    /// The message had its effect. An ACK without a receipt costs the broker less; one that is lost
+    /// shows in a redelivery.
+    pub(super) fn acknowledge(&self, client: &Client, delivery: &Delivery, is_confirmed: bool) {
+        if is_confirmed {
+            let ack = client.ack(delivery);
+            self.0.push(Box::pin(async move {
+                has_arrived(ack.await);
+                None
+            }));
+        } else {
+            has_arrived(client.ack_unconfirmed(delivery));
+        }
+    }
+
+    /// The message goes to the dead letters, or what takes their place. Its lane waits for the
+    /// broker's receipt: should it come again after all, nothing has overtaken it.
+    pub(super) fn give_up<C: Backend>(
+        &self,
+        client: &Client,
+        taken: Taken,
+        reason: &str,
+        settings: &Settings,
+        count: Count<C>,
+    ) {
+        let delivery = taken.job.delivery.clone();
+        let answer: Work<bool> = match settings.dead_letter {
+            DeadLetter::Broker => {
+                let nack = client.nack(&delivery, false);
+                Box::pin(async move { has_arrived(nack.await) })
+            }
+            DeadLetter::Outbox => {
+                let story = Story::new(reason, &taken.job, settings);
+                let letter = dead_letter::frame(&delivery, &story, client.broker());
+                let client = client.clone();
+                Box::pin(async move { dead_letter::deliver(&client, letter, &delivery).await })
+            }
+            DeadLetter::None => {
+                let ack = client.ack(&delivery);
+                Box::pin(async move { has_arrived(ack.await) })
+            }
+        };
+        self.0.push(Box::pin(async move {
+            let is_over = answer.await;
+            if is_over && taken.job.course.is_counted {
+                let payload = taken.job.payload.clone();
+                let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
+                let _ = forget.await;
+            }
+            Some(taken.ticket)
+        }));
+    }
+
+    /// The lane of the next one that was heard; `None` where there are no more.
+    pub(super) async fn next(&mut self) -> Option<Option<Ticket>> {
+        self.0.next().await
+    }
+}
+
+/// Whether an answer has arrived.
+pub(super) fn has_arrived(receipt: Result<(), Error>) -> bool {
+    if let Err(error) = &receipt {
+        tracing::debug!(error = %error, "an acknowledgement did not arrive; the broker delivers again");
+    }
+    receipt.is_ok()
+}
