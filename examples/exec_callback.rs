@@ -37,22 +37,15 @@ async fn run() -> Outcome<()> {
         env!("CARGO_MANIFEST_DIR"),
         "/examples/exec_callback.sh"
     );
-    let running = world
-        .subscribe(
-            &Registry::<SqliteConnection>::new(),
-            program,
-            "/topic/mail",
-            "mail",
-        )
-        .await?;
     let conn = &mut world.connect()?;
     for to in ["ann", "bob"] {
         Message::new("/topic/mail", json!({"to": to}))
             .header("x-kind", "greeting")
             .publish(conn)?;
     }
-    world.publish().await?;
-    world.received(2).await?;
-    println!("{} done", running.stop().await?.done);
+    let registry = Registry::<SqliteConnection>::new();
+    let mail = [(program, "/topic/mail", "mail")];
+    let settled = world.settle(&registry, &mail).await?;
+    println!("{} done", settled.handled.done);
     Ok(())
 }

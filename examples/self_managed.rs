@@ -33,9 +33,6 @@ fn import(conn: &mut SqliteConnection, payload: &Payload) -> Result<Proof, BoxEr
 async fn main() -> Outcome<()> {
     let world = World::new("create table imports (total bigint not null)")?;
     let registry = Registry::<SqliteConnection>::new().on_managed("import", import);
-    let running = world
-        .subscribe(&registry, "import", "/topic/imports", "imports")
-        .await?;
     let conn = &mut world.connect()?;
     // One id twice: the second has no effect.
     for _ in 0..2 {
@@ -44,9 +41,10 @@ async fn main() -> Outcome<()> {
             .publish(conn)?;
     }
     Message::new("/topic/imports", "no lines at all").publish(conn)?;
-    println!("sent {}", world.publish().await?);
-    support::until(|| world.broker.view(|view| view.ready("DLQ.imports")) == 1).await?;
-    let handled = running.stop().await?;
+    let imports = [("import", "/topic/imports", "imports")];
+    let settled = world.settle(&registry, &imports).await?;
+    println!("sent {}", settled.sent.sent);
+    let handled = settled.handled;
     println!(
         "{} imported, {} received before, {} given up",
         handled.done, handled.duplicates, handled.discarded

@@ -78,7 +78,11 @@ fn direct_send() {
 fn subscribe_registry() {
     says(
         "subscribe_registry",
-        &["created: 2 done, 1 discarded", "cancelled: 1 done"],
+        &[
+            "created: 2 done, 1 discarded",
+            "cancelled: 1 done",
+            "2 messages of bills",
+        ],
     );
 }
 

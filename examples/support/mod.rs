@@ -4,16 +4,17 @@
 #![allow(dead_code)] // each example uses its own part of it
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_outbox::backend::Upkeep;
-use diesel_outbox::config::Config;
+use diesel_outbox::config::{Config, SubscriptionConfig};
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::relay::Relay;
 use diesel_outbox::subscriber::{Handled, Subscriber};
-use diesel_outbox::testing::LoopbackBroker;
+use diesel_outbox::testing::{self, LoopbackBroker, Settled};
 use diesel_outbox::{Registry, Shutdown};
 use tokio::task::JoinHandle;
 
@@ -21,7 +22,7 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub(crate) struct World {
     pub(crate) config: Config,
-    pub(crate) broker: LoopbackBroker,
+    pub(crate) broker: Arc<LoopbackBroker>,
     _folder: tempfile::TempDir,
 }
 
@@ -35,7 +36,7 @@ impl World {
     /// With the outbox's tables, and what `tables` makes beside them.
     pub(crate) fn new(tables: &str) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
-        let broker = LoopbackBroker::start()?;
+        let broker = Arc::new(LoopbackBroker::start()?);
         let file = folder.path().join("example.db").display().to_string();
         let config = Config::builder()
             .set("database_url", file)
@@ -66,6 +67,24 @@ impl World {
     pub(crate) async fn publish(&self) -> Outcome<u64> {
         let relay = Relay::<SqliteConnection>::new(&self.config)?;
         Ok(relay.run_once(&Shutdown::new()).await?.sent)
+    }
+
+    /// Sends what is due and handles it by these subscriptions (callback, destination, queue), until
+    /// nothing is left to be done.
+    pub(crate) async fn settle(
+        &self,
+        registry: &Registry<SqliteConnection>,
+        subscriptions: &[(&str, &str, &str)],
+    ) -> Outcome<Settled> {
+        let mut config = self.config.clone();
+        config.subscription = subscriptions
+            .iter()
+            .map(|(callback, destination, queue)| {
+                SubscriptionConfig::new(callback, destination, Some(queue), &self.config)
+            })
+            .collect();
+        let patience = Duration::from_secs(30);
+        Ok(testing::settle(&self.broker, &config, registry, patience).await?)
     }
 
     /// What `subscribe <callback> <destination> [queue]` does, in the background. Returns when

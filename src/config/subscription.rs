@@ -26,6 +26,19 @@ pub struct SubscriptionConfig {
     pub config: Config,
 }
 
+impl SubscriptionConfig {
+    /// A subscription with these settings; without a queue that of the destination's last segment.
+    #[must_use]
+    pub fn new(callback: &str, destination: &str, queue: Option<&str>, config: &Config) -> Self {
+        Self {
+            callback: callback.to_owned(),
+            destination: destination.to_owned(),
+            queue: queue.map(str::to_owned),
+            config: config.clone(),
+        }
+    }
+}
+
 const NAMES: [&str; 3] = ["callback", "destination", "queue"];
 
 /// Reads a table: the three names, and any of the keys about subscribing.

@@ -38,8 +38,8 @@ pub(super) struct Connection {
     commands: mpsc::UnboundedReceiver<Command>,
     /// Whether a handle is left.
     is_held: bool,
-    /// Frames that are not encoded yet, with their numbers.
-    backlog: VecDeque<(u64, Content)>,
+    /// Frames that are not encoded yet, with the numbers of those that have a receipt.
+    backlog: VecDeque<(Option<u64>, Content)>,
     pub(super) pending: Pending,
     pub(super) subscriptions: HashMap<String, mpsc::UnboundedSender<Delivery>>,
     stream: Option<TcpStream>,
@@ -185,7 +185,8 @@ impl Connection {
         for command in arrived.drain(..) {
             match command {
                 Command::Frame(content, responder) => {
-                    let number = self.pending.insert(&content, responder, now);
+                    let has_receipt = content.has_receipt();
+                    let number = has_receipt.then(|| self.pending.insert(&content, responder, now));
                     self.backlog.push_back((number, content));
                 }
                 Command::Abort => self.is_over = true,
@@ -209,7 +210,7 @@ impl Connection {
         while self
             .backlog
             .front()
-            .is_some_and(|(number, _)| !self.pending.contains(*number))
+            .is_some_and(|(number, _)| number.is_some_and(|number| !self.pending.contains(number)))
         {
             self.backlog.pop_front();
         }
@@ -224,10 +225,14 @@ impl Connection {
             let Some((number, content)) = self.backlog.pop_front() else {
                 break;
             };
+            if number.is_some_and(|number| !self.pending.contains(number)) {
+                // Given up, behind frames without a receipt.
+                continue;
+            }
             if self.is_disconnecting {
                 let error = Error::Closed.into_not_sent();
-                self.pending
-                    .take(number)
+                number
+                    .and_then(|number| self.pending.take(number))
                     .map(|entry| entry.answer(Err(error)));
             } else {
                 self.encode(number, content, now);
@@ -236,7 +241,7 @@ impl Connection {
         let is_idle = self.backlog.is_empty() && self.pending.is_empty();
         if !self.is_held && is_idle && !self.is_disconnecting {
             let number = self.pending.insert(&Content::Disconnect, None, now);
-            self.encode(number, Content::Disconnect, now);
+            self.encode(Some(number), Content::Disconnect, now);
         }
         if let Some(interval) = self.heartbeat.send
             && self.output.is_empty()
@@ -246,10 +251,10 @@ impl Connection {
         }
     }
 
-    fn encode(&mut self, number: u64, content: Content, now: Instant) {
+    fn encode(&mut self, number: Option<u64>, content: Content, now: Instant) {
         match &content {
             Content::Send(frame) if frame.not_after.is_some_and(|limit| limit <= now) => {
-                if let Some(entry) = self.pending.take(number) {
+                if let Some(entry) = number.and_then(|number| self.pending.take(number)) {
                     entry.answer(Err(NotSentReason::Late.into()));
                 }
                 return;
@@ -261,12 +266,15 @@ impl Connection {
             _ => {}
         }
         let begins_at = self.written + self.output.len() as u64;
-        let has_receipt = content.has_receipt();
-        match outgoing::put(content, number, &mut self.output) {
-            Ok(()) if has_receipt => self.pending.encoded(number, begins_at),
-            Ok(()) => drop(self.pending.take(number)),
-            Err(error) => {
-                if let Some(entry) = self.pending.take(number) {
+        match (
+            // One without a receipt has no use for its number.
+            outgoing::put(content, number.unwrap_or_default(), &mut self.output),
+            number,
+        ) {
+            (Ok(()), Some(number)) => self.pending.encoded(number, begins_at),
+            (Ok(()), None) => {}
+            (Err(error), number) => {
+                if let Some(entry) = number.and_then(|number| self.pending.take(number)) {
                     let reason = NotSentReason::Encode(error.to_string());
                     let purpose = entry.answer(Err(reason.into()));
                     self.forget(purpose);

@@ -12,6 +12,8 @@ mod worker;
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use crate::backend::Backend;
 use crate::cleanup::Cleanup;
 use crate::config::{Config, DeadLetter};
@@ -263,13 +265,7 @@ impl<C: Backend> Subscriber<C> {
                 Some(Err(Unreached::Final(error))) => return Err(SubscribeError::Broker(error)),
                 Some(Err(Unreached::Refused(error))) => {
                     let pause = refusals.noticed(&error);
-                    let pausing = engine.meanwhile(async {
-                        tokio::select! {
-                            () = tokio::time::sleep(pause) => false,
-                            () = shutdown.wished() => true,
-                        }
-                    });
-                    if pausing.await {
+                    if !engine.meanwhile(passes(pause, shutdown)).await {
                         return self.stopped(&mut engine, None).await;
                     }
                     continue;
@@ -280,6 +276,8 @@ impl<C: Backend> Subscriber<C> {
                 }
             };
             was_subscribed = true;
+            // The pauses stay as long as they have grown, should it end again for the same reason.
+            refusals.told_over();
             match engine.consume(&client, &mut subscription, shutdown).await {
                 Ended::Stopped => {
                     return self
@@ -287,8 +285,17 @@ impl<C: Backend> Subscriber<C> {
                         .await;
                 }
                 Ended::Lost => {
-                    tracing::debug!("the subscription has ended with its connection");
-                    refusals.over();
+                    let why = client.closed().now_or_never();
+                    // Such as a queue that was deleted.
+                    if let Some(error) = why.filter(|error| error.error_frame().is_some()) {
+                        let pause = refusals.noticed(&error);
+                        if !engine.meanwhile(passes(pause, shutdown)).await {
+                            return self.stopped(&mut engine, None).await;
+                        }
+                    } else {
+                        tracing::debug!("the subscription has ended with its connection");
+                        refusals.reset();
+                    }
                 }
             }
         }
@@ -344,6 +351,14 @@ impl<C: Backend> Subscriber<C> {
             Some(after) if !finished => Err(SubscribeError::Unfinished { after }),
             _ => Ok(handled),
         }
+    }
+}
+
+/// Waits; false where `shutdown` was wished for in the meantime.
+async fn passes(pause: Duration, shutdown: &Shutdown) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => true,
+        () = shutdown.wished() => false,
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel_outbox::config::Builder;
-use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
+use diesel_outbox::subscriber::Subscriber;
+use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry, Shutdown};
 
 use crate::faults::Running;
 use crate::place::{Place, Subject, next, wait_until};
@@ -149,4 +150,58 @@ pub(crate) fn what_waits_behind_many_blocked_rows_is_sent<C: Subject>(place: &Pl
             "{others:?}"
         );
     });
+}
+
+/// Law 2: while frames wait for a broker that does not read, and a callback for a web server.
+#[cfg(feature = "postgres")]
+pub(crate) fn no_transaction_waits_for_the_broker<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let (calling, called) = std::sync::mpsc::channel();
+    let calling = std::sync::Mutex::new(calling);
+    let registry = Registry::<C>::new().on_external("it", move |_| {
+        calling.lock().unwrap().send(()).unwrap();
+        std::future::pending()
+    });
+    let settings = place.settings().set("shutdown_timeout", "100ms");
+    let subscriber = Subscriber::<C>::new(
+        &settings.build().unwrap(),
+        &registry,
+        "it",
+        &place.topic(),
+        None,
+    )
+    .unwrap();
+    let shutdown = Shutdown::new();
+    let heeded = shutdown.clone();
+    let consuming = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(subscriber.run(&heeded))
+    });
+    place.send(Message::new(place.topic(), 1));
+    next(&called);
+    let relay = Running::start::<C>(place.settings());
+    write::<C>(place, 10);
+    wait_until("the relay is at work", || place.counts::<C>().sent == 10);
+    broker.stall(true);
+    write::<C>(place, 1_000);
+    let mut conn = place.connect::<C>();
+    wait_until("rows are under way", || {
+        conn.number("select count(*) from published where lease_token is not null") > 0
+    });
+    let open = "select count(*) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+            and state like 'idle in transaction%'";
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(conn.number(open), 0, "a transaction is open");
+    }
+    broker.stall(false);
+    wait_until("all is sent", || place.counts::<C>().sent == 1_010);
+    relay.stop();
+    shutdown.stop();
+    assert!(
+        consuming.join().unwrap().is_err(),
+        "its callback never ends"
+    );
 }

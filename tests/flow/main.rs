@@ -99,7 +99,8 @@ mod on_demand {
         suite!(@broker loopback, diesel::PgConnection, postgres, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             going_on_after_a_failed_statement_is_a_failure,
-            what_waits_behind_many_blocked_rows_is_sent;);
+            what_waits_behind_many_blocked_rows_is_sent,
+            no_transaction_waits_for_the_broker;);
     }
 
     #[cfg(feature = "mysql")]
