@@ -81,7 +81,7 @@ impl PublishedRow {
 ///
 /// let mut conn = SqliteConnection::establish(":memory:")?;
 /// conn.migrate()?;
-/// Message::new("/queue/mail", "hello").key("ann").publish(&mut conn)?;
+/// Message::new("/queue/mail", "hello").key("ann".to_owned()).publish(&mut conn)?;
 ///
 /// let rows = testing::published(&mut conn)?;
 /// assert_eq!(rows.len(), 1);
