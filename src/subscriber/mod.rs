@@ -12,8 +12,6 @@ mod worker;
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
-
 use crate::backend::Backend;
 use crate::cleanup::Cleanup;
 use crate::config::{Config, DeadLetter};
@@ -129,6 +127,8 @@ pub struct Subscriber<C: Backend> {
 
 /// Beside those of the workers: one for the cleaning.
 const CONNECTIONS: u32 = 1;
+/// How long a connection may take to end after its subscription.
+const ENDING: Duration = Duration::from_secs(5);
 /// Messages that the broker may hand over ahead, for each callback that runs.
 const PREFETCH_FOR_EACH: u32 = 2;
 
@@ -285,7 +285,9 @@ impl<C: Backend> Subscriber<C> {
                         .await;
                 }
                 Ended::Lost => {
-                    let why = client.closed().now_or_never();
+                    // An ERROR ends a subscription before it ends the connection.
+                    let why = tokio::time::timeout(ENDING, client.closed());
+                    let why = engine.meanwhile(why).await.ok();
                     // Such as a queue that was deleted.
                     if let Some(error) = why.filter(|error| error.error_frame().is_some()) {
                         let pause = refusals.noticed(&error);
