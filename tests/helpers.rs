@@ -27,14 +27,17 @@ struct Order {
 fn bill(
     conn: &mut SqliteConnection,
     Json(order): Json<Order>,
-    _: &Meta,
+    meta: &Meta,
 ) -> Result<Outcome, BoxError> {
+    assert_eq!(meta.header("content-type"), Some("application/json"));
     if order.total < 0 {
         return Ok(Outcome::Discard("a negative total".to_owned()));
     }
     let (id, total) = (order.id, order.total);
     conn.batch_execute(&format!("insert into bills values ({id}, {total})"))?;
-    Message::new("/topic/bills", json!({"order": id})).publish(conn)?;
+    Message::new("/topic/bills", json!({"order": id}))
+        .key(meta.header("key").map(str::to_owned))
+        .publish(conn)?;
     Ok(Outcome::Done)
 }
 
@@ -82,6 +85,7 @@ fn a_message_goes_through_a_callback() {
     conn.begin_test_transaction().unwrap();
     let mut order = |total: i64| {
         let message = Message::new("/topic/orders", json!({"id": 7, "total": total}));
+        let message = message.key("ann".to_owned());
         testing::handle(&mut conn, &registry(), "bill", message).unwrap()
     };
     assert!(order(12).is_done());
@@ -100,6 +104,11 @@ fn a_message_goes_through_a_callback() {
     assert_eq!(rows.len(), 1, "only the first one wrote a message");
     assert_eq!(rows[0].body, json!({"order": 7}));
     assert_eq!(rows[0].destination, "/topic/bills");
+    assert_eq!(
+        rows[0].key.as_deref(),
+        Some("ann"),
+        "of the message's header"
+    );
     assert!(rows[0].header("dop-correlation-id").is_some());
     assert_eq!(count(&mut conn, "received"), 1);
     let message = Message::new("/topic/orders", 1);

@@ -18,6 +18,8 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+#[path = "../relay/figures.rs"]
+mod figures;
 #[path = "../relay/report.rs"]
 mod report;
 
@@ -29,6 +31,7 @@ mod subscriber;
 
 use std::time::Duration;
 
+use figures::{broker, is_chosen, median, number, rate};
 use inbox::Inbox;
 use queue::Queue;
 use report::{Goal, Report};
@@ -43,20 +46,14 @@ fn main() {
     }
     let rows = number("BENCH_ROWS").unwrap_or(20_000);
     let rounds = number("BENCH_ROUNDS").unwrap_or(5);
-    // Cargo's own flag is among the words.
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
-    let chosen = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
     let mut report = Report::default();
-    if chosen("transactions") {
+    if is_chosen("transactions") {
         transactions(rows, rounds, &mut report);
     }
-    if chosen("client") {
+    if is_chosen("client") {
         client(rows, rounds, &mut report);
     }
-    if chosen("full") {
+    if is_chosen("full") {
         full(rows, rounds, &mut report);
     }
     report.print();
@@ -174,29 +171,4 @@ fn full(rows: usize, rounds: usize, report: &mut Report) {
         full / empty,
         Goal::AtLeast(0.9),
     );
-}
-
-fn number(variable: &str) -> Option<usize> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number")),
-    )
-}
-
-/// The address of the broker.
-fn broker() -> String {
-    let url = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ");
-    url.expect("run `make bench-inbox`, which brings up the servers")
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn rate(rows: usize, time: Duration) -> f64 {
-    #[allow(clippy::cast_precision_loss)] // a rate for people
-    let rows = rows as f64;
-    rows / time.as_secs_f64()
 }

@@ -19,6 +19,7 @@
 mod support;
 
 mod drain;
+mod figures;
 mod footprint;
 mod latency;
 mod outbox;
@@ -27,8 +28,7 @@ mod queue;
 mod report;
 mod save;
 
-use std::time::Duration;
-
+use figures::{broker, is_chosen, median, number, rate};
 use report::Report;
 
 /// How much is measured.
@@ -44,50 +44,19 @@ fn main() {
         rows: number("BENCH_ROWS").unwrap_or(50_000),
         rounds: usize::try_from(number("BENCH_ROUNDS").unwrap_or(5)).unwrap(),
     };
-    // Cargo's own flag is among the words.
-    let words: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .collect();
-    let chosen = |part: &str| words.is_empty() || words.iter().any(|word| word == part);
     let mut report = Report::default();
-    if chosen("drain") {
+    if is_chosen("drain") {
         drain::measure(size, &mut report);
     }
-    if chosen("save") {
+    if is_chosen("save") {
         save::measure(size, &mut report);
     }
-    if chosen("latency") {
+    if is_chosen("latency") {
         latency::measure(&mut report);
     }
-    if chosen("footprint") {
+    if is_chosen("footprint") {
         footprint::measure(size, &mut report);
     }
     report.print();
     report.write("target/bench-relay.json");
-}
-
-fn number(variable: &str) -> Option<i64> {
-    let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number")),
-    )
-}
-
-/// The address of the broker.
-fn broker() -> String {
-    let url = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ");
-    url.expect("run `make bench-relay`, which brings up the servers")
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn rate(rows: i64, time: Duration) -> f64 {
-    #[allow(clippy::cast_precision_loss)] // a rate for people
-    let rows = rows as f64;
-    rows / time.as_secs_f64()
 }

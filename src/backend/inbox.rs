@@ -111,6 +111,9 @@ pub trait Inbox: Sized {
     /// Counts that a message which comes again is begun.
     fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
 
+    /// Takes a count back: what was begun came to an end, though the message did not.
+    fn end_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
+
     /// Forgets how often it was begun.
     fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
 }
@@ -222,6 +225,15 @@ macro_rules! inbox {
                 diesel::sql_query(Self::BEGIN_AGAIN)
                     .bind::<Text, _>(msg_id.as_ref())
                     .bind::<Text, _>(consumer)
+                    .execute(self)
+                    .map(drop)
+            }
+
+            fn end_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
+                let msg_id = Self::told_apart(msg_id);
+                let counted = outbox_deliveries::table.find((msg_id.as_ref(), consumer));
+                diesel::update(counted)
+                    .set(outbox_deliveries::begun.eq(outbox_deliveries::begun - 1))
                     .execute(self)
                     .map(drop)
             }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use super::run::Failure;
 use crate::config::Config;
 use crate::dead_letters::{
-    Choice, DeadLetters, DeadLettersError, Found, Letter, letter, show_time,
+    Choice, DeadLetters, DeadLettersError, Found, Letter, Way, letter, show_time,
 };
 use crate::logging::BARS;
 
@@ -130,29 +130,37 @@ async fn work(letters: &DeadLetters, task: Task) -> Result<(), DeadLettersError>
         Task::List { choice, .. } => (list(letters, &choice.into()).await?, "listed"),
         Task::Show { choice, .. } => (letters.look(&choice.into(), show).await?, "shown"),
         Task::Replay { choice, change, .. } => {
-            let choice = choice.into();
-            if change.dry_run {
-                (list(letters, &choice).await?, "to be sent back")
-            } else {
-                let bar = bar(letters, &choice).await?;
-                let found = letters.replay(&choice, || bar.inc(1)).await?;
-                (found, "sent back")
-            }
+            take_away(letters, &choice.into(), Way::Back, change.dry_run).await?
         }
         Task::Drop { choice, change, .. } => {
-            let choice = choice.into();
-            if change.dry_run {
-                (list(letters, &choice).await?, "to be deleted")
-            } else {
-                let bar = bar(letters, &choice).await?;
-                let found = letters.drop_letters(&choice, || bar.inc(1)).await?;
-                (found, "deleted")
-            }
+            take_away(letters, &choice.into(), Way::Gone, change.dry_run).await?
         }
     };
     let Found { all, chosen } = found;
     println!("{chosen} {what} of {all} in {}", letters.name());
     Ok(())
+}
+
+async fn take_away(
+    letters: &DeadLetters,
+    choice: &Choice,
+    way: Way,
+    is_dry: bool,
+) -> Result<(Found, &'static str), DeadLettersError> {
+    if is_dry {
+        let what = match way {
+            Way::Back => "to be sent back",
+            Way::Gone => "to be deleted",
+        };
+        return Ok((list(letters, choice).await?, what));
+    }
+    let bar = bar(letters, choice).await?;
+    let found = letters.take_away(choice, way, || bar.inc(1)).await?;
+    let what = match way {
+        Way::Back => "sent back",
+        Way::Gone => "deleted",
+    };
+    Ok((found, what))
 }
 
 /// A bar as long as there are letters, on a terminal.

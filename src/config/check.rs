@@ -50,7 +50,8 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn expect(&mut self, good: bool, name: &'static str, shown: impl FnOnce() -> String) {
+    /// Notes a problem where the value is not good.
+    fn demand(&mut self, good: bool, name: &'static str, shown: impl FnOnce() -> String) {
         if good {
             return;
         }
@@ -66,7 +67,7 @@ impl Found<'_> {
     fn secrets(&mut self, config: &Config) {
         let clean = |url: &Secret| !url.expose().chars().any(char::is_control);
         let database = config.database_url.as_ref();
-        self.expect(
+        self.demand(
             database.is_none_or(|url| !url.expose().trim().is_empty() && clean(url)),
             "database_url",
             String::new,
@@ -85,7 +86,7 @@ impl Found<'_> {
     }
 
     fn number(&mut self, name: &'static str, number: usize, limits: RangeInclusive<usize>) {
-        self.expect(limits.contains(&number), name, || number.to_string());
+        self.demand(limits.contains(&number), name, || number.to_string());
     }
 
     fn numbers(&mut self, config: &Config) {
@@ -106,7 +107,7 @@ impl Found<'_> {
             ("retry_factor", config.retry_factor, rules::FACTOR),
             ("retry_jitter", config.retry_jitter, rules::JITTER),
         ] {
-            self.expect(limits.contains(&number), name, || number.to_string());
+            self.demand(limits.contains(&number), name, || number.to_string());
         }
         self.number(
             "callback_attempts",
@@ -127,7 +128,7 @@ impl Found<'_> {
     }
 
     fn time(&mut self, name: &'static str, time: Duration, least: Duration) {
-        self.expect((least..=YEAR).contains(&time), name, || show(time));
+        self.demand((least..=YEAR).contains(&time), name, || show(time));
     }
 
     fn times(&mut self, config: &Config) {
@@ -175,12 +176,12 @@ impl Found<'_> {
         let good_name = |name: &String| {
             !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control())
         };
-        self.expect(
+        self.demand(
             !names.is_empty() && names.iter().all(good_name),
             "msg_id_headers",
             || value::shorten(&names.join(",")),
         );
-        self.expect(good_name(&config.key_header), "key_header", || {
+        self.demand(good_name(&config.key_header), "key_header", || {
             value::shorten(&config.key_header)
         });
         for (name, texts, limit) in [
@@ -192,7 +193,7 @@ impl Found<'_> {
             let fits = |text: &String| {
                 !text.is_empty() && text.chars().count() <= limit && !text.contains('\0')
             };
-            self.expect(texts.iter().all(fits), name, || {
+            self.demand(texts.iter().all(fits), name, || {
                 value::shorten(&texts.join(","))
             });
         }
@@ -207,7 +208,7 @@ impl Found<'_> {
             }),
         ] {
             for rule in rules {
-                self.expect(good(rule), name, || value::shorten(rule));
+                self.demand(good(rule), name, || value::shorten(rule));
             }
         }
         let good_header = |header: &String| {
@@ -219,17 +220,17 @@ impl Found<'_> {
                     && value == value.trim()
             })
         };
-        self.expect(
+        self.demand(
             config.queue_headers.iter().all(good_header),
             "queue_headers",
             || value::shorten(&config.queue_headers.join(",")),
         );
-        self.expect(
+        self.demand(
             config.consumer.chars().count() <= 100 && !config.consumer.contains('\0'),
             "consumer",
             || value::shorten(&config.consumer),
         );
-        self.expect(
+        self.demand(
             logging::filter(&config.log_level).is_some(),
             "log_level",
             || value::shorten(&config.log_level),
@@ -267,7 +268,7 @@ impl Found<'_> {
                     < change.first_delay.unwrap_or(config.retry_first_delay)
             })
         }) {
-            self.expect(false, "retry_of", || {
+            self.demand(false, "retry_of", || {
                 format!(
                     "{}, whose maximum_delay is shorter than its first_delay,",
                     value::shorten(rule)

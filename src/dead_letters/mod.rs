@@ -123,6 +123,15 @@ impl Choice {
     }
 }
 
+/// Where letters go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To the queue that they were given up from.
+    Back,
+    /// Nowhere.
+    Gone,
+}
+
 /// What a reading found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -184,39 +193,24 @@ impl DeadLetters {
         Ok(found)
     }
 
-    /// Sends the chosen letters back to their queue. Each is acknowledged when the broker has it
-    /// there: whatever happens between the two, it is in one of the queues at least.
-    pub(crate) async fn replay(
+    /// Takes the chosen letters away, many at a time, and calls `done` for each. One that is sent back
+    /// is acknowledged when the broker has it there: whatever happens between the two, it is in one
+    /// of the queues at least.
+    pub(crate) async fn take_away(
         &self,
         choice: &Choice,
-        moved: impl FnMut(),
-    ) -> Result<Found, DeadLettersError> {
-        self.check_queue().await?;
-        let client = &self.client;
-        let send_back = async |letter: Letter| {
-            client.send(self.returned(&letter)).await?;
-            client.ack(&letter.delivery).await
-        };
-        self.each(choice, send_back, moved).await
-    }
-
-    /// Deletes the chosen letters.
-    pub(crate) async fn drop_letters(
-        &self,
-        choice: &Choice,
-        dropped: impl FnMut(),
-    ) -> Result<Found, DeadLettersError> {
-        let drop = async |letter: Letter| self.client.ack(&letter.delivery).await;
-        self.each(choice, drop, dropped).await
-    }
-
-    /// Does something with each chosen letter, with many of them at a time.
-    async fn each(
-        &self,
-        choice: &Choice,
-        work: impl AsyncFn(Letter) -> Result<(), Error>,
+        way: Way,
         mut done: impl FnMut(),
     ) -> Result<Found, DeadLettersError> {
+        if way == Way::Back {
+            self.check_queue().await?;
+        }
+        let take = async |letter: Letter| {
+            if way == Way::Back {
+                self.client.send(self.returned(&letter)).await?;
+            }
+            self.client.ack(&letter.delivery).await
+        };
         let mut reading = self.read().await?;
         let mut found = Found::default();
         let mut under_way = FuturesUnordered::new();
@@ -226,7 +220,7 @@ impl DeadLetters {
                 continue;
             }
             found.chosen += 1;
-            under_way.push(work(letter));
+            under_way.push(take(letter));
             while under_way.len() >= WINDOW
                 && let Some(outcome) = under_way.next().await
             {

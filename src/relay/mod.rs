@@ -96,6 +96,14 @@ pub struct Sent {
     pub parked: u64,
 }
 
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.failed += other.failed;
+        self.parked += other.parked;
+    }
+}
+
 /// Sends the rows of an outbox to a broker.
 ///
 /// Any number of relays may work on one outbox: no row is sent by two of them while both live.

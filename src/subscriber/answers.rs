@@ -64,7 +64,7 @@ impl Answers {
         };
         self.0.push(Box::pin(async move {
             let is_over = answer.await;
-            if is_over && taken.job.course.is_counted {
+            if is_over && count.concerns(&taken.job) {
                 let payload = taken.job.payload.clone();
                 let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
                 let _ = forget.await;

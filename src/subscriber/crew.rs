@@ -17,16 +17,16 @@ use crate::registry::{Blocking, Callback, External};
 /// What became of a message.
 pub(super) type Tried = (Taken, Attempt);
 
-enum Work<C> {
+enum Work {
     /// The way to the threads. They end when it is closed.
     Blocking(Sender<Taken>),
-    External(Arc<External>, std::marker::PhantomData<fn() -> C>),
+    External(Arc<External>),
 }
 
 /// The workers. Each thread takes its next message by itself, so that it need not wait for the
 /// engine between two.
 pub(super) struct Crew<C: Backend> {
-    work: Work<C>,
+    work: Work,
     count: Count<C>,
     tell: UnboundedSender<Tried>,
     tried: UnboundedReceiver<Tried>,
@@ -46,7 +46,7 @@ impl<C: Backend> Crew<C> {
         let is_stopping = Arc::new(AtomicBool::new(false));
         let (tell, tried) = unbounded_channel();
         let work = match callback {
-            Callback::External(call) => Work::External(Arc::clone(call), std::marker::PhantomData),
+            Callback::External(call) => Work::External(Arc::clone(call)),
             Callback::Blocking(call) => {
                 let (sender, jobs) = crossbeam_channel::unbounded();
                 for _ in 0..workers {
@@ -89,7 +89,7 @@ impl<C: Backend> Crew<C> {
     pub(super) fn room(&self, workers: usize) -> usize {
         match self.work {
             Work::Blocking(_) => 2 * workers,
-            Work::External(..) => workers,
+            Work::External(_) => workers,
         }
     }
 
@@ -106,7 +106,7 @@ impl<C: Backend> Crew<C> {
                         .send((lost.into_inner(), Attempt::Unavailable(error)));
                 }
             }
-            Work::External(call, _) => {
+            Work::External(call) => {
                 let (call, count, tell) = (Arc::clone(call), self.count.clone(), self.tell.clone());
                 tokio::spawn(async move {
                     let is_alone = taken.is_alone;

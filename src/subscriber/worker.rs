@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use tokio::task::spawn_blocking;
+
 use super::inbox::{self, Attempt};
 use super::job::Job;
 use crate::backend::{Backend, Begun};
-use crate::db::Db;
+use crate::db::{Db, DbError};
 use crate::payload::Payload;
 use crate::registry::{Blocking, External};
 
@@ -36,9 +38,9 @@ impl<C: Backend> Count<C> {
         Self { db, limit }
     }
 
-    /// Whether it is to be counted that the message is begun.
-    fn concerns(&self, job: &Job) -> bool {
-        self.limit.is_some() && job.payload.is_redelivered() && !job.course.is_counted
+    /// Whether the message is one of those that are counted.
+    pub(super) fn concerns(&self, job: &Job) -> bool {
+        self.limit.is_some() && job.payload.is_redelivered()
     }
 
     /// Counts that it is begun, before anything is done with it that may end the process. The error
@@ -66,19 +68,28 @@ impl<C: Backend> Count<C> {
         }
     }
 
-    /// The message has come to its end.
-    pub(super) fn forget(&self, payload: &Payload) {
-        let (id, consumer) = (payload.msg_id(), payload.consumer());
-        if let Err(error) = self.db.work(|conn| conn.forget_begun(id, consumer)) {
-            // It goes with the old rows then.
-            tracing::debug!(error = %error, "a delivery is still counted");
+    /// The attempt has come to an end, and the process is there to tell. Whether the database knows.
+    fn ended(&self, payload: &Payload, attempt: &Attempt) -> bool {
+        if matches!(attempt, Attempt::Done | Attempt::Duplicate) {
+            return self.forget(payload);
         }
+        let (id, consumer) = (payload.msg_id(), payload.consumer());
+        is_done(self.db.work(|conn| conn.end_begun(id, consumer)))
+    }
+
+    /// The message has come to its end. Whether the database knows.
+    pub(super) fn forget(&self, payload: &Payload) -> bool {
+        let (id, consumer) = (payload.msg_id(), payload.consumer());
+        is_done(self.db.work(|conn| conn.forget_begun(id, consumer)))
     }
 }
 
-/// Whether nothing more is to be done with a message that was counted.
-fn is_end(attempt: &Attempt) -> bool {
-    matches!(attempt, Attempt::Done | Attempt::Duplicate)
+fn is_done(result: Result<(), DbError>) -> bool {
+    if let Err(error) = &result {
+        // It goes with the old rows then.
+        tracing::debug!(error = %error, "a delivery is still counted");
+    }
+    result.is_ok()
 }
 
 /// Tries the message once, on this thread.
@@ -88,16 +99,15 @@ pub(super) fn attempt<C: Backend>(
     job: &mut Job,
     is_alone: bool,
 ) -> Attempt {
-    if count.concerns(job) {
-        let begun = count.begin_again(&job.payload, is_alone);
-        job.course.is_counted = matches!(begun, Ok(()) | Err(Attempt::Deadly(_)));
-        if let Err(attempt) = begun {
+    if count.concerns(job) && !job.course.is_counted {
+        if let Err(attempt) = count.begin_again(&job.payload, is_alone) {
             return attempt;
         }
+        job.course.is_counted = true;
     }
     let attempt = inbox::attempt(&count.db, callback, &job.payload, job.course.failures);
-    if job.course.is_counted && is_end(&attempt) {
-        count.forget(&job.payload);
+    if job.course.is_counted && count.ended(&job.payload, &attempt) {
+        job.course.is_counted = false;
     }
     attempt
 }
@@ -109,28 +119,26 @@ pub(super) async fn attempt_apart<C: Backend>(
     job: &mut Job,
     is_alone: bool,
 ) -> Attempt {
-    let blocking = |work: Box<dyn FnOnce() -> Result<(), Attempt> + Send>| async {
-        let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|error| Err(Attempt::Unavailable(error.into())))
-    };
-    if count.concerns(job) {
+    if count.concerns(job) && !job.course.is_counted {
         let (count, payload) = (count.clone(), job.payload.clone());
-        let begin = move || count.begin_again(&payload, is_alone);
-        let begun = blocking(Box::new(begin)).await;
-        job.course.is_counted = matches!(begun, Ok(()) | Err(Attempt::Deadly(_)));
-        if let Err(attempt) = begun {
+        let begun = spawn_blocking(move || count.begin_again(&payload, is_alone)).await;
+        if let Err(attempt) = begun.unwrap_or_else(|lost| Err(inbox::hindrance(lost.into()))) {
             return attempt;
         }
+        job.course.is_counted = true;
     }
     let failures = job.course.failures;
     let attempt = inbox::attempt_apart(&count.db, callback, &job.payload, failures).await;
-    if job.course.is_counted && is_end(&attempt) {
-        let (count, payload) = (count.clone(), job.payload.clone());
-        let forget = move || {
-            count.forget(&payload);
-            Ok(())
-        };
-        let _ = blocking(Box::new(forget)).await;
+    if !job.course.is_counted {
+        return attempt;
     }
-    attempt
+    let (count, payload) = (count.clone(), job.payload.clone());
+    let ended = spawn_blocking(move || (count.ended(&payload, &attempt), attempt)).await;
+    match ended {
+        Ok((is_told, attempt)) => {
+            job.course.is_counted = !is_told;
+            attempt
+        }
+        Err(lost) => inbox::hindrance(lost.into()),
+    }
 }

@@ -3,6 +3,7 @@
 use crate::backend::{AsBackend, Backend};
 use crate::error::Error;
 use crate::message::Message;
+use crate::outgoing;
 use crate::payload::Payload;
 use crate::registry::{BoxError, Callback, Registry, RegistryError};
 use crate::stomp::Delivery;
@@ -98,9 +99,15 @@ where
         return Err(HandleError::External(callback.to_owned()));
     };
     let ready = message.ready().map_err(Error::from)?;
-    let body = serde_json::to_vec(&ready.body).unwrap_or_default();
-    let headers = ready.headers.into_iter().collect();
-    let delivery = Delivery::by_hand(&ready.destination, headers, body);
+    // As it would come over the wire.
+    let frame = outgoing::frame(
+        ready.destination,
+        ready.headers,
+        ready.key.as_deref(),
+        ready.body.to_string().into(),
+        None,
+    );
+    let delivery = Delivery::by_hand(&frame.destination, frame.headers, frame.body);
     let id_headers = [crate::headers::MSG_ID.to_owned()];
     let payload = Payload::new(&delivery, &id_headers, "");
     Ok(

@@ -100,11 +100,9 @@ async fn until_idle<C: Backend>(
             return Err(SettleError::Restless(patience));
         }
         let sent = Relay::<C>::new(config)?.run_once(&Shutdown::new()).await?;
+        all += sent;
         if sent.sent == 0 {
             return Ok(all);
         }
-        all.sent += sent.sent;
-        all.failed += sent.failed;
-        all.parked += sent.parked;
     }
 }

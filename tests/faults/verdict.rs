@@ -77,8 +77,8 @@ fn law_5(rows: &[Row], report: &Report) {
     assert!(is_bounded, "{blamed} rows were blamed for an outage");
 }
 
-/// First arrivals of a key are in the order of `seq`.
-fn law_7(rows: &[Row], first: &[String]) {
+/// What came of a key's rows first, be it a message or an effect, is in the order of `seq`.
+pub(crate) fn law_7(rows: &[Row], first: &[String]) {
     let by_id: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let mut last: HashMap<&str, i64> = HashMap::new();
     for id in first {

@@ -11,6 +11,7 @@ use crate::adversary::Adversary;
 use crate::program::wait_until;
 use crate::subscriber::{self, Fate, fate};
 use crate::support;
+use crate::verdict;
 use crate::victim::Victim;
 use crate::world::{Subject, World};
 use crate::writer::{Progress, Writer};
@@ -84,18 +85,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
         };
         assert!(is_true, "{}, {:?}: {reason}", row.id, fate(&row.id));
     }
-    let by_id: HashMap<&str, _> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let mut last: HashMap<&str, i64> = HashMap::new();
-    for id in &effects {
-        let row = by_id[id.as_str()];
-        let Some(key) = &row.key else { continue };
-        let before = last.insert(key, row.seq).unwrap_or(-1);
-        assert!(
-            before < row.seq,
-            "key {key}: {} came after {before}",
-            row.seq
-        );
-    }
+    verdict::law_7(&rows, &effects);
     let (rows, effects, letters) = (rows.len(), effects.len(), letters.len());
     eprintln!("{name}: {rows} rows, {effects} effects, {letters} letters");
 }

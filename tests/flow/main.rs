@@ -69,7 +69,8 @@ mod on_demand {
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
                     dead_letters: a_killed_replay_loses_nothing;
-                    workers: what_runs_when_the_connection_is_lost_has_its_effect;
+                    workers: what_runs_when_the_connection_is_lost_has_its_effect,
+                        failing_over_and_over_kills_nobody;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
             }
         };
@@ -118,9 +119,9 @@ suite! {
         a_queue_collects_while_nobody_listens;
     dead_letters: a_body_that_does_not_fit_is_given_up_at_once, a_letter_tells_its_story,
         where_nobody_wants_them_they_are_dropped, the_letters_are_looked_at_and_sent_back;
-    workers: as_many_run_as_there_are_workers, keys_keep_their_order_side_by_side,
+    workers: as_many_block_as_there_are_workers, as_many_wait_as_there_are_workers, keys_keep_their_order_side_by_side,
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
-        a_wish_to_stop_waits_for_all_that_run;
+        a_wish_to_stop_waits_for_all_that_block, a_wish_to_stop_waits_for_all_that_run;
     external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
         an_async_callback_holds_no_connection;
     sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,

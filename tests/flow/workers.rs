@@ -1,7 +1,7 @@
 //! Several callbacks at a time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -59,18 +59,45 @@ impl Room {
     }
 }
 
-pub(crate) fn as_many_run_as_there_are_workers<C: Subject>(place: &Place) {
+/// The kinds of callbacks, which have workers of two kinds.
+#[derive(Clone, Copy)]
+enum Kind {
+    Blocking,
+    Async,
+}
+
+/// A callback that is kept in the room, with no transaction open: on SQLite there can be only one.
+fn keeping<C: Subject>(room: &Arc<Room>, kind: Kind) -> Registry<C> {
+    let room = Arc::clone(room);
+    match kind {
+        Kind::Blocking => {
+            Registry::new().on_managed("it", move |conn: &mut C, payload: &Payload| {
+                room.enter();
+                Ok(payload.save(conn)?)
+            })
+        }
+        Kind::Async => Registry::new().on_external("it", move |_| {
+            let room = Arc::clone(&room);
+            async move {
+                tokio::task::spawn_blocking(move || room.enter()).await?;
+                Ok(Outcome::Done)
+            }
+        }),
+    }
+}
+
+pub(crate) fn as_many_block_as_there_are_workers<C: Subject>(place: &Place) {
+    as_many_run::<C>(place, Kind::Blocking);
+}
+
+pub(crate) fn as_many_wait_as_there_are_workers<C: Subject>(place: &Place) {
+    as_many_run::<C>(place, Kind::Async);
+}
+
+fn as_many_run<C: Subject>(place: &Place, kind: Kind) {
     place.declare::<C>();
     let room = Arc::new(Room::default());
-    let entered = Arc::clone(&room);
-    // Outside of a transaction: on SQLite only one can be open at a time.
-    let registry = Registry::<C>::new().on_external("it", move |_| {
-        let room = Arc::clone(&entered);
-        async move {
-            tokio::task::spawn_blocking(move || room.enter()).await?;
-            Ok(Outcome::Done)
-        }
-    });
+    let registry = keeping::<C>(&room, kind);
     for n in 0..6 {
         place.send(Message::new(place.topic(), n));
     }
@@ -194,18 +221,19 @@ pub(crate) fn what_runs_when_the_connection_is_lost_has_its_effect<C: Subject>(p
     assert_eq!(effects::<C>(place), 1);
 }
 
-/// What runs may finish and is acknowledged; what waits is left to others.
+pub(crate) fn a_wish_to_stop_waits_for_all_that_block<C: Subject>(place: &Place) {
+    stop_waits_for_all::<C>(place, Kind::Blocking);
+}
+
 pub(crate) fn a_wish_to_stop_waits_for_all_that_run<C: Subject>(place: &Place) {
+    stop_waits_for_all::<C>(place, Kind::Async);
+}
+
+/// What runs may finish and is acknowledged; what waits is left to others.
+fn stop_waits_for_all<C: Subject>(place: &Place, kind: Kind) {
     place.declare::<C>();
     let room = Arc::new(Room::default());
-    let entered = Arc::clone(&room);
-    let registry = Registry::<C>::new().on_external("it", move |_| {
-        let room = Arc::clone(&entered);
-        async move {
-            tokio::task::spawn_blocking(move || room.enter()).await?;
-            Ok(Outcome::Done)
-        }
-    });
+    let registry = keeping::<C>(&room, kind);
     for n in 0..6 {
         place.send(Message::new(place.topic(), n));
     }
@@ -221,4 +249,43 @@ pub(crate) fn a_wish_to_stop_waits_for_all_that_run<C: Subject>(place: &Place) {
     wait_until("the rest", || place.counts::<C>().received == 6);
     let handled = rest.stop();
     assert_eq!((handled.done, handled.duplicates), (3, 0));
+}
+
+/// Only attempts that the process did not outlive are counted, however often they fail.
+#[cfg(feature = "testing")]
+pub(crate) fn failing_over_and_over_kills_nobody<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let (calls, is_well) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (counted, heeded) = (Arc::clone(&calls), Arc::clone(&is_well));
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        if heeded.load(Ordering::SeqCst) {
+            return note(conn, payload);
+        }
+        Err("on purpose".into())
+    });
+    let settings = place.settings().set("workers", 2).set("delivery_limit", 1);
+    let settings = settings.set("callback_attempts", 1000);
+    let settings = settings.set("callback_first_delay", "20ms");
+    let settings = settings.set("maximum_backoff", "1s").build().unwrap();
+    let consumer = place.subscribe_with(&registry, "it", &settings);
+    place.send(Message::new(place.topic(), 1));
+    for _ in 0..4 {
+        let before = calls.load(Ordering::SeqCst);
+        wait_until("it fails", || calls.load(Ordering::SeqCst) > before + 2);
+        let logins = broker.view(|view| view.logins());
+        broker.cut();
+        assert!(broker.wait_for(PATIENCE, |view| view.logins() > logins
+            && view.unacknowledged(&place.name) == 1));
+    }
+    is_well.store(true, Ordering::SeqCst);
+    wait_until("its effect", || effects::<C>(place) == 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (1, 0));
+    let mut conn = place.connect::<C>();
+    assert_eq!(conn.number("select count(*) from outbox_deliveries"), 0);
 }
