@@ -9,11 +9,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::broker::Broker;
 use super::command::{Command, Content, SendFrame};
 use super::connection::Connection;
+use super::dialect::Dialect;
 use super::error::{Error, NotSentReason};
 use super::handshake;
 use super::options::Options;
 use super::receipt::Receipt;
-use super::subscription::{Delivery, Subscribe, Subscription};
+use super::subscription::{AckId, Delivery, Subscribe, Subscription};
+use super::untaken::{self, Untaken};
+use super::version::Version;
 
 /// Tells one connection of this process from another.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
@@ -35,17 +38,26 @@ pub struct Client {
 struct Shared {
     connection: u64,
     server: String,
-    broker: Broker,
+    peer: Peer,
     commands: mpsc::UnboundedSender<Command>,
     ended: Ended,
+    untaken: Arc<Untaken>,
     /// For the names of subscriptions and transactions.
     names: AtomicU64,
 }
 
+/// What a handle has to know of the other side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) dialect: Dialect,
+    pub(super) broker: Broker,
+}
+
 impl Client {
-    /// Connects: resolves the name, tries its addresses in turn, sends CONNECT and waits for
-    /// CONNECTED. It never blocks the runtime, and ends within
-    /// [`Options::connect_timeout`].
+    /// Connects: resolves the name, tries its addresses in turn, agrees on TLS where the URL asks
+    /// for it, sends CONNECT and waits for CONNECTED; where that fails, the same with the next
+    /// broker. It never blocks the runtime; each part ends within its own limit, which is
+    /// [`Options::connect_timeout`] where no other is set.
     ///
     /// # Errors
     ///
@@ -57,15 +69,24 @@ impl Client {
         let (commands, received) = mpsc::unbounded_channel();
         let (end, ended) = watch::channel(None);
         let server = connected.server.clone();
-        let task = Connection::new(connection, options, received, connected);
+        let peer = connected.peer;
+        let untaken = Untaken::new(options.untaken);
+        let task = Connection::new(
+            connection,
+            options.receipt_timeout,
+            received,
+            connected,
+            untaken.clone(),
+        );
         tokio::spawn(task.run(end));
         Ok(Self {
             shared: Arc::new(Shared {
                 connection,
-                broker: options.broker.unwrap_or_else(|| Broker::of(&server)),
                 server,
+                peer,
                 commands,
                 ended: Ended(ended),
+                untaken,
                 names: AtomicU64::new(1),
             }),
         })
@@ -81,7 +102,13 @@ impl Client {
     /// [`server`](Self::server) header.
     #[must_use]
     pub fn broker(&self) -> Broker {
-        self.shared.broker
+        self.shared.peer.broker
+    }
+
+    /// The version that both sides agreed on.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.shared.peer.dialect.version()
     }
 
     /// Queues a SEND, with `receipt` and `content-length`. Frames are written in the order of the
@@ -108,19 +135,20 @@ impl Client {
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Error> {
         // RabbitMQ makes queue names of it, so letters, digits and the hyphen only.
         let id = format!("sub-{}", self.name());
-        let (sender, deliveries) = mpsc::unbounded_channel();
+        let (deliveries, inbox) = untaken::channel(&self.shared.untaken);
         self.queue(Content::Subscribe {
             id: id.clone(),
             subscribe,
-            deliveries: sender,
+            deliveries,
         })
         .await?;
         Ok(Subscription {
             id,
-            deliveries,
+            inbox,
             outbound: Outbound {
                 commands: self.shared.commands.downgrade(),
                 ended: self.shared.ended.clone(),
+                peer: self.shared.peer,
             },
         })
     }
@@ -153,11 +181,14 @@ impl Client {
             id: self.ack_id(delivery)?,
             is_confirmed: false,
         };
-        content.check()?;
-        let command = Command::Frame(content, None);
         let Shared {
-            commands, ended, ..
+            commands,
+            ended,
+            peer,
+            ..
         } = &*self.shared;
+        content.check(peer.dialect, peer.broker)?;
+        let command = Command::Frame(content, None);
         commands
             .send(command)
             .map_err(|_| ended.why().into_not_sent())
@@ -189,9 +220,10 @@ impl Client {
         })
     }
 
-    /// Sends DISCONNECT after what was queued before, waits for its receipt and closes. Frames
-    /// queued later are not sent. Wait for the receipts of SENDs first: RabbitMQ's receipt for
-    /// DISCONNECT does not stand for theirs.
+    /// Writes what was queued before, waits for the receipts of what is in flight, since RabbitMQ's
+    /// receipt for DISCONNECT does not stand for them, sends DISCONNECT, waits for its receipt and
+    /// closes. Frames queued later are not sent. It takes twice
+    /// [`Options::receipt_timeout`] at most.
     ///
     /// # Errors
     ///
@@ -241,15 +273,23 @@ impl Client {
         self.shared.names.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn ack_id(&self, delivery: &Delivery) -> Result<String, NotSentReason> {
+    fn ack_id(&self, delivery: &Delivery) -> Result<AckId, NotSentReason> {
         if delivery.connection != self.shared.connection {
             return Err(NotSentReason::OtherConnection);
         }
-        delivery.ack.clone().ok_or(NotSentReason::NoAckId)
+        delivery
+            .ack_id(self.version())
+            .ok_or(NotSentReason::NoAckId)
     }
 
     fn queue(&self, content: Content) -> Receipt {
-        queue(&self.shared.commands, &self.shared.ended, content)
+        let Shared {
+            commands,
+            ended,
+            peer,
+            ..
+        } = &*self.shared;
+        queue(commands, ended, *peer, content)
     }
 }
 
@@ -258,6 +298,7 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("connection", &self.shared.connection)
             .field("server", &self.shared.server)
+            .field("version", &self.version())
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
     }
@@ -268,19 +309,25 @@ impl fmt::Debug for Client {
 pub(super) struct Outbound {
     commands: mpsc::WeakUnboundedSender<Command>,
     ended: Ended,
+    peer: Peer,
 }
 
 impl Outbound {
     pub(super) fn queue(&self, content: Content) -> Receipt {
         match self.commands.upgrade() {
-            Some(commands) => queue(&commands, &self.ended, content),
+            Some(commands) => queue(&commands, &self.ended, self.peer, content),
             None => Receipt::failed(self.ended.why().into_not_sent()),
         }
     }
 }
 
-fn queue(commands: &mpsc::UnboundedSender<Command>, ended: &Ended, content: Content) -> Receipt {
-    if let Err(reason) = content.check() {
+fn queue(
+    commands: &mpsc::UnboundedSender<Command>,
+    ended: &Ended,
+    peer: Peer,
+    content: Content,
+) -> Receipt {
+    if let Err(reason) = content.check(peer.dialect, peer.broker) {
         return Receipt::failed(reason);
     }
     let (responder, receiver) = oneshot::channel();

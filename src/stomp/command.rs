@@ -3,19 +3,35 @@
 use std::fmt;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::broker::Broker;
+use super::dialect::Dialect;
+use super::encoder::{EncodeError, check};
 use super::error::{Error, NotSentReason};
-use super::subscription::{Delivery, Subscribe};
+use super::subscription::{AckId, Subscribe};
+use super::untaken::Deliveries;
+use super::version::Version;
+
+/// What the client sets itself, and what a SEND cannot have.
+const OF_SEND: &[&str] = &[
+    "destination",
+    "receipt",
+    "content-length",
+    "transaction",
+    "message-id",
+];
+const OF_SUBSCRIBE: &[&str] = &["destination", "receipt", "content-length", "id", "ack"];
 
 /// A message to send.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SendFrame {
     /// Where to.
     pub destination: String,
-    /// Further headers. Those that the client sets itself are left out where they are named here:
-    /// `destination`, `receipt`, `content-length`.
+    /// Further headers. Those that the client sets itself are refused, `destination`, `receipt`,
+    /// `content-length`, and so are `transaction`, since there are none, and `message-id`, which
+    /// the broker gives (RabbitMQ answers it with ERROR).
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
@@ -71,18 +87,18 @@ pub(super) enum Content {
     Subscribe {
         id: String,
         subscribe: Subscribe,
-        deliveries: mpsc::UnboundedSender<Delivery>,
+        deliveries: Deliveries,
     },
     Unsubscribe {
         id: String,
     },
     Ack {
-        id: String,
+        id: AckId,
         /// Whether its receipt is asked for.
         is_confirmed: bool,
     },
     Nack {
-        id: String,
+        id: AckId,
         requeue: bool,
     },
     /// BEGIN and ABORT of an empty transaction.
@@ -104,32 +120,36 @@ impl Content {
         )
     }
 
-    /// Whether STOMP can carry it.
-    pub(super) fn check(&self) -> Result<(), NotSentReason> {
-        let (destination, headers) = match self {
-            Self::Send(frame) => (&frame.destination, &frame.headers),
-            Self::Subscribe { subscribe, .. } => (&subscribe.destination, &subscribe.headers),
+    /// Whether this version of STOMP can carry it, and this broker take it.
+    pub(super) fn check(&self, dialect: Dialect, broker: Broker) -> Result<(), NotSentReason> {
+        let (destination, headers, reserved) = match self {
+            Self::Send(frame) => (&frame.destination, &frame.headers, OF_SEND),
+            Self::Subscribe { subscribe, .. } => {
+                (&subscribe.destination, &subscribe.headers, OF_SUBSCRIBE)
+            }
             // The peer's own text, in which our decoder allows anything.
-            Self::Ack { id, .. } | Self::Nack { id, .. } => return check_nul("id", id),
+            Self::Ack { id, .. } => return Ok(check_text(dialect.ack_header(), &id.id, dialect)?),
+            Self::Nack { id, .. } => {
+                let has_nack = dialect.version() > Version::V1_0
+                    || matches!(broker, Broker::RabbitMq | Broker::Loopback);
+                if !has_nack {
+                    return Err(NotSentReason::NoNack);
+                }
+                return Ok(check_text(dialect.ack_header(), &id.id, dialect)?);
+            }
             Self::Unsubscribe { .. } | Self::Ping { .. } | Self::Disconnect => return Ok(()),
         };
-        check_nul("destination", destination)?;
+        check_text("destination", destination, dialect)?;
         for (name, value) in headers {
-            if name.is_empty() {
-                return Err(NotSentReason::EmptyHeaderName);
+            if reserved.contains(&name.as_str()) {
+                return Err(NotSentReason::ReservedHeader { name: name.clone() });
             }
-            check_nul(name, name)?;
-            check_nul(name, value)?;
+            check_text(name, value, dialect)?;
         }
         Ok(())
     }
 }
 
-fn check_nul(name: &str, text: &str) -> Result<(), NotSentReason> {
-    if text.contains('\0') {
-        return Err(NotSentReason::Nul {
-            name: name.to_owned(),
-        });
-    }
-    Ok(())
+fn check_text(name: &str, value: &str, dialect: Dialect) -> Result<(), EncodeError> {
+    check(name.as_bytes(), value.as_bytes(), dialect.written)
 }

@@ -7,28 +7,31 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use futures_util::FutureExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::command::{Command, Content};
+use super::command::{Command, Content, Responder};
 use super::decoder::Decoder;
+use super::dialect::Dialect;
 use super::error::{Error, NotSentReason};
 use super::error_frame::ErrorFrame;
-use super::handshake::Connected;
+use super::handshake::{Connected, Transport};
 use super::heartbeat::Heartbeat;
-use super::options::Options;
+use super::mask::Mask;
 use super::outgoing;
 use super::pending::{Entry, FAR, Pending};
-use super::subscription::Delivery;
+use super::untaken::{Deliveries, Untaken};
 
 /// Over so many bytes that wait for the socket no more frames are encoded.
 const OUTPUT_LIMIT: usize = 256 * 1024;
-/// The size of the pieces in which the socket is read.
-const INPUT_PIECE: usize = 64 * 1024;
+/// The sizes of the pieces in which the socket is read: the first while little comes, the other where
+/// pieces come full.
+const INPUT_PIECES: (usize, usize) = (4 * 1024, 64 * 1024);
 /// How many commands are taken at a time.
 const COMMANDS: usize = 256;
+/// How long the farewell of TLS may take.
+const GRACE_AT_END: Duration = Duration::from_secs(1);
 /// How long to read on after a write has failed: receipts may be on their way.
 const GRACE_AFTER_WRITE: Duration = Duration::from_secs(1);
 
@@ -41,18 +44,24 @@ pub(super) struct Connection {
     /// Frames that are not encoded yet, with the numbers of those that have a receipt.
     backlog: VecDeque<(Option<u64>, Content)>,
     pub(super) pending: Pending,
-    pub(super) subscriptions: HashMap<String, mpsc::UnboundedSender<Delivery>>,
-    stream: Option<TcpStream>,
+    pub(super) subscriptions: HashMap<String, Deliveries>,
+    untaken: Arc<Untaken>,
+    transport: Option<Transport>,
+    pub(super) dialect: Dialect,
+    pub(super) mask: Mask,
     pub(super) decoder: Decoder,
     pub(super) input: BytesMut,
+    piece: usize,
     output: BytesMut,
-    /// Bytes that the socket has taken since the beginning.
-    written: u64,
+    /// Bytes that the socket has taken since the beginning, or TLS before it.
+    pub(super) written: u64,
+    /// TLS may hold some of them back.
+    must_flush: bool,
     heartbeat: Heartbeat,
     last_read: Instant,
     last_write: Instant,
-    /// DISCONNECT is encoded: nothing may follow it.
-    is_disconnecting: bool,
+    /// Nothing more is taken: we say DISCONNECT when what is in flight has its receipts.
+    farewell: Option<Farewell>,
     /// The receipt of DISCONNECT has come, or we were told to end at once.
     pub(super) is_over: bool,
     /// The ERROR that may be why the connection ends.
@@ -63,12 +72,22 @@ pub(super) struct Connection {
     broken: Option<(Instant, Error)>,
 }
 
+/// The end of a connection by DISCONNECT.
+#[derive(Debug)]
+enum Farewell {
+    /// Frames are in flight.
+    Waits(Option<Responder>),
+    /// It is encoded.
+    Said,
+}
+
 impl Connection {
     pub(super) fn new(
         id: u64,
-        options: &Options,
+        receipt_timeout: Duration,
         commands: mpsc::UnboundedReceiver<Command>,
         connected: Connected,
+        untaken: Arc<Untaken>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -76,17 +95,22 @@ impl Connection {
             commands,
             is_held: true,
             backlog: VecDeque::new(),
-            pending: Pending::new(options.receipt_timeout),
+            pending: Pending::new(receipt_timeout),
             subscriptions: HashMap::new(),
-            stream: Some(connected.stream),
+            untaken,
+            transport: Some(connected.transport),
+            dialect: connected.dialect,
+            mask: connected.mask,
             decoder: connected.decoder,
             input: connected.input,
+            piece: INPUT_PIECES.0,
             output: BytesMut::new(),
             written: 0,
+            must_flush: false,
             heartbeat: connected.heartbeat,
             last_read: now,
             last_write: now,
-            is_disconnecting: false,
+            farewell: None,
             is_over: false,
             error_frame: None,
             close_after_error: None,
@@ -96,25 +120,37 @@ impl Connection {
 
     /// Runs until the connection has ended, then says why.
     pub(super) async fn run(mut self, end: watch::Sender<Option<Error>>) {
-        let error = match self.stream.take() {
+        let result = match self.transport.take() {
             // The socket is closed when this is done.
-            Some(stream) => self.drive(stream).await.err().unwrap_or(Error::Closed),
-            None => Error::Closed,
+            Some(Transport::Plain(mut stream)) => {
+                let (reader, writer) = stream.split();
+                self.drive(reader, writer).await
+            }
+            Some(Transport::Tls(stream)) => {
+                let (reader, writer) = tokio::io::split(*stream);
+                self.drive(reader, writer).await
+            }
+            None => Ok(()),
         };
-        self.finish(error, &end);
+        self.finish(result.err().unwrap_or(Error::Closed), &end);
     }
 
-    async fn drive(&mut self, mut stream: TcpStream) -> Result<(), Error> {
-        // Both at the same time: a broker that does not read may still write.
-        let (mut reader, mut writer) = stream.split();
+    async fn drive<R, W>(&mut self, mut reader: R, mut writer: W) -> Result<(), Error>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
         let mut timer = pin!(sleep_until(Instant::now() + FAR));
         let mut arrived = Vec::new();
+        let untaken = self.untaken.clone();
         self.take_frames()?;
         loop {
             let now = Instant::now();
             self.expire(now);
             self.fill(now);
             if self.is_over {
+                // With TLS the peer is told that this is the end, and no attacker's cut.
+                let _ = timeout(GRACE_AT_END, writer.shutdown()).await;
                 return Ok(());
             }
             self.check_ends(now)?;
@@ -123,19 +159,23 @@ impl Connection {
             if wake < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(wake);
             }
-            if self.input.capacity() - self.input.len() < INPUT_PIECE / 16 {
-                self.input.reserve(INPUT_PIECE);
+            if self.input.capacity() - self.input.len() < self.piece / 4 {
+                self.input.reserve(self.piece);
             }
-            let may_write = !self.output.is_empty() && self.broken.is_none();
+            let may_write = self.broken.is_none() && self.has_output();
+            let may_read = untaken.has_place();
             tokio::select! {
-                read = reader.read_buf(&mut self.input) => self.take_input(read)?,
-                result = writer.write_buf(&mut self.output), if may_write => self.wrote(result),
+                read = reader.read_buf(&mut self.input), if may_read => self.take_input(read)?,
+                // Reading goes on meanwhile: a broker that does not read may still write.
+                result = push(&mut writer, &mut self.output), if may_write => self.wrote(result),
                 _ = self.commands.recv_many(&mut arrived, COMMANDS), if self.is_held => {
                     self.take_commands(&mut arrived);
                 }
+                // Silence while we did not listen is none.
+                () = untaken.place(), if !may_read => self.last_read = Instant::now(),
                 () = &mut timer => {
                     let now = Instant::now();
-                    if self.is_silent(now) {
+                    if may_read && self.is_silent(now) {
                         // What came while we were not running counts.
                         match reader.read_buf(&mut self.input).now_or_never() {
                             Some(read) => self.take_input(read)?,
@@ -149,11 +189,19 @@ impl Connection {
         }
     }
 
+    /// Whether there are bytes that the socket does not have.
+    fn has_output(&self) -> bool {
+        self.must_flush || !self.output.is_empty()
+    }
+
     fn take_input(&mut self, read: std::io::Result<usize>) -> Result<(), Error> {
         let error = match read {
             Ok(0) => Error::Disconnected,
-            Ok(_) => {
+            Ok(length) => {
                 self.last_read = Instant::now();
+                if length >= self.piece {
+                    self.piece = (2 * self.piece).min(INPUT_PIECES.1);
+                }
                 return self.take_frames();
             }
             Err(error) => error.into(),
@@ -162,20 +210,28 @@ impl Connection {
         Err(self.broken.take().map_or(error, |(_, earlier)| earlier))
     }
 
-    fn wrote(&mut self, result: std::io::Result<usize>) {
+    fn wrote(&mut self, result: std::io::Result<Pushed>) {
         let now = Instant::now();
-        match result {
-            Ok(length) if length > 0 => {
+        let error = match result {
+            Ok(Pushed::Bytes(length)) if length > 0 => {
                 self.written += length as u64;
+                self.must_flush = true;
                 self.last_write = now;
                 if self.output.is_empty() && self.output.capacity() > 4 * OUTPUT_LIMIT {
                     // A big body was in it.
                     self.output = BytesMut::new();
                 }
+                return;
             }
-            Ok(_) => self.broken = Some((now + GRACE_AFTER_WRITE, Error::Disconnected)),
-            Err(error) => self.broken = Some((now + GRACE_AFTER_WRITE, error.into())),
-        }
+            Ok(Pushed::All) => {
+                self.must_flush = false;
+                self.last_write = now;
+                return;
+            }
+            Ok(Pushed::Bytes(_)) => Error::Disconnected,
+            Err(error) => error.into(),
+        };
+        self.broken = Some((now + GRACE_AFTER_WRITE, error));
     }
 
     fn take_commands(&mut self, arrived: &mut Vec<Command>) {
@@ -184,12 +240,21 @@ impl Connection {
         let now = Instant::now();
         for command in arrived.drain(..) {
             match command {
+                Command::Abort => self.is_over = true,
+                // Nothing may follow DISCONNECT.
+                Command::Frame(_, responder) if self.farewell.is_some() => {
+                    if let Some(responder) = responder {
+                        let _ = responder.send(Err(Error::Closed.into_not_sent()));
+                    }
+                }
+                Command::Frame(Content::Disconnect, responder) => {
+                    self.farewell = Some(Farewell::Waits(responder));
+                }
                 Command::Frame(content, responder) => {
                     let has_receipt = content.has_receipt();
                     let number = has_receipt.then(|| self.pending.insert(&content, responder, now));
                     self.backlog.push_back((number, content));
                 }
-                Command::Abort => self.is_over = true,
             }
         }
     }
@@ -221,30 +286,30 @@ impl Connection {
         if self.close_after_error.is_some() || self.broken.is_some() {
             return;
         }
-        while self.output.len() < OUTPUT_LIMIT || self.is_disconnecting {
+        while self.output.len() < OUTPUT_LIMIT {
             let Some((number, content)) = self.backlog.pop_front() else {
                 break;
             };
-            if number.is_some_and(|number| !self.pending.contains(number)) {
-                // Given up, behind frames without a receipt.
-                continue;
-            }
-            if self.is_disconnecting {
-                let error = Error::Closed.into_not_sent();
-                number
-                    .and_then(|number| self.pending.take(number))
-                    .map(|entry| entry.answer(Err(error)));
-            } else {
+            // One that was given up may lie behind frames without a receipt.
+            if number.is_none_or(|number| self.pending.contains(number)) {
                 self.encode(number, content, now);
             }
         }
-        let is_idle = self.backlog.is_empty() && self.pending.is_empty();
-        if !self.is_held && is_idle && !self.is_disconnecting {
-            let number = self.pending.insert(&Content::Disconnect, None, now);
+        if !self.is_held && self.farewell.is_none() {
+            self.farewell = Some(Farewell::Waits(None));
+        }
+        // RabbitMQ's receipt for DISCONNECT does not stand for those of SENDs.
+        if self.backlog.is_empty()
+            && self.pending.is_empty()
+            && let Some(Farewell::Waits(responder)) = &mut self.farewell
+        {
+            let responder = responder.take();
+            self.farewell = Some(Farewell::Said);
+            let number = self.pending.insert(&Content::Disconnect, responder, now);
             self.encode(Some(number), Content::Disconnect, now);
         }
         if let Some(interval) = self.heartbeat.send
-            && self.output.is_empty()
+            && !self.has_output()
             && now >= self.last_write + interval
         {
             self.output.put_u8(b'\n');
@@ -262,20 +327,24 @@ impl Connection {
             Content::Subscribe { id, deliveries, .. } => {
                 self.subscriptions.insert(id.clone(), deliveries.clone());
             }
-            Content::Disconnect => self.is_disconnecting = true,
             _ => {}
         }
         let begins_at = self.written + self.output.len() as u64;
         match (
             // One without a receipt has no use for its number.
-            outgoing::put(content, number.unwrap_or_default(), &mut self.output),
+            outgoing::put(
+                content,
+                number.unwrap_or_default(),
+                self.dialect,
+                &mut self.output,
+            ),
             number,
         ) {
             (Ok(()), Some(number)) => self.pending.encoded(number, begins_at),
             (Ok(()), None) => {}
             (Err(error), number) => {
                 if let Some(entry) = number.and_then(|number| self.pending.take(number)) {
-                    let reason = NotSentReason::Encode(error.to_string());
+                    let reason = NotSentReason::from(error);
                     let purpose = entry.answer(Err(reason.into()));
                     self.forget(purpose);
                 }
@@ -303,12 +372,15 @@ impl Connection {
 
     fn next_wake(&mut self, now: Instant) -> Instant {
         let may_beat =
-            self.output.is_empty() && self.broken.is_none() && self.close_after_error.is_none();
+            !self.has_output() && self.broken.is_none() && self.close_after_error.is_none();
         [
             self.pending.deadline(),
             self.close_after_error,
             self.broken.as_ref().map(|(limit, _)| *limit),
-            self.heartbeat.receive.map(|limit| self.last_read + limit),
+            self.heartbeat
+                .receive
+                .filter(|_| self.untaken.has_place())
+                .map(|limit| self.last_read + limit),
             self.heartbeat
                 .send
                 .filter(|_| may_beat)
@@ -324,7 +396,7 @@ impl Connection {
     fn finish(mut self, cause: Error, end: &watch::Sender<Option<Error>>) {
         let is_ours = matches!(cause, Error::Closed);
         let lost = Error::ConnectionLost {
-            cause: Arc::new(cause),
+            source: Arc::new(cause),
             error_frame: self.error_frame.take(),
         };
         let why = if is_ours { Error::Closed } else { lost.clone() };
@@ -340,6 +412,9 @@ impl Connection {
             }));
         };
         self.pending.take_all().for_each(answer);
+        if let Some(Farewell::Waits(Some(responder))) = self.farewell {
+            let _ = responder.send(Err(not_sent.clone()));
+        }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Frame(_, Some(responder)) = command {
@@ -347,4 +422,24 @@ impl Connection {
             }
         }
     }
+}
+
+/// What a step of writing has done.
+enum Pushed {
+    /// So many bytes were taken.
+    Bytes(usize),
+    /// All that was taken is on its way.
+    All,
+}
+
+/// One step of writing. Safe to cancel: what was taken is told, or was not taken.
+async fn push<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    output: &mut BytesMut,
+) -> std::io::Result<Pushed> {
+    if output.is_empty() {
+        writer.flush().await?;
+        return Ok(Pushed::All);
+    }
+    Ok(Pushed::Bytes(writer.write_buf(output).await?))
 }

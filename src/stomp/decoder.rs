@@ -4,7 +4,17 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use tokio_util::codec::Decoder as TokioDecoder;
 
+use super::dialect::{Dialect, Escapes};
 use super::frame::Frame;
+use super::limits::Limits;
+
+/// From this size on a body shares the buffer in which it came; a smaller one is copied, so that it
+/// does not keep the whole of that buffer.
+const SHARED: usize = 32 * 1024;
+/// From this size on it is the last one in its buffer.
+const LARGE: usize = 256 * 1024;
+/// The least that a growing buffer has for a body.
+const FIRST: usize = 64 * 1024;
 
 /// Why the peer's bytes are not STOMP; the connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +26,9 @@ pub enum DecodeError {
     /// A command and its headers take more than the limit.
     #[error("a frame's headers take more than {0} bytes")]
     HeadersTooLong(usize),
+    /// More headers than the limit.
+    #[error("a frame has more than {0} headers")]
+    TooManyHeaders(usize),
     /// A body is longer than the limit.
     #[error("a frame's body takes more than {0} bytes")]
     BodyTooLong(usize),
@@ -25,7 +38,7 @@ pub enum DecodeError {
     /// A header line without a colon, or without a name.
     #[error("a frame's header has no name or no colon")]
     MalformedHeader,
-    /// A backslash that STOMP 1.2, "Value Encoding", does not know.
+    /// A backslash that the version's "Value Encoding" does not know.
     #[error("a frame's header holds an undefined escape sequence")]
     UndefinedEscape,
     /// `content-length` is not a number.
@@ -36,65 +49,90 @@ pub enum DecodeError {
     MissingNul,
 }
 
+/// How far a frame has come.
 #[derive(Debug)]
 enum State {
-    Command,
-    Headers(Frame),
+    /// Before it, or in its command and headers.
+    Head,
+    /// Its body, with its length where `content-length` tells.
     Body(Frame, Option<usize>),
 }
 
 /// Decodes the frames of either side. Lines that are empty between frames are heart-beats: they
 /// are skipped, and whoever reads the socket counts them as signs of life.
+///
+/// It takes time in proportion to the bytes, whatever the pieces in which they come, and holds no
+/// more than its [`Limits`]. After an error it is of no more use.
 #[derive(Debug)]
 pub struct Decoder {
+    dialect: Dialect,
+    limits: Limits,
     state: State,
     /// Bytes at the front of the buffer that were searched in vain.
     searched: usize,
-    /// Bytes of this frame's headers that were taken from the buffer.
-    taken: usize,
-    headers_limit: usize,
-    body_limit: usize,
-}
-
-impl Default for Decoder {
-    /// Headers up to 1 MiB, bodies up to 128 MiB (RabbitMQ's own default limit).
-    fn default() -> Self {
-        Self::new(1 << 20, 128 << 20)
-    }
+    /// Where the line that is being searched begins.
+    line: usize,
+    /// Lines before it: the command and headers.
+    lines: usize,
 }
 
 impl Decoder {
-    /// A decoder with limits in bytes, for a frame's headers together and for its body.
+    /// A decoder of this dialect, with these limits.
     #[must_use]
-    pub fn new(headers_limit: usize, body_limit: usize) -> Self {
+    pub fn new(dialect: Dialect, limits: Limits) -> Self {
         Self {
-            state: State::Command,
+            dialect,
+            limits,
+            state: State::Head,
             searched: 0,
-            taken: 0,
-            headers_limit,
-            body_limit,
+            line: 0,
+            lines: 0,
         }
     }
 
-    /// The next line without its end, where it is there.
-    fn line(&mut self, src: &mut BytesMut) -> Result<Option<Bytes>, DecodeError> {
-        let found = memchr(b'\n', &src[self.searched..]).map(|at| self.searched + at);
-        let length = found.unwrap_or(src.len());
-        if self.taken + length > self.headers_limit {
-            return Err(DecodeError::HeadersTooLong(self.headers_limit));
+    /// Reads the frames from here on in another dialect: that of the version which CONNECTED names.
+    pub fn set_dialect(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
+    }
+
+    /// The command and the headers, where all of them are there.
+    fn head(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
+        while let Some(at) = memchr(b'\n', &src[self.searched..]) {
+            let end = self.searched + at;
+            if end >= self.limits.head {
+                break;
+            }
+            let is_first = self.lines == 0;
+            let is_empty = match &src[self.line..end] {
+                [] => true,
+                // No command begins so: before a frame it is a heart-beat in each version.
+                [b'\r'] => is_first || self.dialect.has_crlf(),
+                _ => false,
+            };
+            if is_empty {
+                let frame = match self.lines {
+                    0 => None,
+                    lines => Some(parse(&src[..self.line], lines, self.dialect)?),
+                };
+                src.advance(end + 1);
+                (self.searched, self.line, self.lines) = (0, 0, 0);
+                if frame.is_some() {
+                    return Ok(frame);
+                }
+                continue;
+            }
+            self.lines += 1;
+            // The first line is the command.
+            if self.lines > self.limits.headers.saturating_add(1) {
+                return Err(DecodeError::TooManyHeaders(self.limits.headers));
+            }
+            (self.searched, self.line) = (end + 1, end + 1);
         }
-        let Some(end) = found else {
-            self.searched = src.len();
-            return Ok(None);
-        };
-        self.searched = 0;
-        self.taken += end + 1;
-        let mut line = src.split_to(end + 1).freeze();
-        line.truncate(end);
-        if line.last() == Some(&b'\r') {
-            line.truncate(end - 1);
+        if src.len() > self.limits.head {
+            return Err(DecodeError::HeadersTooLong(self.limits.head));
         }
-        Ok(Some(line))
+        self.searched = src.len();
+        Ok(None)
     }
 
     /// The body, where all of it is there; its NUL is taken too.
@@ -105,18 +143,18 @@ impl Decoder {
     ) -> Result<Option<Bytes>, DecodeError> {
         let end = match length {
             Some(length) if src.len() <= length => {
-                // Once for the whole body, not again and again as it arrives.
-                src.reserve(length + 1 - src.len());
+                grow(src, length + 1);
                 return Ok(None);
             }
             Some(length) => length,
             None => {
                 let found = memchr(0, &src[self.searched..]).map(|at| self.searched + at);
-                if found.unwrap_or(src.len()) > self.body_limit {
-                    return Err(DecodeError::BodyTooLong(self.body_limit));
+                if found.unwrap_or(src.len()) > self.limits.body {
+                    return Err(DecodeError::BodyTooLong(self.limits.body));
                 }
                 let Some(end) = found else {
                     self.searched = src.len();
+                    grow(src, self.limits.body.saturating_add(1));
                     return Ok(None);
                 };
                 end
@@ -126,8 +164,17 @@ impl Decoder {
             return Err(DecodeError::MissingNul);
         }
         self.searched = 0;
+        if end < SHARED {
+            let body = Bytes::copy_from_slice(&src[..end]);
+            src.advance(end + 1);
+            return Ok(Some(body));
+        }
         let body = src.split_to(end).freeze();
         src.advance(1);
+        if end >= LARGE {
+            // Or a later body would keep the place of this one.
+            *src = BytesMut::from(&src[..]);
+        }
         Ok(Some(body))
     }
 }
@@ -137,78 +184,89 @@ impl TokioDecoder for Decoder {
     type Error = DecodeError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
-        loop {
-            match std::mem::replace(&mut self.state, State::Command) {
-                State::Command => {
-                    self.taken = 0;
-                    let Some(line) = self.line(src)? else {
-                        return Ok(None);
-                    };
-                    if !line.is_empty() {
-                        self.state = State::Headers(Frame::new(text(&line)?));
-                    }
-                }
-                State::Headers(mut frame) => match self.line(src)? {
-                    None => {
-                        self.state = State::Headers(frame);
-                        return Ok(None);
-                    }
-                    Some(line) if line.is_empty() => {
-                        let length = content_length(&frame, self.body_limit)?;
-                        self.state = State::Body(frame, length);
-                    }
-                    Some(line) => {
-                        frame.headers.push(header(&frame.command, text(&line)?)?);
-                        self.state = State::Headers(frame);
-                    }
-                },
-                State::Body(mut frame, length) => {
-                    let Some(body) = self.body(src, length)? else {
-                        self.state = State::Body(frame, length);
-                        return Ok(None);
-                    };
-                    frame.body = body;
-                    return Ok(Some(frame));
-                }
+        let (mut frame, length) = match std::mem::replace(&mut self.state, State::Head) {
+            State::Body(frame, length) => (frame, length),
+            State::Head => {
+                let Some(frame) = self.head(src)? else {
+                    return Ok(None);
+                };
+                let length = content_length(&frame, self.limits.body)?;
+                (frame, length)
+            }
+        };
+        match self.body(src, length)? {
+            Some(body) => {
+                frame.body = body;
+                Ok(Some(frame))
+            }
+            None => {
+                self.state = State::Body(frame, length);
+                Ok(None)
             }
         }
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(bytes).map_err(|_| DecodeError::NotUtf8)
+/// Makes place for a body of which a part is there: for as much again, not at once for all that the
+/// peer has announced.
+fn grow(src: &mut BytesMut, length: usize) {
+    let wanted = length
+        .min(src.len().saturating_mul(2))
+        .max(FIRST.min(length));
+    if src.capacity() < wanted {
+        src.reserve(wanted - src.len());
+    }
 }
 
-fn header(command: &str, line: &str) -> Result<(String, String), DecodeError> {
-    let (name, value) = line.split_once(':').ok_or(DecodeError::MalformedHeader)?;
-    if name.is_empty() {
-        return Err(DecodeError::MalformedHeader);
-    }
-    // STOMP 1.2, "Value Encoding": these two are as in STOMP 1.0.
-    if matches!(command, "CONNECT" | "CONNECTED") {
-        return Ok((name.to_owned(), value.to_owned()));
-    }
-    Ok((unescape(name)?, unescape(value)?))
-}
-
-fn unescape(text: &str) -> Result<String, DecodeError> {
-    if !text.contains('\\') {
-        return Ok(text.to_owned());
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        plain.push(match character {
-            '\\' => match characters.next() {
-                Some('r') => '\r',
-                Some('n') => '\n',
-                Some('c') => ':',
-                Some('\\') => '\\',
-                _ => return Err(DecodeError::UndefinedEscape),
-            },
-            other => other,
+/// A frame without its body, from lines that each end with LF.
+fn parse(head: &[u8], lines: usize, dialect: Dialect) -> Result<Frame, DecodeError> {
+    let mut text = std::str::from_utf8(head).map_err(|_| DecodeError::NotUtf8)?;
+    let mut line = || {
+        let (line, rest) = text.split_at(memchr(b'\n', text.as_bytes())?);
+        text = &rest[1..];
+        match line.strip_suffix('\r') {
+            Some(shorter) if dialect.has_crlf() => Some(shorter),
+            _ => Some(line),
+        }
+    };
+    let mut frame = Frame::new(line().unwrap_or_default());
+    // The same two in each version, as in STOMP 1.0 (STOMP 1.2, "Value Encoding").
+    let is_plain = matches!(frame.command.as_str(), "CONNECT" | "CONNECTED");
+    let is_escaped = !is_plain && dialect.read != Escapes::None && memchr(b'\\', head).is_some();
+    frame.headers.reserve_exact(lines.saturating_sub(1));
+    while let Some(line) = line() {
+        let colon = memchr(b':', line.as_bytes()).ok_or(DecodeError::MalformedHeader)?;
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.is_empty() {
+            return Err(DecodeError::MalformedHeader);
+        }
+        frame.headers.push(if is_escaped {
+            (
+                unescape(name, dialect.read)?,
+                unescape(value, dialect.read)?,
+            )
+        } else {
+            (name.to_owned(), value.to_owned())
         });
     }
+    Ok(frame)
+}
+
+fn unescape(text: &str, escapes: Escapes) -> Result<String, DecodeError> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr(b'\\', rest.as_bytes()) {
+        plain.push_str(&rest[..at]);
+        let meaning = rest.as_bytes().get(at + 1).copied();
+        plain.push(
+            meaning
+                .and_then(|letter| escapes.meaning(letter))
+                .ok_or(DecodeError::UndefinedEscape)?,
+        );
+        // The letter was ASCII.
+        rest = &rest[at + 2..];
+    }
+    plain.push_str(rest);
     Ok(plain)
 }
 
@@ -221,7 +279,8 @@ fn content_length(frame: &Frame, limit: usize) -> Result<Option<usize>, DecodeEr
         return Err(DecodeError::MalformedContentLength);
     }
     match value.parse() {
-        Ok(length) if length <= limit => Ok(Some(length)),
+        // Below the limit of a number too, as a NUL comes after it.
+        Ok(length) if length <= limit && length < usize::MAX => Ok(Some(length)),
         // Too long for the limit, or for a number at all.
         _ => Err(DecodeError::BodyTooLong(limit)),
     }
@@ -230,6 +289,11 @@ fn content_length(frame: &Frame, limit: usize) -> Result<Option<usize>, DecodeEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stomp::version::Version;
+
+    fn decoder() -> Decoder {
+        Decoder::new(Dialect::of(Version::V1_2), Limits::default())
+    }
 
     fn all(decoder: &mut Decoder, bytes: &[u8], step: usize) -> Result<Vec<Frame>, DecodeError> {
         let mut buffer = BytesMut::new();
@@ -249,7 +313,7 @@ mod tests {
             MESSAGE\nmessage-id:a\\cb\\\\\\n\\r\nempty:\ncontent-length:3\n\na\0b\0\n\n\
             ERROR\nmessage:no\nmessage:yes\n\nbody without length\0RECEIPT\nreceipt-id:1\n\n\0";
         for step in 1..=bytes.len() {
-            let frames = all(&mut Decoder::default(), bytes, step).unwrap();
+            let frames = all(&mut decoder(), bytes, step).unwrap();
             assert_eq!(frames.len(), 4, "in pieces of {step}");
             assert_eq!(
                 frames[0].header("x"),
@@ -269,7 +333,7 @@ mod tests {
     fn what_is_not_stomp_is_an_error() {
         use DecodeError::*;
         type Expected = fn(&DecodeError) -> bool;
-        let cases: [(&[u8], Expected); 11] = [
+        let cases: [(&[u8], Expected); 12] = [
             (b"MESSAGE\nx:\xff\n\n\0", |e| matches!(e, NotUtf8)),
             (b"\xff\n\n\0", |e| matches!(e, NotUtf8)),
             (b"MESSAGE\nx\n\n\0", |e| matches!(e, MalformedHeader)),
@@ -285,6 +349,9 @@ mod tests {
             (b"MESSAGE\ncontent-length:99999999999999999999\n\n", |e| {
                 matches!(e, BodyTooLong(16))
             }),
+            (b"MESSAGE\na:1\nb:2\nc:3\n\n\0", |e| {
+                matches!(e, TooManyHeaders(2))
+            }),
             (b"MESSAGE\n\n12345678901234567", |e| {
                 matches!(e, BodyTooLong(16))
             }),
@@ -293,11 +360,60 @@ mod tests {
                 |e| matches!(e, HeadersTooLong(64)),
             ),
         ];
+        let limits = Limits {
+            head: 64,
+            headers: 2,
+            body: 16,
+        };
         for (bytes, expected) in cases {
             for step in [1, bytes.len()] {
-                let error = all(&mut Decoder::new(64, 16), bytes, step).unwrap_err();
+                let error = all(
+                    &mut Decoder::new(Dialect::of(Version::V1_2), limits),
+                    bytes,
+                    step,
+                )
+                .unwrap_err();
                 assert!(expected(&error), "{error} for {}", bytes.escape_ascii());
             }
         }
+    }
+
+    #[test]
+    fn each_version_has_its_own_escapes_and_line_ends() {
+        let bytes = b"MESSAGE\nx:a\\cb\\\\\r\n\n\0";
+        for (version, value) in [
+            (Version::V1_0, "a\\cb\\\\\r"),
+            (Version::V1_1, "a:b\\\r"),
+            (Version::V1_2, "a:b\\"),
+        ] {
+            let mut decoder = Decoder::new(Dialect::of(version), Limits::default());
+            let frames = all(&mut decoder, bytes, bytes.len()).unwrap();
+            assert_eq!(frames[0].header("x"), Some(value), "{version}");
+        }
+        let mut decoder = Decoder::new(Dialect::of(Version::V1_1), Limits::default());
+        let error = all(&mut decoder, b"MESSAGE\nx:\\r\n\n\0", 1).unwrap_err();
+        assert!(matches!(error, DecodeError::UndefinedEscape), "{error}");
+    }
+
+    #[test]
+    fn a_body_keeps_no_buffer_that_is_much_larger() {
+        let mut decoder = decoder();
+        let mut buffer = BytesMut::new();
+        let large = vec![b'x'; 1 << 20];
+        buffer.extend_from_slice(b"MESSAGE\ncontent-length:1048576\n\n");
+        buffer.extend_from_slice(&large);
+        buffer.extend_from_slice(b"\0MESSAGE\n\nsmall\0");
+        let first = decoder.decode(&mut buffer).unwrap().unwrap();
+        assert_eq!(first.body.len(), large.len());
+        assert!(buffer.capacity() < 1024, "{}", buffer.capacity());
+        let second = decoder.decode(&mut buffer).unwrap().unwrap();
+        assert_eq!(&second.body[..], b"small");
+    }
+
+    #[test]
+    fn an_announced_length_takes_no_memory() {
+        let mut buffer = BytesMut::from(&b"MESSAGE\ncontent-length:134217728\n\nx"[..]);
+        assert!(decoder().decode(&mut buffer).unwrap().is_none());
+        assert!(buffer.capacity() <= 2 * FIRST, "{}", buffer.capacity());
     }
 }

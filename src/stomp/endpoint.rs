@@ -7,7 +7,8 @@ use url::{Host, Url};
 
 use super::url_error::UrlError;
 
-const DEFAULT_PORT: u16 = 61613;
+const PORT: u16 = 61613;
+const TLS_PORT: u16 = 61614;
 
 /// Where a broker is, and as whom to enter.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) struct Endpoint {
     pub(super) login: String,
     pub(super) passcode: String,
     pub(super) virtual_host: String,
+    pub(super) has_tls: bool,
 }
 
 impl Endpoint {
@@ -54,13 +56,11 @@ impl Endpoint {
     fn parse(url: &str) -> Result<Self, UrlError> {
         let url = url.trim();
         let scheme = url.split(':').next().unwrap_or_default();
-        match scheme.to_ascii_lowercase().as_str() {
-            "stomp" => {}
-            "stomp+tls" | "stomp+ssl" | "stomps" | "ssl" | "tls" => {
-                return Err(UrlError::TlsNotSupported);
-            }
+        let has_tls = match scheme.to_ascii_lowercase().as_str() {
+            "stomp" => false,
+            "stomp+ssl" | "stomp+tls" | "stomps" => true,
             _ => return Err(UrlError::Scheme),
-        }
+        };
         // Before the parser, which would take a part of such a password for the host or the port.
         if url.contains('#') {
             return Err(UrlError::Fragment);
@@ -82,7 +82,8 @@ impl Endpoint {
         if host.is_empty() {
             return Err(UrlError::MissingHost);
         }
-        let port = url.port().unwrap_or(DEFAULT_PORT);
+        let usual = if has_tls { TLS_PORT } else { PORT };
+        let port = url.port().unwrap_or(usual);
         if port == 0 {
             return Err(UrlError::PortZero);
         }
@@ -100,6 +101,7 @@ impl Endpoint {
             login: decode("user", login)?,
             passcode: decode("password", passcode)?,
             virtual_host: decode("virtual host", virtual_host)?,
+            has_tls,
         })
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decoder::DecodeError;
+use super::encoder::EncodeError;
 use super::error_frame::{ErrorFrame, ErrorKind};
+use super::tls::TlsError;
 
 /// What went wrong with a connection, or with one frame. It holds neither user nor password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +22,15 @@ pub enum Error {
         source: Arc<io::Error>,
     },
 
+    /// The broker's name was not resolved in time.
+    #[error("{address} could not be resolved within {after:?}")]
+    ResolveTimeout {
+        /// `host:port`.
+        address: String,
+        /// [`Options::resolve_timeout`](super::Options::resolve_timeout).
+        after: Duration,
+    },
+
     /// No TCP connection could be made.
     #[error("cannot connect to {address}: {source}")]
     Connect {
@@ -29,7 +40,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
 
-    /// Resolving, connecting and the answer to CONNECT took too long together.
+    /// No TCP connection could be made in time.
     #[error("no connection to {address} within {after:?}")]
     ConnectTimeout {
         /// `host:port`.
@@ -38,25 +49,61 @@ pub enum Error {
         after: Duration,
     },
 
+    /// There is no TLS with the broker.
+    #[error("no TLS with {address}: {source}")]
+    Tls {
+        /// `host:port`.
+        address: String,
+        /// Why.
+        source: Arc<TlsError>,
+    },
+
+    /// Both sides did not agree on TLS in time.
+    #[error("no TLS with {address} within {after:?}")]
+    TlsTimeout {
+        /// `host:port`.
+        address: String,
+        /// [`Options::tls_timeout`](super::Options::tls_timeout).
+        after: Duration,
+    },
+
+    /// CONNECTED did not come in time.
+    #[error("{address} did not answer CONNECT within {after:?}")]
+    ConnectedTimeout {
+        /// `host:port`.
+        address: String,
+        /// [`Options::connected_timeout`](super::Options::connected_timeout).
+        after: Duration,
+    },
+
     /// The connection ended before CONNECTED came. RabbitMQ does so without a word where it cannot
     /// read the CONNECT frame, and so does a port at which no STOMP is spoken.
-    #[error("{address} did not answer CONNECT: {cause}")]
+    #[error("{address} did not answer CONNECT: {source}")]
     ConnectLost {
         /// `host:port`.
         address: String,
         /// How it ended.
-        cause: Arc<Error>,
+        source: Arc<Error>,
     },
 
     /// The broker answered CONNECT with ERROR.
-    #[error("the broker refused the connection: {0}")]
-    Refused(Arc<ErrorFrame>),
+    #[error("{address} refused the connection: {error_frame}")]
+    Refused {
+        /// `host:port`.
+        address: String,
+        /// What it says.
+        error_frame: Arc<ErrorFrame>,
+    },
 
-    /// The broker does not speak STOMP 1.2.
-    #[error("the broker speaks STOMP {version:?}, and not 1.2")]
+    /// The broker speaks none of the versions that we ask for.
+    #[error("{address} speaks STOMP {version:?}, and none of the versions asked for: {asked}")]
     UnsupportedVersion {
+        /// `host:port`.
+        address: String,
         /// The `version` header of its CONNECTED.
         version: String,
+        /// Those of [`Options::versions`](super::Options::versions).
+        asked: String,
     },
 
     /// The broker answered this very frame with ERROR, naming its receipt.
@@ -67,16 +114,17 @@ pub enum Error {
     #[error("not sent: {reason}")]
     NotSent {
         /// Why.
+        #[source]
         reason: NotSentReason,
     },
 
     /// The connection ended. Of a frame: after it was written, before its receipt came.
-    #[error("the connection to the broker was lost: {}", describe(cause, error_frame.as_deref()))]
+    #[error("the connection to the broker was lost: {}", describe(source, error_frame.as_deref()))]
     ConnectionLost {
         /// How it ended: [`Error::Disconnected`], [`Error::Io`], [`Error::Decode`],
         /// [`Error::UnexpectedFrame`], [`Error::HeartbeatLost`], [`Error::LeftOpen`],
         /// [`Error::Closed`].
-        cause: Arc<Error>,
+        source: Arc<Error>,
         /// The ERROR that came before, and is most likely the reason. It need not be about this
         /// frame.
         error_frame: Option<Arc<ErrorFrame>>,
@@ -98,7 +146,7 @@ pub enum Error {
 
     /// The socket failed.
     #[error("{0}")]
-    Io(Arc<io::Error>),
+    Io(#[source] Arc<io::Error>),
 
     /// The broker closed the connection.
     #[error("the broker closed the connection")]
@@ -106,7 +154,11 @@ pub enum Error {
 
     /// What came from the broker is not STOMP.
     #[error("{0}")]
-    Decode(Arc<DecodeError>),
+    Decode(#[source] Arc<DecodeError>),
+
+    /// The broker answered CONNECT with TLS.
+    #[error("TLS is spoken there: use stomp+ssl://")]
+    SpeaksTls,
 
     /// The broker sent a frame that has no place here.
     #[error("unexpected frame {command:?}")]
@@ -129,15 +181,18 @@ pub enum Error {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotSentReason {
-    /// A header or the destination holds NUL, for which STOMP has no escape sequence.
-    #[error("header {name:?} holds a NUL character, which STOMP cannot carry")]
-    Nul {
+    /// A header, or the destination, that STOMP or this version of it cannot carry.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A header that the client sets itself, or that no SEND may have.
+    #[error("the header {name:?} cannot be set by hand")]
+    ReservedHeader {
         /// The header.
         name: String,
     },
-    /// A header has no name; RabbitMQ closes the connection for it.
-    #[error("a header has an empty name")]
-    EmptyHeaderName,
+    /// The version has no NACK (STOMP 1.0), and this broker none of its own.
+    #[error("STOMP 1.0 has no NACK")]
+    NoNack,
     /// Its `not_after` had passed.
     #[error("its time was over before it could be written")]
     Late,
@@ -153,12 +208,9 @@ pub enum NotSentReason {
     /// The broker gave the delivery no `ack` header.
     #[error("the delivery has no ack id")]
     NoAckId,
-    /// The frame could not be encoded.
-    #[error("{0}")]
-    Encode(String),
     /// The connection had ended, or was about to.
     #[error("{0}")]
-    ConnectionLost(Arc<Error>),
+    ConnectionLost(#[source] Arc<Error>),
 }
 
 impl Error {
@@ -182,10 +234,29 @@ impl Error {
     /// again with the same settings is unlikely to help.
     #[must_use]
     pub fn is_refused_login(&self) -> bool {
-        matches!(self, Self::Refused(frame) if matches!(
-            frame.kind(),
+        matches!(self, Self::Refused { error_frame, .. } if matches!(
+            error_frame.kind(),
             ErrorKind::RefusedLogin | ErrorKind::RefusedVirtualHost
         ))
+    }
+
+    /// Whether our own settings are at fault, such as a file that cannot be read or a version that
+    /// the broker does not speak.
+    #[must_use]
+    pub fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::Tls { source, .. } => source.is_ours(),
+            Self::UnsupportedVersion { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether trying again with the same settings is unlikely to help: the login is refused, one
+    /// side does not trust the other's certificate, or our settings are at fault.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let is_distrust = matches!(self, Self::Tls { source, .. } if source.is_distrust());
+        self.is_refused_login() || is_distrust || self.is_misconfigured()
     }
 
     /// Whether a receipt did not come in time, the frame written or not.
@@ -205,7 +276,7 @@ impl Error {
     pub fn is_closed_by_us(&self) -> bool {
         match self {
             Self::Closed => true,
-            Self::ConnectionLost { cause, .. } => cause.is_closed_by_us(),
+            Self::ConnectionLost { source, .. } => source.is_closed_by_us(),
             Self::NotSent {
                 reason: NotSentReason::ConnectionLost(error),
             } => error.is_closed_by_us(),
@@ -218,7 +289,7 @@ impl Error {
     pub fn is_silence(&self) -> bool {
         match self {
             Self::HeartbeatLost { .. } => true,
-            Self::ConnectionLost { cause, .. } => cause.is_silence(),
+            Self::ConnectionLost { source, .. } => source.is_silence(),
             _ => false,
         }
     }
@@ -228,7 +299,7 @@ impl Error {
     #[must_use]
     pub fn error_frame(&self) -> Option<&ErrorFrame> {
         match self {
-            Self::Refused(frame) | Self::ErrorFrame(frame) => Some(frame),
+            Self::Refused { error_frame, .. } | Self::ErrorFrame(error_frame) => Some(error_frame),
             Self::ConnectionLost { error_frame, .. } => error_frame.as_deref(),
             Self::NotSent {
                 reason: NotSentReason::ConnectionLost(error),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::frame::Frame;
+use super::mask::Mask;
 
 /// What the broker says is kept up to here, in characters; ActiveMQ sends whole stack traces.
 const MAXIMUM_TEXT: usize = 500;
@@ -10,7 +11,7 @@ const MAXIMUM_TEXT: usize = 500;
 /// An ERROR frame (STOMP 1.2, "ERROR").
 ///
 /// Its texts are the broker's, on one line, without control characters, of bounded length, and
-/// with the user's name replaced by `***`.
+/// with the user's name and our password replaced by `***`.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorFrame {
@@ -21,6 +22,7 @@ pub struct ErrorFrame {
     /// The `receipt-id` header: the receipt of the frame that is at fault. RabbitMQ 3.10 never
     /// sends it.
     pub receipt_id: Option<String>,
+    kind: ErrorKind,
 }
 
 /// What an ERROR is about, as far as its text tells.
@@ -47,13 +49,20 @@ pub enum ErrorKind {
 }
 
 impl ErrorFrame {
-    pub(super) fn new(frame: &Frame) -> Self {
+    pub(super) fn new(frame: &Frame, mask: &Mask) -> Self {
+        let message = frame.header("message").unwrap_or_default();
+        let body = String::from_utf8_lossy(
+            // Four bytes a character at most; what is longer is cut anyway.
+            frame.body.get(..4 * MAXIMUM_TEXT).unwrap_or(&frame.body),
+        );
         Self {
-            message: clean(frame.header("message").unwrap_or_default()),
-            body: clean(&String::from_utf8_lossy(
-                // Four bytes a character at most; what is longer is cut anyway.
-                frame.body.get(..4 * MAXIMUM_TEXT).unwrap_or(&frame.body),
-            )),
+            // Of the broker's own words, which may hold the password's.
+            kind: kind(
+                &flatten(message, MAXIMUM_TEXT),
+                &flatten(&body, MAXIMUM_TEXT),
+            ),
+            message: clean(message, mask),
+            body: clean(&body, mask),
             receipt_id: frame.header("receipt-id").map(str::to_owned),
         }
     }
@@ -61,35 +70,39 @@ impl ErrorFrame {
     /// What the error is about, by the texts of RabbitMQ 3.10 and ActiveMQ 5.17.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        let message = self.message.to_ascii_lowercase();
-        let body = self.body.to_ascii_lowercase();
-        let either = |text: &str| message.contains(text) || body.contains(text);
-        if body.starts_with("virtual host") {
-            ErrorKind::RefusedVirtualHost
-        } else if body.starts_with("access refused for user")
-            || body.contains("non-loopback access denied")
-            || body.contains("missing login or passcode")
-            || either("or password is invalid")
-        {
-            ErrorKind::RefusedLogin
-        } else if message.contains(" already connected from ") {
-            ErrorKind::ClientIdInUse
-        } else if message == "precondition_failed" && !body.contains("delivery tag") {
-            ErrorKind::PreconditionFailed
-        } else if message == "not_found" {
-            ErrorKind::NotFound
-        } else if message == "server cancelled subscription" {
-            ErrorKind::Cancelled
-        } else if matches!(
-            message.as_str(),
-            "unknown destination" | "invalid destination" | "access_refused"
-        ) || either("is not a valid destination")
-            || either("not authorized to")
-        {
-            ErrorKind::RefusedDestination
-        } else {
-            ErrorKind::Other
-        }
+        self.kind
+    }
+}
+
+fn kind(message: &str, body: &str) -> ErrorKind {
+    let message = message.to_ascii_lowercase();
+    let body = body.to_ascii_lowercase();
+    let either = |text: &str| message.contains(text) || body.contains(text);
+    if body.starts_with("virtual host") {
+        ErrorKind::RefusedVirtualHost
+    } else if body.starts_with("access refused for user")
+        || body.contains("non-loopback access denied")
+        || body.contains("missing login or passcode")
+        || either("or password is invalid")
+    {
+        ErrorKind::RefusedLogin
+    } else if message.contains(" already connected from ") {
+        ErrorKind::ClientIdInUse
+    } else if message == "precondition_failed" && !body.contains("delivery tag") {
+        ErrorKind::PreconditionFailed
+    } else if message == "not_found" {
+        ErrorKind::NotFound
+    } else if message == "server cancelled subscription" {
+        ErrorKind::Cancelled
+    } else if matches!(
+        message.as_str(),
+        "unknown destination" | "invalid destination" | "access_refused"
+    ) || either("is not a valid destination")
+        || either("not authorized to")
+    {
+        ErrorKind::RefusedDestination
+    } else {
+        ErrorKind::Other
     }
 }
 
@@ -130,8 +143,9 @@ impl fmt::Debug for ErrorFrame {
     }
 }
 
-fn clean(text: &str) -> String {
-    let text = flatten(text, MAXIMUM_TEXT);
+fn clean(text: &str, mask: &Mask) -> String {
+    // Before it is cut, which might leave a part of it.
+    let text = flatten(&mask.hide(text), MAXIMUM_TEXT);
     let text = hide(text, "user '", '\'');
     hide(text, "User name [", ']')
 }
@@ -233,7 +247,7 @@ mod tests {
             let frame = Frame::new("ERROR")
                 .with("message", message)
                 .with_body(body.as_bytes().to_vec());
-            let error = ErrorFrame::new(&frame);
+            let error = ErrorFrame::new(&frame, &Mask::default());
             assert_eq!(error.kind(), kind, "{error}");
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains('\n') && !shown.contains("shop"), "{shown}");
@@ -245,10 +259,29 @@ mod tests {
         let frame = Frame::new("ERROR")
             .with("message", "a\r\nb\u{1b}[31m\0c\u{2028}d")
             .with_body("\u{e9}".repeat(100_000).into_bytes());
-        let shown = ErrorFrame::new(&frame).to_string();
+        let shown = ErrorFrame::new(&frame, &Mask::default()).to_string();
         assert!(shown.starts_with("a b [31m c d: \u{e9}"), "{shown}");
         assert!(shown.chars().count() < 600);
         let frame = Frame::new("ERROR").with_body(vec![0xff; 3000]);
-        assert!(ErrorFrame::new(&frame).body.chars().count() <= 501);
+        assert!(
+            ErrorFrame::new(&frame, &Mask::default())
+                .body
+                .chars()
+                .count()
+                <= 501
+        );
+    }
+
+    #[test]
+    fn a_password_that_comes_back_does_not_show() {
+        let frame = Frame::new("ERROR")
+            .with("message", "Bad CONNECT")
+            .with_body("Access refused for user 'shop' with p\\\\w and p\\w");
+        let error = ErrorFrame::new(&frame, &Mask::new("p\\w"));
+        assert_eq!(error.body, "Access refused for user '***' with *** and ***");
+        // What the error is about is told by the broker's words all the same.
+        let error = ErrorFrame::new(&frame, &Mask::new("Access"));
+        assert_eq!(error.kind(), ErrorKind::RefusedLogin);
+        assert!(!format!("{error} {error:?}").contains("Access"), "{error}");
     }
 }

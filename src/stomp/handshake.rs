@@ -5,48 +5,71 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::client::TlsStream;
 use tokio_stomp_2::{Message, ToServer};
 use tokio_util::codec::Decoder as _;
-use tracing::debug;
+use tracing::{debug, warn};
 
+use super::broker::Broker;
+use super::client::Peer;
 use super::decoder::Decoder;
+use super::dialect::Dialect;
 use super::encoder;
 use super::endpoint::Endpoint;
 use super::error::{Error, NotSentReason};
 use super::error_frame::{ErrorFrame, flatten};
 use super::frame::Frame;
 use super::heartbeat::{Heartbeat, milliseconds};
+use super::mask::Mask;
 use super::options::Options;
+use super::tls::TlsError;
+use super::version::Version;
+
+/// The first byte of a TLS alert, with which a port of TLS answers what is none.
+const TLS_ALERT: u8 = 0x15;
+
+/// The socket, with or without TLS.
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
 
 /// A connection that the broker has accepted.
 pub(super) struct Connected {
-    pub(super) stream: TcpStream,
+    pub(super) transport: Transport,
     pub(super) decoder: Decoder,
     /// What came after CONNECTED.
     pub(super) input: BytesMut,
     pub(super) server: String,
+    pub(super) peer: Peer,
+    pub(super) dialect: Dialect,
     pub(super) heartbeat: Heartbeat,
+    pub(super) mask: Mask,
 }
 
-/// Tries the brokers in their order, each for so long.
+/// What the broker has said in CONNECTED.
+struct Greeted {
+    decoder: Decoder,
+    input: BytesMut,
+    server: String,
+    peer: Peer,
+    heartbeat: Heartbeat,
+}
+
+/// Tries the brokers in their order.
 pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
-    let after = options.connect_timeout;
     let mut failure = None;
     for endpoint in &options.endpoints {
-        let error = match timeout(after, attempt(endpoint, options)).await {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(error)) => error,
-            Err(_) => Error::ConnectTimeout {
-                address: endpoint.address(),
-                after,
-            },
+        let error = match attempt(endpoint, options).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => error,
         };
         debug!(address = endpoint.address(), %error, "not connected");
-        // A refused login says more than a broker that is away.
-        if !failure.as_ref().is_some_and(Error::is_refused_login) {
+        // What settings are to blame for says more than a broker that is away.
+        if !failure.as_ref().is_some_and(Error::is_final) {
             failure = Some(error);
         }
     }
@@ -54,101 +77,231 @@ pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
 }
 
 async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Connected, Error> {
-    let stream = dial(endpoint, options).await?;
-    let lost = |cause: Error| Error::ConnectLost {
-        address: endpoint.address(),
-        cause: Arc::new(cause),
-    };
+    let mut stream = dial(endpoint, options).await?;
     // Frames are written in batches of our own making.
-    stream.set_nodelay(true).map_err(|e| lost(e.into()))?;
-    let shaken = shake(stream, endpoint, options).await;
-    shaken.map_err(|error| match error {
-        Error::Io(_) | Error::Decode(_) | Error::Disconnected => lost(error),
-        other => other,
+    stream
+        .set_nodelay(true)
+        .map_err(|error| lost(endpoint, error.into()))?;
+    let (greeted, transport) = if endpoint.has_tls {
+        let mut stream = Box::new(secure(stream, endpoint, options).await?);
+        let greeted = greet(&mut stream, endpoint, options).await?;
+        (greeted, Transport::Tls(stream))
+    } else {
+        let greeted = greet(&mut stream, endpoint, options).await?;
+        (greeted, Transport::Plain(stream))
+    };
+    Ok(Connected {
+        transport,
+        decoder: greeted.decoder,
+        input: greeted.input,
+        server: greeted.server,
+        dialect: greeted.peer.dialect,
+        peer: greeted.peer,
+        heartbeat: greeted.heartbeat,
+        mask: Mask::new(&endpoint.passcode),
     })
 }
 
+fn lost(endpoint: &Endpoint, source: Error) -> Error {
+    Error::ConnectLost {
+        address: endpoint.address(),
+        source: Arc::new(source),
+    }
+}
+
 async fn dial(endpoint: &Endpoint, options: &Options) -> Result<TcpStream, Error> {
-    let deadline = Instant::now() + options.connect_timeout.min(super::pending::FAR);
     let resolve = |source: io::Error| Error::Resolve {
         address: endpoint.address(),
         source: Arc::new(source),
     };
-    let addresses: Vec<SocketAddr> = lookup_host((endpoint.host.as_str(), endpoint.port))
-        .await
-        .map_err(resolve)?
-        .collect();
+    let after = options.time_to_resolve();
+    let lookup = lookup_host((endpoint.host.as_str(), endpoint.port));
+    let addresses: Vec<SocketAddr> = match timeout(after, lookup).await {
+        Ok(addresses) => addresses.map_err(resolve)?.collect(),
+        Err(_) => {
+            return Err(Error::ResolveTimeout {
+                address: endpoint.address(),
+                after,
+            });
+        }
+    };
+    let after = options.connect_timeout;
+    let deadline = Instant::now() + after.min(super::pending::FAR);
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
         // An address that swallows everything leaves its share of the time to the others.
         let left = deadline.saturating_duration_since(Instant::now());
         let tries = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        match timeout(left / tries, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => last = Some(io::ErrorKind::TimedOut.into()),
-        }
+        last = Some(
+            match timeout(left / tries, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => Error::Connect {
+                    address: endpoint.address(),
+                    source: Arc::new(error),
+                },
+                Err(_) => Error::ConnectTimeout {
+                    address: endpoint.address(),
+                    after,
+                },
+            },
+        );
     }
-    Err(match last {
-        Some(source) => Error::Connect {
+    Err(last.unwrap_or_else(|| resolve(io::Error::new(io::ErrorKind::NotFound, "no address"))))
+}
+
+/// Agrees on TLS.
+async fn secure(
+    stream: TcpStream,
+    endpoint: &Endpoint,
+    options: &Options,
+) -> Result<TlsStream<TcpStream>, Error> {
+    let address = endpoint.address();
+    let failed = |source: TlsError| Error::Tls {
+        address: address.clone(),
+        source: Arc::new(source),
+    };
+    let tls = &options.tls;
+    if tls.accepts_any() {
+        warn!(
+            address,
+            "any certificate of the broker is accepted: the connection can be read and changed by \
+             whoever is between"
+        );
+    }
+    let config = tls.prepare().await.map_err(failed)?;
+    let after = options.time_for_tls();
+    match timeout(after, tls.connect(config, &endpoint.host, stream)).await {
+        Ok(stream) => stream.map_err(failed),
+        Err(_) => Err(Error::TlsTimeout { address, after }),
+    }
+}
+
+async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    endpoint: &Endpoint,
+    options: &Options,
+) -> Result<Greeted, Error> {
+    let after = options.time_to_answer();
+    let greeted = timeout(after, shake(stream, endpoint, options)).await;
+    let error = match greeted {
+        Ok(Ok(greeted)) => return Ok(greeted),
+        Ok(Err(error)) => error,
+        Err(_) => {
+            return Err(Error::ConnectedTimeout {
+                address: endpoint.address(),
+                after,
+            });
+        }
+    };
+    Err(match error {
+        // In TLS 1.3 a broker that misses our certificate says so only now.
+        Error::Io(error) if TlsError::of_tls(&error).is_some() => Error::Tls {
             address: endpoint.address(),
-            source: Arc::new(source),
+            source: Arc::new(TlsError::of_first_read(
+                &error,
+                options.tls.has_client_certificate(),
+            )),
         },
-        None => resolve(io::Error::new(io::ErrorKind::NotFound, "no address")),
+        Error::Io(_) | Error::Decode(_) | Error::Disconnected | Error::SpeaksTls => {
+            lost(endpoint, error)
+        }
+        other => other,
     })
 }
 
-async fn shake(
-    mut stream: TcpStream,
+async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
     endpoint: &Endpoint,
     options: &Options,
-) -> Result<Connected, Error> {
+) -> Result<Greeted, Error> {
     let (send, receive) = options.heartbeat;
     let ours = (milliseconds(send), milliseconds(receive));
+    // CONNECT and CONNECTED are the same in each version.
+    let dialect = Dialect::of(Version::V1_2);
     let mut output = BytesMut::new();
-    encoder::encode(greeting(endpoint, options, ours), None, &mut output)
-        .map_err(|error| NotSentReason::Encode(error.to_string()))?;
+    encoder::encode(
+        &greeting(endpoint, options, ours),
+        None,
+        dialect,
+        &mut output,
+    )
+    .map_err(NotSentReason::from)?;
     stream.write_all(&output).await?;
+    stream.flush().await?;
 
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(dialect, options.limits);
     let mut input = BytesMut::new();
     let frame = loop {
         if let Some(frame) = decoder.decode(&mut input)? {
             break frame;
         }
         if stream.read_buf(&mut input).await? == 0 {
-            return Err(Error::Disconnected);
+            return Err(match input.first() {
+                Some(&TLS_ALERT) => Error::SpeaksTls,
+                _ => Error::Disconnected,
+            });
+        }
+        if input.first() == Some(&TLS_ALERT) && !endpoint.has_tls {
+            return Err(Error::SpeaksTls);
         }
     };
-    let (server, heartbeat) = judge(&frame, ours)?;
-    Ok(Connected {
-        stream,
+    let mask = Mask::new(&endpoint.passcode);
+    judge(&frame, endpoint, &mask)?;
+    // STOMP 1.0 has no `version`.
+    let named = frame.header("version").unwrap_or("1.0");
+    let version = Version::parse(named)
+        .filter(|version| options.versions.contains(version))
+        .ok_or_else(|| Error::UnsupportedVersion {
+            address: endpoint.address(),
+            version: flatten(&mask.hide(named), 40),
+            asked: asked(options),
+        })?;
+    let server = frame.header("server").unwrap_or_default();
+    let broker = options.broker.unwrap_or_else(|| Broker::of(server));
+    let peer = Peer {
+        dialect: Dialect::of_broker(version, broker),
+        broker,
+    };
+    decoder.set_dialect(peer.dialect);
+    Ok(Greeted {
         decoder,
         input,
-        server,
-        heartbeat,
+        server: flatten(&mask.hide(server), 200),
+        peer,
+        heartbeat: Heartbeat::negotiate(ours, frame.header("heart-beat")),
     })
 }
 
+fn asked(options: &Options) -> String {
+    let versions: Vec<&str> = options.versions.iter().map(|v| v.as_str()).collect();
+    versions.join(",")
+}
+
+/// The command is CONNECT, which each version knows; STOMP is for brokers of 1.2, and some of 1.1,
+/// only (STOMP 1.2, "CONNECT or STOMP Frame").
+///
 /// STOMP 1.2 says that CONNECT has no escape sequences, so that a backslash stands for itself.
 /// RabbitMQ 3.10.8 reads them in CONNECT too, and closes without ERROR at one that it does not
 /// know: password `p\a` needs `p\\a` on the wire. A colon it takes either way, as `:` and as `\c`.
 /// So the colon stays as it is, as the specification wants, and the backslash is doubled for
 /// RabbitMQ; another broker would see two of them.
 fn greeting(endpoint: &Endpoint, options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
-    let double = |text: &str| text.replace('\\', "\\\\").into_bytes();
+    let double = |text: &str| text.replace('\\', "\\\\");
     let mut extra_headers = vec![
-        (b"login".to_vec(), double(&endpoint.login)),
-        (b"passcode".to_vec(), double(&endpoint.passcode)),
+        (b"login".to_vec(), double(&endpoint.login).into_bytes()),
+        (
+            b"passcode".to_vec(),
+            double(&endpoint.passcode).into_bytes(),
+        ),
     ];
     if let Some(id) = &options.client_id {
-        extra_headers.push((b"client-id".to_vec(), double(id)));
+        extra_headers.push((b"client-id".to_vec(), double(id).into_bytes()));
     }
     Message {
         content: ToServer::Connect {
-            accept_version: "1.2".to_owned(),
-            // The virtual host, not the address. tokio-stomp-2 writes it with escape sequences.
-            host: endpoint.virtual_host.clone(),
+            accept_version: asked(options),
+            // The virtual host, not the address.
+            host: double(&endpoint.virtual_host),
             login: None,
             passcode: None,
             heartbeat: Some(heartbeat),
@@ -157,25 +310,16 @@ fn greeting(endpoint: &Endpoint, options: &Options, heartbeat: (u32, u32)) -> Me
     }
 }
 
-fn judge(frame: &Frame, ours: (u32, u32)) -> Result<(String, Heartbeat), Error> {
+/// Whether the frame is CONNECTED.
+fn judge(frame: &Frame, endpoint: &Endpoint, mask: &Mask) -> Result<(), Error> {
     match frame.command.as_str() {
-        "CONNECTED" => {}
-        "ERROR" => return Err(Error::Refused(Arc::new(ErrorFrame::new(frame)))),
-        command => {
-            return Err(Error::UnexpectedFrame {
-                command: flatten(command, 40),
-            });
-        }
+        "CONNECTED" => Ok(()),
+        "ERROR" => Err(Error::Refused {
+            address: endpoint.address(),
+            error_frame: Arc::new(ErrorFrame::new(frame, mask)),
+        }),
+        command => Err(Error::UnexpectedFrame {
+            command: flatten(&mask.hide(command), 40),
+        }),
     }
-    // STOMP 1.0 has no `version`.
-    let version = frame.header("version").unwrap_or("1.0");
-    if version != "1.2" {
-        return Err(Error::UnsupportedVersion {
-            version: flatten(version, 40),
-        });
-    }
-    Ok((
-        flatten(frame.header("server").unwrap_or_default(), 200),
-        Heartbeat::negotiate(ours, frame.header("heart-beat")),
-    ))
 }

@@ -48,17 +48,22 @@ impl Connection {
                 }),
             },
             command => Err(Error::UnexpectedFrame {
-                command: flatten(command, 40),
+                command: flatten(&self.mask.hide(command), 40),
             }),
         }
     }
 
     fn take_message(&mut self, frame: Frame) -> Result<(), Error> {
-        let delivery = Delivery::new(frame, self.id)?;
-        match self.subscriptions.get(&delivery.subscription) {
+        let delivery = Delivery::new(frame, self.id, self.dialect.version())?;
+        let subscription = match delivery.subscription.as_str() {
+            // STOMP 1.0: there is nothing to choose from.
+            "" if self.subscriptions.len() == 1 => self.subscriptions.values().next(),
+            id => self.subscriptions.get(id),
+        };
+        match subscription {
             Some(deliveries) => {
                 if let Err(unwanted) = deliveries.send(delivery) {
-                    self.subscriptions.remove(&unwanted.0.subscription);
+                    self.subscriptions.remove(&unwanted.subscription);
                 }
             }
             None => debug!(
@@ -70,8 +75,18 @@ impl Connection {
     }
 
     fn take_receipt(&mut self, id: &str) {
-        // Not a number of ours, or late: nobody waits for it.
-        let Ok(number) = id.parse() else { return };
+        // Not a number of ours, twice, late, or of a frame that the broker cannot have.
+        let number = id
+            .parse()
+            .ok()
+            .filter(|number| self.pending.is_written(*number, self.written));
+        let Some(number) = number else {
+            debug!(
+                receipt = flatten(&self.mask.hide(id), 40),
+                "nobody waits for this receipt"
+            );
+            return;
+        };
         // RabbitMQ 3.10 answers a SUBSCRIBE that failed with ERROR, then with its RECEIPT, then
         // closes. Only a SEND's receipt, which is the queue's confirm, is to be trusted then.
         if self.close_after_error.is_some() && self.pending.purpose(number) != Some(&Purpose::Send)
@@ -91,7 +106,7 @@ impl Connection {
     }
 
     fn take_error(&mut self, frame: &Frame) {
-        let error = Arc::new(ErrorFrame::new(frame));
+        let error = Arc::new(ErrorFrame::new(frame, &self.mask));
         debug!(%error, receipt = error.receipt_id, "the broker sent ERROR");
         if let Some(id) = frame.header("subscription") {
             // RabbitMQ's "Server cancelled subscription".

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::broker::Broker;
 use super::endpoint::Endpoint;
+use super::limits::Limits;
+use super::tls::Tls;
 use super::url_error::UrlError;
+use super::version::Version;
 
 /// How to reach a broker, and how long to wait for it.
 ///
@@ -16,49 +19,95 @@ use super::url_error::UrlError;
 /// assert_eq!(options.address(), "broker.example:61613");
 /// # Ok::<(), diesel_outbox::stomp::UrlError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Options {
     /// At least one, in the order in which they are tried.
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) connect_timeout: Duration,
+    resolve_timeout: Option<Duration>,
+    tls_timeout: Option<Duration>,
+    connected_timeout: Option<Duration>,
     pub(super) receipt_timeout: Duration,
     /// What we can send, and what we want to receive.
     pub(super) heartbeat: (Duration, Duration),
     pub(super) broker: Option<Broker>,
     pub(super) client_id: Option<String>,
+    /// At least one, in ascending order.
+    pub(super) versions: Vec<Version>,
+    pub(super) limits: Limits,
+    pub(super) untaken: usize,
+    pub(super) tls: Tls,
 }
 
 impl Options {
     /// Reads `stomp://user:password@host:port/vhost`, or several of them with commas between, which
-    /// are tried in their order: `stomp://a:61613,stomp://b:61613`. ActiveMQ's
+    /// are tried in their order: `stomp://a:61613,stomp+ssl://b:61614`. ActiveMQ's
     /// `failover:(stomp://a,stomp://b)` means the same.
     ///
+    /// `stomp+ssl://` is TLS, and so are `stomp+tls://` and `stomps://`; [`tls`](Self::tls) says how.
     /// User, password, host and virtual host are percent-decoded. Without a user, `guest` with
-    /// password `guest`; without a port, 61613; an empty path or `/` means the virtual host `/`
-    /// (the `host` header of CONNECT). A user without a password has an empty one.
+    /// password `guest`; without a port, 61613, and 61614 with TLS; an empty path or `/` means the
+    /// virtual host `/` (the `host` header of CONNECT). A user without a password has an empty one.
     ///
     /// # Errors
     ///
-    /// [`UrlError`], which never shows a part of the URL. TLS and query strings are refused, and so
-    /// is a user, password or virtual host with CR, LF or NUL: a CONNECT frame has no escape
-    /// sequences for them (STOMP 1.2, "Value Encoding").
+    /// [`UrlError`], which never shows a part of the URL. Query strings are refused, and so is a
+    /// user, password or virtual host with CR, LF or NUL: a CONNECT frame has no escape sequences
+    /// for them (STOMP 1.2, "Value Encoding").
     pub fn from_url(url: &str) -> Result<Self, UrlError> {
         Ok(Self {
             endpoints: Endpoint::list(url)?,
             connect_timeout: Duration::from_secs(10),
+            resolve_timeout: None,
+            tls_timeout: None,
+            connected_timeout: None,
             receipt_timeout: Duration::from_secs(30),
             heartbeat: (Duration::from_secs(10), Duration::from_secs(10)),
             broker: None,
             client_id: None,
+            versions: vec![Version::V1_1, Version::V1_2],
+            limits: Limits::default(),
+            untaken: 64 << 20,
+            tls: Tls::default(),
         })
     }
 
-    /// How long a connection may take from the name's resolution to the broker's CONNECTED.
-    /// Default 10 s.
+    /// How long each part of connecting to one broker may take, where it has no limit of its own:
+    /// resolving the name, the TCP connection to one of its addresses, TLS, and the broker's
+    /// answer to CONNECT. Default 10 s.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self {
             connect_timeout,
+            ..self
+        }
+    }
+
+    /// How long resolving a name may take. Default as [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn resolve_timeout(self, resolve_timeout: Duration) -> Self {
+        Self {
+            resolve_timeout: Some(resolve_timeout),
+            ..self
+        }
+    }
+
+    /// How long both sides may take to agree on TLS. Default as
+    /// [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn tls_timeout(self, tls_timeout: Duration) -> Self {
+        Self {
+            tls_timeout: Some(tls_timeout),
+            ..self
+        }
+    }
+
+    /// How long the broker may take to answer CONNECT. Default as
+    /// [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn connected_timeout(self, connected_timeout: Duration) -> Self {
+        Self {
+            connected_timeout: Some(connected_timeout),
             ..self
         }
     }
@@ -99,11 +148,61 @@ impl Options {
         }
     }
 
+    /// The versions that the broker may choose from (STOMP 1.2, "Protocol Negotiation"). None means
+    /// the default: 1.1 and 1.2.
+    #[must_use]
+    pub fn versions(self, versions: &[Version]) -> Self {
+        let mut versions = versions.to_vec();
+        if versions.is_empty() {
+            versions = vec![Version::V1_1, Version::V1_2];
+        }
+        versions.sort_unstable();
+        versions.dedup();
+        Self { versions, ..self }
+    }
+
+    /// The most that a frame of the broker may be.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// How many bytes of messages may wait untaken by [`Subscription::next`]: with more, the socket
+    /// is not read until some are taken, so that a broker which heeds no `prefetch-count` does not
+    /// fill the memory. Receipts wait behind them too. Default 64 MiB.
+    ///
+    /// [`Subscription::next`]: super::Subscription::next
+    #[must_use]
+    pub fn untaken_limit(self, bytes: usize) -> Self {
+        Self {
+            untaken: bytes,
+            ..self
+        }
+    }
+
+    /// TLS for the URLs that ask for it.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
+    }
+
     /// `host:port` of each broker, for logs; it holds no secret.
     #[must_use]
     pub fn address(&self) -> String {
         let addresses: Vec<String> = self.endpoints.iter().map(Endpoint::address).collect();
         addresses.join(", ")
+    }
+
+    pub(super) fn time_to_resolve(&self) -> Duration {
+        self.resolve_timeout.unwrap_or(self.connect_timeout)
+    }
+
+    pub(super) fn time_for_tls(&self) -> Duration {
+        self.tls_timeout.unwrap_or(self.connect_timeout)
+    }
+
+    pub(super) fn time_to_answer(&self) -> Duration {
+        self.connected_timeout.unwrap_or(self.connect_timeout)
     }
 }
 
@@ -114,6 +213,9 @@ impl fmt::Debug for Options {
             .field("connect_timeout", &self.connect_timeout)
             .field("receipt_timeout", &self.receipt_timeout)
             .field("heartbeat", &self.heartbeat)
+            .field("versions", &self.versions)
+            .field("limits", &self.limits)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -150,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn tls_has_its_own_scheme_and_port() {
+        let url = "stomp://a,stomp+ssl://u:p@b/v,STOMPS://[::1]:7,stomp+tls://d:61613";
+        let options = Options::from_url(url).unwrap();
+        assert_eq!(options.address(), "a:61613, b:61614, [::1]:7, d:61613");
+        let has_tls = |endpoint: &Endpoint| endpoint.has_tls;
+        let with: Vec<bool> = options.endpoints.iter().map(has_tls).collect();
+        assert_eq!(with, [false, true, true, true]);
+    }
+
+    #[test]
+    fn versions_are_in_order() {
+        let options = Options::from_url("stomp://a").unwrap();
+        let versions = options.versions(&[Version::V1_2, Version::V1_0, Version::V1_2]);
+        assert_eq!(versions.versions, [Version::V1_0, Version::V1_2]);
+        assert_eq!(versions.versions(&[]).versions.len(), 2);
+    }
+
+    #[test]
     fn several_brokers_may_be_named() {
         for url in [
             "stomp://u:a,b@one:1/v,stomp://two",
@@ -179,8 +299,8 @@ mod tests {
             ("", UrlError::Scheme),
             ("broker:61613", UrlError::Scheme),
             ("amqp://u:hunter2@broker", UrlError::Scheme),
-            ("stomp+tls://u:hunter2@broker", UrlError::TlsNotSupported),
-            ("stomp+ssl://u:hunter2@broker", UrlError::TlsNotSupported),
+            ("ssl://u:hunter2@broker", UrlError::Scheme),
+            ("stomp+ssl:hunter2", UrlError::MissingHost),
             ("failover:(stomp://u:hunter2@a", UrlError::Failover),
             ("failover:(stomp://a)?hunter2", UrlError::Failover),
             ("stomp://a,amqp://u:hunter2@b", UrlError::Scheme),

@@ -4,23 +4,32 @@ use bytes::BytesMut;
 use tokio_stomp_2::{AckMode, Message, ToServer};
 
 use super::command::Content;
+use super::dialect::Dialect;
 use super::encoder::{EncodeError, encode};
-
-/// What the client sets itself.
-const OF_SEND: &[&str] = &["destination", "receipt", "content-length"];
-const OF_SUBSCRIBE: &[&str] = &["destination", "receipt", "content-length", "id", "ack"];
+use super::subscription::AckId;
+use super::version::Version;
 
 /// Appends a frame with its receipt; on an error nothing is appended.
-pub(super) fn put(content: Content, receipt: u64, dst: &mut BytesMut) -> Result<(), EncodeError> {
+pub(super) fn put(
+    content: Content,
+    receipt: u64,
+    dialect: Dialect,
+    dst: &mut BytesMut,
+) -> Result<(), EncodeError> {
     let length = dst.len();
-    let result = put_all(content, receipt, dst);
+    let result = put_all(content, receipt, dialect, dst);
     if result.is_err() {
         dst.truncate(length);
     }
     result
 }
 
-fn put_all(content: Content, receipt: u64, dst: &mut BytesMut) -> Result<(), EncodeError> {
+fn put_all(
+    content: Content,
+    receipt: u64,
+    dialect: Dialect,
+    dst: &mut BytesMut,
+) -> Result<(), EncodeError> {
     let receipt = receipt.to_string();
     match content {
         Content::Send(frame) => {
@@ -30,8 +39,8 @@ fn put_all(content: Content, receipt: u64, dst: &mut BytesMut) -> Result<(), Enc
                 headers: None,
                 body: None,
             };
-            let message = with(content, receipt, frame.headers, OF_SEND);
-            encode(message, Some(&frame.body), dst)
+            let message = with(content, receipt, frame.headers);
+            encode(&message, Some(&frame.body), dialect, dst)
         }
         Content::Subscribe { id, subscribe, .. } => {
             let content = ToServer::Subscribe {
@@ -39,68 +48,79 @@ fn put_all(content: Content, receipt: u64, dst: &mut BytesMut) -> Result<(), Enc
                 id,
                 ack: Some(AckMode::ClientIndividual),
             };
-            let message = with(content, receipt, subscribe.headers, OF_SUBSCRIBE);
-            encode(message, None, dst)
+            let message = with(content, receipt, subscribe.headers);
+            encode(&message, None, dialect, dst)
         }
-        Content::Unsubscribe { id } => put_plain(ToServer::Unsubscribe { id }, receipt, dst),
+        Content::Unsubscribe { id } => {
+            let message = with(ToServer::Unsubscribe { id }, receipt, Vec::new());
+            encode(&message, None, dialect, dst)
+        }
         Content::Ack { id, is_confirmed } => {
-            let transaction = None;
-            let content = ToServer::Ack { id, transaction };
+            let mut headers = of_subscription(&id, dialect);
             if is_confirmed {
-                put_plain(content, receipt, dst)
-            } else {
-                let extra_headers = Vec::new();
-                let message = Message {
-                    content,
-                    extra_headers,
-                };
-                encode(message, None, dst)
+                headers.push(("receipt".to_owned(), receipt));
             }
+            let content = ToServer::Ack {
+                id: id.id,
+                transaction: None,
+            };
+            encode(&message(content, headers), None, dialect, dst)
         }
         Content::Nack { id, requeue } => {
-            let transaction = None;
-            let content = ToServer::Nack { id, transaction };
-            let header = ("requeue".to_owned(), requeue.to_string());
-            encode(with(content, receipt, vec![header], &[]), None, dst)
+            let mut headers = of_subscription(&id, dialect);
+            headers.push(("requeue".to_owned(), requeue.to_string()));
+            let content = ToServer::Nack {
+                id: id.id,
+                transaction: None,
+            };
+            encode(&with(content, receipt, headers), None, dialect, dst)
         }
         Content::Ping { transaction } => {
             let begin = ToServer::Begin {
                 transaction: transaction.clone(),
             };
             // A number that is not one, so that it never settles the ping by itself.
-            put_plain(begin, format!("{receipt}.begin"), dst)?;
-            put_plain(ToServer::Abort { transaction }, receipt, dst)
+            let begin = with(begin, format!("{receipt}.begin"), Vec::new());
+            encode(&begin, None, dialect, dst)?;
+            let abort = with(ToServer::Abort { transaction }, receipt, Vec::new());
+            encode(&abort, None, dialect, dst)
         }
         Content::Disconnect => {
-            let receipt = Some(receipt);
-            let message = Message {
-                content: ToServer::Disconnect { receipt },
-                extra_headers: Vec::new(),
+            let content = ToServer::Disconnect {
+                receipt: Some(receipt),
             };
-            encode(message, None, dst)
+            encode(&message(content, Vec::new()), None, dialect, dst)
         }
     }
 }
 
-fn put_plain(content: ToServer, receipt: String, dst: &mut BytesMut) -> Result<(), EncodeError> {
-    encode(with(content, receipt, Vec::new(), &[]), None, dst)
+/// STOMP 1.1, "ACK": an id is one of its subscription's. 1.0 needs no more than the id, and RabbitMQ
+/// and ActiveMQ read this there too.
+fn of_subscription(id: &AckId, dialect: Dialect) -> Vec<(String, String)> {
+    match dialect.version() {
+        Version::V1_0 | Version::V1_1 => {
+            vec![("subscription".to_owned(), id.subscription.clone())]
+        }
+        Version::V1_2 => Vec::new(),
+    }
 }
 
 /// The receipt comes first, so that it counts (STOMP 1.2, "Repeated Header Entries").
 fn with(
     content: ToServer,
     receipt: String,
-    headers: Vec<(String, String)>,
-    ours: &[&str],
+    mut headers: Vec<(String, String)>,
 ) -> Message<ToServer> {
-    let theirs = headers
-        .into_iter()
-        .filter(|(name, _)| !ours.contains(&name.as_str()))
-        .map(|(name, value)| (name.into_bytes(), value.into_bytes()));
+    headers.insert(0, ("receipt".to_owned(), receipt));
+    message(content, headers)
+}
+
+fn message(content: ToServer, headers: Vec<(String, String)>) -> Message<ToServer> {
     Message {
         content,
-        extra_headers: std::iter::once((b"receipt".to_vec(), receipt.into_bytes()))
-            .chain(theirs)
+        extra_headers: headers
+            .into_iter()
+            .map(|(name, value)| (name.into_bytes(), value.into_bytes()))
             .collect(),
     }
 }

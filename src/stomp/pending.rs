@@ -110,6 +110,13 @@ impl Pending {
         number
     }
 
+    /// Whether this frame waits for its receipt, and at least a byte of it was written.
+    pub(super) fn is_written(&self, number: u64, written: u64) -> bool {
+        self.entries
+            .get(&number)
+            .is_some_and(|entry| entry.is_written(written))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

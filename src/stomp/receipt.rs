@@ -44,7 +44,7 @@ impl Future for Receipt {
                     Poll::Ready(Ok(result)) => result,
                     // The connection's task is gone without a word: the runtime was shut down.
                     Poll::Ready(Err(_)) => Err(Error::ConnectionLost {
-                        cause: Arc::new(Error::Closed),
+                        source: Arc::new(Error::Closed),
                         error_frame: None,
                     }),
                 };

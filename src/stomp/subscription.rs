@@ -3,21 +3,22 @@
 use std::fmt;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::client::Outbound;
 use super::command::Content;
 use super::error::Error;
 use super::frame::Frame;
 use super::receipt::Receipt;
+use super::untaken::Inbox;
+use super::version::Version;
 
 /// What to subscribe to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscribe {
     /// Where the messages come from.
     pub destination: String,
-    /// Further headers, such as `prefetch-count`. The client's own `id`, `ack`, `destination` and
-    /// `receipt` come before any of the same name here.
+    /// Further headers, such as `prefetch-count`. Those that the client sets itself are refused: `id`,
+    /// `ack`, `destination`, `receipt`, `content-length`.
     pub headers: Vec<(String, String)>,
 }
 
@@ -27,7 +28,7 @@ pub struct Subscribe {
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) id: String,
-    pub(super) deliveries: UnboundedReceiver<Delivery>,
+    pub(super) inbox: Inbox,
     pub(super) outbound: Outbound,
 }
 
@@ -35,10 +36,10 @@ impl Subscription {
     /// The next message; `None` when the connection or the subscription ended. Safe to cancel: no
     /// message is lost.
     ///
-    /// Messages wait here without a limit of our own, so that a slow callback does not hold up
-    /// heart-beats and receipts: a `prefetch-count` at SUBSCRIBE is the limit.
+    /// A `prefetch-count` at SUBSCRIBE limits how many wait here. A broker that heeds none is not
+    /// read any more while they are over [`Options::untaken_limit`](super::Options::untaken_limit).
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.recv().await
+        self.inbox.next().await
     }
 
     /// The subscription's id, the `subscription` header of its messages.
@@ -55,6 +56,14 @@ impl Subscription {
             id: self.id.clone(),
         })
     }
+}
+
+/// What an ACK or a NACK names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AckId {
+    /// Of the message: its `ack` header, before STOMP 1.2 its `message-id`.
+    pub(super) id: String,
+    pub(super) subscription: String,
 }
 
 /// A message from the broker, which waits for its ACK or NACK.
@@ -76,12 +85,14 @@ pub struct Delivery {
 
 impl Delivery {
     /// A MESSAGE as a delivery; the error is a frame that lacks what every MESSAGE has.
-    pub(super) fn new(frame: Frame, connection: u64) -> Result<Self, Error> {
+    pub(super) fn new(frame: Frame, connection: u64, version: Version) -> Result<Self, Error> {
         let header = |name: &str| frame.header(name).map(str::to_owned);
+        // STOMP 1.0 does not ask for it.
+        let anonymous = (version == Version::V1_0).then(String::new);
         let (Some(destination), Some(message_id), Some(subscription)) = (
             header("destination"),
             header("message-id"),
-            header("subscription"),
+            header("subscription").or(anonymous),
         ) else {
             return Err(Error::UnexpectedFrame {
                 command: "MESSAGE without destination, message-id or subscription".to_owned(),
@@ -114,6 +125,18 @@ impl Delivery {
             ack: None,
             connection: 0,
         }
+    }
+
+    /// What acknowledges it; none where the broker gave it no `ack` header.
+    pub(super) fn ack_id(&self, version: Version) -> Option<AckId> {
+        let id = match version {
+            Version::V1_0 | Version::V1_1 => self.message_id.clone(),
+            Version::V1_2 => self.ack.clone()?,
+        };
+        Some(AckId {
+            id,
+            subscription: self.subscription.clone(),
+        })
     }
 
     /// The value of the first header of this name.

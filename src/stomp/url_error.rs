@@ -7,12 +7,9 @@ pub enum UrlError {
     /// It is not a URL.
     #[error("the broker's URL is malformed: {0} (expected stomp://user:password@host:61613/vhost)")]
     Malformed(#[from] url::ParseError),
-    /// It is not `stomp://`.
-    #[error("the broker's URL must begin with stomp://")]
+    /// It is neither `stomp://` nor `stomp+ssl://`.
+    #[error("the broker's URL must begin with stomp://, or with stomp+ssl:// for TLS")]
     Scheme,
-    /// It asks for TLS.
-    #[error("TLS to the broker (stomp+tls://, stomp+ssl://) is not supported yet: use stomp://")]
-    TlsNotSupported,
     /// It begins with `failover:(` and does not end with `)`.
     #[error(
         "the list of brokers must be failover:(stomp://a,stomp://b) without options: \

@@ -309,7 +309,7 @@ impl<C: Backend> Subscriber<C> {
         connector: &Connector,
         was_subscribed: bool,
     ) -> Result<(Client, Subscription), Unreached> {
-        let give_up = |error: &stomp::Error| !was_subscribed && error.is_refused_login();
+        let give_up = |error: &stomp::Error| !was_subscribed && error.is_final();
         let client = connector.connect(give_up).await.map_err(Unreached::Final)?;
         let queue = &self.settings.queue;
         match queue.open(connector, &client).await {

@@ -15,6 +15,7 @@ use tokio_util::codec::Decoder as _;
 use crate::stomp::decoder::Decoder;
 use crate::stomp::encoder::encode_frame;
 use crate::stomp::frame::Frame;
+use crate::stomp::{Dialect, Limits, Version};
 
 use super::broker::Shared;
 use super::core::Out;
@@ -25,7 +26,7 @@ const MISSED: u32 = 3;
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let _ = socket.set_nodelay(true);
     let (mut reader, mut writer) = socket.into_split();
-    let mut decoder = Decoder::default();
+    let mut decoder = Decoder::new(Dialect::of(Version::V1_2), Limits::default());
     let mut buffer = BytesMut::new();
     let Some(frame) = next(&mut reader, &mut decoder, &mut buffer).await else {
         return;
@@ -34,7 +35,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         Ok(beats) => beats,
         Err(error) => {
             let mut bytes = BytesMut::new();
-            encode_frame(&error, &mut bytes);
+            put(&error, &mut bytes);
             let _ = writer.write_all(&bytes).await;
             return;
         }
@@ -192,7 +193,7 @@ async fn write(
                 let _ = writer.shutdown().await;
                 return;
             }
-            Some(Out::Frame(frame)) => encode_frame(&frame, &mut bytes),
+            Some(Out::Frame(frame)) => put(&frame, &mut bytes),
             None => bytes.extend_from_slice(b"\n"),
         }
         if stalled.wait_for(|stalled| !stalled).await.is_err() {
@@ -203,6 +204,11 @@ async fn write(
         }
         bytes.clear();
     }
+}
+
+/// Nothing of ours holds what STOMP cannot carry.
+fn put(frame: &Frame, bytes: &mut BytesMut) {
+    let _ = encode_frame(frame, Dialect::of(Version::V1_2), bytes);
 }
 
 async fn moment(moment: Option<Instant>) {

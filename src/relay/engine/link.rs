@@ -22,8 +22,8 @@ impl<C: Backend> Engine<'_, C> {
         let connector = Arc::clone(&self.connector);
         let (once, was_connected) = (self.once, self.was_connected);
         self.connecting = Some(Box::pin(async move {
-            // A refused login is a mistake at the start, and an event in the broker's life later.
-            let give_up = |error: &StompError| once || (!was_connected && error.is_refused_login());
+            // A refused login or certificate is a mistake at the start, and an event in the broker's life later.
+            let give_up = |error: &StompError| once || (!was_connected && error.is_final());
             connector.connect(give_up).await
         }));
     }

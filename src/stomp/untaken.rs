@@ -1,0 +1,113 @@
+//! Messages that nobody has taken yet, and how many bytes they are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::subscription::Delivery;
+
+/// What a message costs beside its body and the texts of its headers.
+const OVERHEAD: usize = 256;
+
+/// The bytes of messages that wait, of all subscriptions of a connection.
+#[derive(Debug)]
+pub(super) struct Untaken {
+    bytes: AtomicUsize,
+    limit: usize,
+    has_place: Notify,
+}
+
+impl Untaken {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            limit,
+            has_place: Notify::new(),
+        })
+    }
+
+    /// Whether more may be read from the socket.
+    pub(super) fn has_place(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) <= self.limit
+    }
+
+    /// Resolves when some were taken; it may do so early.
+    pub(super) async fn place(&self) {
+        self.has_place.notified().await;
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    fn take(&self, bytes: usize) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if before > self.limit && before - bytes <= self.limit {
+            // It is kept for a connection that does not wait yet.
+            self.has_place.notify_one();
+        }
+    }
+}
+
+/// The connection's end of a subscription.
+#[derive(Clone, Debug)]
+pub(super) struct Deliveries {
+    sender: mpsc::UnboundedSender<Delivery>,
+    untaken: Arc<Untaken>,
+}
+
+/// The subscription's end.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    receiver: mpsc::UnboundedReceiver<Delivery>,
+    untaken: Arc<Untaken>,
+}
+
+pub(super) fn channel(untaken: &Arc<Untaken>) -> (Deliveries, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let untaken = untaken.clone();
+    let deliveries = Deliveries {
+        sender,
+        untaken: untaken.clone(),
+    };
+    (deliveries, Inbox { receiver, untaken })
+}
+
+impl Deliveries {
+    /// Hands a message over; gives it back where the subscription was dropped.
+    pub(super) fn send(&self, delivery: Delivery) -> Result<(), Delivery> {
+        let bytes = size(&delivery);
+        self.untaken.add(bytes);
+        self.sender.send(delivery).map_err(|unwanted| {
+            self.untaken.take(bytes);
+            unwanted.0
+        })
+    }
+}
+
+impl Inbox {
+    pub(super) async fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.receiver.recv().await?;
+        self.untaken.take(size(&delivery));
+        Some(delivery)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.receiver.close();
+        while let Ok(delivery) = self.receiver.try_recv() {
+            self.untaken.take(size(&delivery));
+        }
+    }
+}
+
+fn size(delivery: &Delivery) -> usize {
+    let headers: usize = delivery
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + OVERHEAD / 4)
+        .sum();
+    delivery.body.len() + headers + OVERHEAD
+}
