@@ -54,13 +54,15 @@ impl Connection {
     }
 
     fn take_message(&mut self, frame: Frame) -> Result<(), Error> {
-        let delivery = Delivery::new(frame, self.id, self.dialect.version())?;
-        let subscription = match delivery.subscription.as_str() {
+        let mut delivery = Delivery::new(frame, self.id, self.dialect.version())?;
+        if delivery.subscription.is_empty()
+            && self.subscriptions.len() == 1
+            && let Some(id) = self.subscriptions.keys().next()
+        {
             // STOMP 1.0: there is nothing to choose from.
-            "" if self.subscriptions.len() == 1 => self.subscriptions.values().next(),
-            id => self.subscriptions.get(id),
-        };
-        match subscription {
+            delivery.subscription.clone_from(id);
+        }
+        match self.subscriptions.get(&delivery.subscription) {
             Some(deliveries) => {
                 if let Err(unwanted) = deliveries.send(delivery) {
                     self.subscriptions.remove(&unwanted.subscription);

@@ -15,7 +15,7 @@ async fn connect() {
     let broker = async {
         let mut peer = Peer::accept(&listener).await;
         peer.expect(
-            b"CONNECT\naccept-version:1.2\nhost:orders\nheart-beat:10000,10000\n\
+            b"CONNECT\naccept-version:1.1,1.2\nhost:orders\nheart-beat:10000,10000\n\
               login:sh:op\npasscode:p:a\\\\b\xc3\xa9\n\n\0",
         )
         .await;
@@ -38,7 +38,7 @@ async fn answer(bytes: &[u8]) -> Error {
     let broker = async {
         let mut peer = Peer::accept(&listener).await;
         peer.expect(
-            b"CONNECT\naccept-version:1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0",
+            b"CONNECT\naccept-version:1.1,1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0",
         )
         .await;
         peer.send(bytes).await;
@@ -51,17 +51,25 @@ async fn answer(bytes: &[u8]) -> Error {
 async fn answers_that_are_no_connection() {
     let error = answer(b"ERROR\nmessage:Bad CONNECT\n\nAccess refused for user 'u'\n\0").await;
     assert!(error.is_refused_login(), "{error}");
+    let text = error.to_string();
+    let (address, text) = text.split_once(' ').unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
     assert_eq!(
-        error.to_string(),
-        "the broker refused the connection: Bad CONNECT: Access refused for user '***' (check \
-         the user and the password in STOMP_URL)"
+        text,
+        "refused the connection: Bad CONNECT: Access refused for user '***' (check the user and \
+         the password in STOMP_URL)"
     );
     let error = answer(b"ERROR\nmessage:Bad CONNECT\n\nVirtual host '/' access denied\0").await;
     assert!(error.is_refused_login(), "{error}");
     let error = answer(b"ERROR\nmessage:busy\n\n\0").await;
     assert!(!error.is_refused_login() && error.error_frame().is_some());
-    let error = answer(b"CONNECTED\nversion:1.1\n\n\0").await;
-    assert!(matches!(error, Error::UnsupportedVersion { .. }), "{error}");
+    for version in ["CONNECTED\nversion:2.0\n\n\0", "CONNECTED\nsession:1.0\n\n\0"] {
+        let error = answer(version.as_bytes()).await;
+        assert!(matches!(error, Error::UnsupportedVersion { .. }), "{error}");
+        assert!(error.is_misconfigured());
+    }
+    let error = answer(b"\x15\x03\x03\0\x02\x02\x46").await;
+    assert!(error.to_string().contains("use stomp+ssl://"), "{error}");
     let error = answer(b"RECEIPT\nreceipt-id:1\n\n\0").await;
     assert!(matches!(error, Error::UnexpectedFrame { .. }), "{error}");
     for bytes in [&b""[..], b"ERROR\nmessage:cut", b"AMQP\0\0\x09\x01\n\n\n"] {
@@ -77,10 +85,10 @@ async fn no_answer_at_all() {
     let options = options(&listener).connect_timeout(Duration::from_millis(50));
     // The system accepts, nobody answers.
     let error = within(Client::connect(&options)).await.unwrap_err();
-    assert!(matches!(error, Error::ConnectTimeout { .. }));
+    assert!(matches!(error, Error::ConnectedTimeout { .. }));
     assert_eq!(
         error.to_string(),
-        format!("no connection to {address} within 50ms")
+        format!("{address} did not answer CONNECT within 50ms")
     );
     drop(listener);
     let error = within(Client::connect(&options)).await.unwrap_err();
@@ -88,7 +96,7 @@ async fn no_answer_at_all() {
     let options = Options::from_url("stomp://broker.invalid").unwrap();
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(
-        matches!(error, Error::Resolve { .. } | Error::ConnectTimeout { .. }),
+        matches!(error, Error::Resolve { .. } | Error::ResolveTimeout { .. }),
         "{error}"
     );
 }

@@ -22,7 +22,7 @@ const SUBSCRIBE_1: &[u8] =
 
 fn cause(error: &Error) -> &Error {
     match error {
-        Error::ConnectionLost { cause, .. } => cause,
+        Error::ConnectionLost { source: cause, .. } => cause,
         other => panic!("{other:?}"),
     }
 }
@@ -170,20 +170,25 @@ async fn abort_is_at_once() {
 }
 
 #[tokio::test]
-async fn disconnect_comes_after_what_was_queued_and_before_what_is_queued_later() {
+async fn disconnect_waits_for_what_is_in_flight_and_nothing_follows_it() {
     let (client, mut peer) = pair().await;
     let before = client.send(message("/before"));
     let disconnect = tokio::spawn({
         let client = client.clone();
         async move { client.disconnect().await }
     });
-    peer.expect(sent("/before", 1) + "DISCONNECT\nreceipt:2\n\n\0")
-        .await;
+    peer.expect(sent("/before", 1)).await;
+    let again = tokio::spawn({
+        let client = client.clone();
+        async move { client.disconnect().await }
+    });
     let after = within(client.send(message("/after"))).await.unwrap_err();
     assert!(matches!(after, Error::NotSent { .. }) && after.is_closed_by_us());
     peer.receipt(1).await;
     within(before).await.unwrap();
+    peer.expect("DISCONNECT\nreceipt:2\n\n\0").await;
     peer.receipt(2).await;
+    within(again).await.unwrap().unwrap();
     within(disconnect).await.unwrap().unwrap();
     assert!(peer.rest().await.is_empty());
 }

@@ -17,9 +17,6 @@ async fn delivery(client: &Client, peer: &mut Peer, ack: &str) -> (Subscription,
         headers: vec![
             header("prefetch-count", "2"),
             header("x-dead-letter-exchange", ""),
-            header("id", "theirs"),
-            header("ack", "auto"),
-            header("receipt", "theirs"),
         ],
     };
     let broker = async {
@@ -50,9 +47,6 @@ async fn send() {
             header("persistent", "true"),
             header("x:y", "a\\b\r\nc\u{e9}"),
             header("empty", ""),
-            header("content-length", "7"),
-            header("receipt", "theirs"),
-            header("destination", "theirs"),
         ],
         body: Bytes::from_static(b"{\0}\xff"),
         not_after: None,
@@ -86,15 +80,27 @@ async fn what_stomp_cannot_carry_is_not_written() {
         (with("x", "a\0"), "header \"x\" holds a NUL"),
         (with("x\0", "a"), "header \"x\\0\" holds a NUL"),
         (with("", "a"), "a header has an empty name"),
+        (with("receipt", "7"), "the header \"receipt\" cannot be set"),
+        (with("content-length", "7"), "the header \"content-length\""),
+        (with("destination", "x"), "the header \"destination\""),
+        (with("message-id", "x"), "the header \"message-id\""),
+        (with("transaction", "x"), "the header \"transaction\""),
     ] {
         let error = not_sent(client.send(frame).await);
         assert!(error.starts_with(reason), "{error}");
     }
-    let subscribe = Subscribe {
-        destination: "/queue/\0".to_owned(),
-        ..Subscribe::default()
-    };
-    not_sent(client.subscribe(subscribe).await.map(drop));
+    for (destination, headers) in [
+        ("/queue/\0", Vec::new()),
+        ("/queue/a", vec![header("id", "theirs")]),
+        ("/queue/a", vec![header("ack", "auto")]),
+        ("/queue/a", vec![header("receipt", "theirs")]),
+    ] {
+        let subscribe = Subscribe {
+            destination: destination.to_owned(),
+            headers,
+        };
+        not_sent(client.subscribe(subscribe).await.map(drop));
+    }
 
     let late = SendFrame {
         not_after: Some(Instant::now()),

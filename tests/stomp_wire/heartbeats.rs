@@ -15,7 +15,7 @@ async fn beating(theirs: &str) -> (Client, Peer) {
     let broker = async {
         let mut peer = Peer::accept(&listener).await;
         peer.expect(
-            b"CONNECT\naccept-version:1.2\nhost:/\nheart-beat:100,100\n\
+            b"CONNECT\naccept-version:1.1,1.2\nhost:/\nheart-beat:100,100\n\
               login:u\npasscode:p\n\n\0",
         )
         .await;
@@ -53,7 +53,7 @@ async fn theirs_keep_the_connection_and_their_lack_ends_it() {
     assert!(!client.is_closed());
 
     let error = within(client.closed()).await;
-    let Error::ConnectionLost { cause, .. } = &error else {
+    let Error::ConnectionLost { source: cause, .. } = &error else {
         panic!("{error:?}");
     };
     assert!(matches!(**cause, Error::HeartbeatLost { .. }), "{error}");

@@ -7,6 +7,8 @@ mod ends;
 mod frames;
 mod heartbeats;
 mod receipts;
+mod tls;
+mod versions;
 
 use std::time::Duration;
 
@@ -95,7 +97,7 @@ pub fn options(listener: &TcpListener) -> Options {
 /// Accepts a connection that was asked for with [`options`].
 pub async fn accept(listener: &TcpListener) -> Peer {
     let mut peer = Peer::accept(listener).await;
-    peer.expect(b"CONNECT\naccept-version:1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0")
+    peer.expect(b"CONNECT\naccept-version:1.1,1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0")
         .await;
     peer.send(b"CONNECTED\nversion:1.2\nserver:Peer/1\nheart-beat:0,0\n\n\0\n")
         .await;
