@@ -63,7 +63,10 @@ async fn answers_that_are_no_connection() {
     assert!(error.is_refused_login(), "{error}");
     let error = answer(b"ERROR\nmessage:busy\n\n\0").await;
     assert!(!error.is_refused_login() && error.error_frame().is_some());
-    for version in ["CONNECTED\nversion:2.0\n\n\0", "CONNECTED\nsession:1.0\n\n\0"] {
+    for version in [
+        "CONNECTED\nversion:2.0\n\n\0",
+        "CONNECTED\nsession:1.0\n\n\0",
+    ] {
         let error = answer(version.as_bytes()).await;
         assert!(matches!(error, Error::UnsupportedVersion { .. }), "{error}");
         assert!(error.is_misconfigured());

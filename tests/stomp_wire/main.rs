@@ -1,6 +1,7 @@
 //! The client's bytes, against a peer that is written by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod certificates;
 mod connect;
 mod connector;
 mod ends;
@@ -97,8 +98,10 @@ pub fn options(listener: &TcpListener) -> Options {
 /// Accepts a connection that was asked for with [`options`].
 pub async fn accept(listener: &TcpListener) -> Peer {
     let mut peer = Peer::accept(listener).await;
-    peer.expect(b"CONNECT\naccept-version:1.1,1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0")
-        .await;
+    peer.expect(
+        b"CONNECT\naccept-version:1.1,1.2\nhost:/\nheart-beat:0,0\nlogin:u\npasscode:p\n\n\0",
+    )
+    .await;
     peer.send(b"CONNECTED\nversion:1.2\nserver:Peer/1\nheart-beat:0,0\n\n\0\n")
         .await;
     peer

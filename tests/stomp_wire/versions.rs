@@ -26,8 +26,10 @@ async fn pair(version: Version, server: &str) -> (Client, Peer) {
             Version::V1_0 => String::new(),
             version => format!("version:{version}\n"),
         };
-        peer.send(format!("CONNECTED\n{version}server:{server}\nsession:x\n\n\0\n"))
-            .await;
+        peer.send(format!(
+            "CONNECTED\n{version}server:{server}\nsession:x\n\n\0\n"
+        ))
+        .await;
         peer
     };
     let (client, peer) = tokio::join!(within(Client::connect(&options)), broker);
@@ -60,7 +62,8 @@ async fn subscribe(client: &Client, peer: &mut Peer, delivery: &[u8]) -> (Subscr
 async fn acks_of_1_1() {
     let (client, mut peer) = pair(Version::V1_1, "Peer/1").await;
     // A carriage return belongs to the value, and `ack` is a header as any other.
-    let bytes = b"MESSAGE\nsubscription:sub-1\nmessage-id:m\\c1\\\\2\ndestination:/queue/a\nx:y\r\n\
+    let bytes =
+        b"MESSAGE\nsubscription:sub-1\nmessage-id:m\\c1\\\\2\ndestination:/queue/a\nx:y\r\n\
                   ack:no\n\nbody\0";
     let (_subscription, delivery) = subscribe(&client, &mut peer, bytes).await;
     assert_eq!(delivery.message_id, "m:1\\2");
@@ -99,7 +102,9 @@ async fn acks_of_1_0() {
         headers: vec![(name.to_owned(), value.to_owned())],
         ..message("/queue/a")
     };
-    let refused = within(client.send(with("x", "one\ntwo"))).await.unwrap_err();
+    let refused = within(client.send(with("x", "one\ntwo")))
+        .await
+        .unwrap_err();
     assert!(matches!(
         &refused,
         Error::NotSent {
@@ -137,8 +142,10 @@ async fn the_broker_chooses_among_the_versions() {
         let options = options(&listener).versions(&all);
         let broker = async {
             let mut peer = Peer::accept(&listener).await;
-            peer.expect("CONNECT\naccept-version:1.0,1.1,1.2\nhost:/\n").await;
-            peer.send(format!("CONNECTED\nversion:{version}\n\n\0")).await;
+            peer.expect("CONNECT\naccept-version:1.0,1.1,1.2\nhost:/\n")
+                .await;
+            peer.send(format!("CONNECTED\nversion:{version}\n\n\0"))
+                .await;
             peer
         };
         let (client, _peer) = tokio::join!(within(Client::connect(&options)), broker);
@@ -194,7 +201,8 @@ fn the_specifications_examples() {
 /// follow it; `content-length` octets may be anything.
 #[test]
 fn the_grammar() {
-    let crlf = b"\r\nMESSAGE\r\na:1\r\nb:\r\n\r\n\r\nx\0\r\n\n\r\nRECEIPT\r\nreceipt-id:1\r\n\r\n\0";
+    let crlf =
+        b"\r\nMESSAGE\r\na:1\r\nb:\r\n\r\n\r\nx\0\r\n\n\r\nRECEIPT\r\nreceipt-id:1\r\n\r\n\0";
     let found = frames(crlf, Version::V1_2).unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(found[0].header("a"), Some("1"));

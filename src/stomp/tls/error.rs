@@ -274,7 +274,10 @@ impl TlsError {
     fn of(source: rustls::Error, has_certificate: bool) -> Self {
         match &source {
             rustls::Error::InvalidCertificate(reason) => match reason {
-                CertificateError::UnknownIssuer => Self::UnknownIssuer { source },
+                // The other: signed by another authority of the same name.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    Self::UnknownIssuer { source }
+                }
                 CertificateError::NotValidForName
                 | CertificateError::NotValidForNameContext { .. } => Self::WrongName { source },
                 CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -303,6 +306,7 @@ impl TlsError {
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
+                | AlertDescription::DecryptError
                 | AlertDescription::AccessDenied
                     if has_certificate =>
                 {
