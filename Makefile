@@ -6,7 +6,8 @@ CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
 # Ports at which nothing else listens: the long run restarts its servers.
 OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
-	OUTBOX_TEST_STOMP_PORT=16613 OUTBOX_TEST_AMQP_PORT=6672 OUTBOX_TEST_ACTIVEMQ_PORT=16623
+	OUTBOX_TEST_STOMP_PORT=16613 OUTBOX_TEST_AMQP_PORT=6672 OUTBOX_TEST_ACTIVEMQ_PORT=16623 \
+	OUTBOX_TEST_STOMP_TLS_PORT=16612 OUTBOX_TEST_ACTIVEMQ_TLS_PORT=16622
 FAULTS ?= 200
 ROWS ?= 100000
 
@@ -19,6 +20,7 @@ test: tools
 ## servers of its own: about ten minutes. `make soak FAULTS=50 ROWS=20000` is shorter.
 soak: tools
 	env -u OUTBOX_TEST_POSTGRES -u OUTBOX_TEST_MYSQL -u OUTBOX_TEST_RABBITMQ -u OUTBOX_TEST_ACTIVEMQ \
+		-u OUTBOX_TEST_RABBITMQ_TLS -u OUTBOX_TEST_ACTIVEMQ_TLS -u OUTBOX_TEST_CERTIFICATES \
 		$(OWN_SERVERS) scripts/with-servers env OUTBOX_TEST_FAULTS=$(FAULTS) OUTBOX_TEST_ROWS=$(ROWS) \
 		cargo test --features $(FEATURES) --test faults postgres -- --nocapture --test-threads=1
 
