@@ -31,6 +31,7 @@ mod idle;
 mod published;
 mod queue;
 mod session;
+mod version;
 mod view;
 
 pub use broker::LoopbackBroker;

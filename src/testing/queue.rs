@@ -30,7 +30,7 @@ impl Stored {
     }
 }
 
-/// A connection's number and the id of its subscription.
+/// A connection's number and the tag of its subscription.
 pub(super) type Subscriber = (u64, String);
 
 #[derive(Debug, Default)]

@@ -15,10 +15,11 @@ use tokio_util::codec::Decoder as _;
 use crate::stomp::decoder::Decoder;
 use crate::stomp::encoder::encode_frame;
 use crate::stomp::frame::Frame;
-use crate::stomp::{Dialect, Limits, Version};
+use crate::stomp::{Broker, Dialect, Limits, Version};
 
 use super::broker::Shared;
 use super::core::Out;
+use super::version;
 
 /// A client that misses so many of its heart-beats is gone; so does RabbitMQ count.
 const MISSED: u32 = 3;
@@ -26,22 +27,26 @@ const MISSED: u32 = 3;
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let _ = socket.set_nodelay(true);
     let (mut reader, mut writer) = socket.into_split();
-    let mut decoder = Decoder::new(Dialect::of(Version::V1_2), Limits::default());
+    let mut decoder = decoder();
     let mut buffer = BytesMut::new();
     let Some(frame) = next(&mut reader, &mut decoder, &mut buffer).await else {
         return;
     };
-    let (send, receive) = match login(&shared, &frame) {
-        Ok(beats) => beats,
+    let Login {
+        version,
+        send,
+        receive,
+    } = match login(&shared, frame) {
+        Ok(login) => login,
         Err(error) => {
             let mut bytes = BytesMut::new();
-            put(&error, &mut bytes);
+            encode(&error, &mut bytes);
             let _ = writer.write_all(&bytes).await;
             return;
         }
     };
     let (out, queue) = unbounded_channel();
-    let number = shared.with(|core| core.enter(out.clone()));
+    let number = shared.with(|core| core.enter(out.clone(), version));
     let connected = Frame::new("CONNECTED")
         .with(
             "server",
@@ -52,7 +57,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
             "heart-beat",
             format!("{},{}", milliseconds(send), milliseconds(receive)),
         )
-        .with("version", "1.2");
+        .with("version", version.as_str());
     let _ = out.send(Out::Frame(connected));
     drop(out);
     let stalled = shared.stalled.subscribe();
@@ -63,12 +68,34 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let _ = writing.await;
 }
 
-/// Whether the client may come in, and the heart-beats that we send and expect.
-fn login(shared: &Shared, frame: &Frame) -> Result<(Option<Duration>, Option<Duration>), Frame> {
+/// RabbitMQ reads and writes frames in one way, whatever the version.
+fn dialect() -> Dialect {
+    Dialect::of_broker(Version::V1_2, Broker::Loopback)
+}
+
+fn decoder() -> Decoder {
+    Decoder::new(dialect(), Limits::default())
+}
+
+fn encode(frame: &Frame, bytes: &mut BytesMut) {
+    // Nothing of ours holds what STOMP cannot carry.
+    let _ = encode_frame(frame, dialect(), bytes);
+}
+
+/// What was agreed upon with a client that may come in.
+struct Login {
+    version: Version,
+    /// The heart-beats that we send and expect.
+    send: Option<Duration>,
+    receive: Option<Duration>,
+}
+
+fn login(shared: &Shared, frame: Frame) -> Result<Login, Frame> {
     let refusal = |message: &str, body: String| {
         Frame::new("ERROR")
             .with("message", message)
             .with("content-type", "text/plain")
+            .with("version", version::ALL)
             .with_body(body)
     };
     if !matches!(frame.command.as_str(), "CONNECT" | "STOMP") {
@@ -77,35 +104,40 @@ fn login(shared: &Shared, frame: &Frame) -> Result<(Option<Duration>, Option<Dur
             "You must log in using CONNECT first".to_owned(),
         ));
     }
-    let header = |name| frame.header(name).unwrap_or_default();
-    let user = header("login");
-    let knows = user == "guest" && header("passcode") == "guest";
+    let Some(version) = version::agree(frame.header("accept-version")) else {
+        return Err(refusal(
+            "Version mismatch",
+            format!("Supported versions are {}\n", version::ALL),
+        ));
+    };
+    let frame = version::read(version, frame);
+    let header = |name, otherwise| frame.header(name).unwrap_or(otherwise);
+    let user = header("login", "guest");
+    let knows = user == "guest" && header("passcode", "guest") == "guest";
     if !knows || shared.with(|core| core.faults.refuse_logins) {
         return Err(refusal(
             "Bad CONNECT",
             format!("Access refused for user '{user}'\n"),
         ));
     }
-    let host = header("host");
+    let host = header("host", "/");
     if host != "/" {
         return Err(refusal(
             "Bad CONNECT",
             format!("Virtual host '{host}' access denied"),
         ));
     }
-    let versions = frame.header("accept-version").unwrap_or("1.0");
-    if !versions.split(',').any(|version| version == "1.2") {
-        return Err(refusal(
-            "Version mismatch",
-            "Supported versions are 1.2\n".to_owned(),
-        ));
-    }
-    let (can, wants) = header("heart-beat").split_once(',').unwrap_or(("0", "0"));
+    let beats = header("heart-beat", "0,0").split_once(',');
+    let (can, wants) = beats.unwrap_or(("0", "0"));
     let interval = |text: &str| {
         let milliseconds = text.trim().parse().unwrap_or(0);
         (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
     };
-    Ok((interval(wants), interval(can)))
+    Ok(Login {
+        version,
+        send: interval(wants),
+        receive: interval(can),
+    })
 }
 
 fn milliseconds(interval: Option<Duration>) -> u128 {
@@ -193,7 +225,7 @@ async fn write(
                 let _ = writer.shutdown().await;
                 return;
             }
-            Some(Out::Frame(frame)) => put(&frame, &mut bytes),
+            Some(Out::Frame(frame)) => encode(&frame, &mut bytes),
             None => bytes.extend_from_slice(b"\n"),
         }
         if stalled.wait_for(|stalled| !stalled).await.is_err() {
@@ -204,11 +236,6 @@ async fn write(
         }
         bytes.clear();
     }
-}
-
-/// Nothing of ours holds what STOMP cannot carry.
-fn put(frame: &Frame, bytes: &mut BytesMut) {
-    let _ = encode_frame(frame, Dialect::of(Version::V1_2), bytes);
 }
 
 async fn moment(moment: Option<Instant>) {

@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use crate::stomp::Version;
 use crate::stomp::frame::Frame;
 use crate::testing::queue::Stored;
+use crate::testing::version;
 
-use super::refusal::Refusal;
-use super::{Ack, Core, Out};
+use super::refusal::{Refusal, missing};
+use super::{Ack, Connection, Core, Out, TAG_OF_ID};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
@@ -24,28 +26,11 @@ impl Core {
                 let Some(subscriber) = queue.subscribers.pop_front() else {
                     break;
                 };
-                let (number, id) = &subscriber;
+                let (number, tag) = &subscriber;
                 let connection = self.connections.get_mut(number);
-                let room = connection.and_then(|connection| {
-                    let subscription = connection.subscriptions.get_mut(id)?;
-                    let has_room = subscription.prefetch == 0
-                        || subscription.unacknowledged.len() < subscription.prefetch;
-                    has_room.then_some((&connection.out, subscription))
-                });
-                match room {
-                    None => refused += 1,
-                    Some((out, subscription)) => {
-                        if let Some(message) = queue.ready.pop_front() {
-                            refused = 0;
-                            self.last_tag += 1;
-                            let frame = message_frame(&message, *number, id, self.last_tag);
-                            let _ = out.send(Out::Frame(frame));
-                            if subscription.ack != Ack::Auto {
-                                subscription.unacknowledged.insert(self.last_tag, message);
-                            }
-                        }
-                    }
-                }
+                let is_taken = connection
+                    .is_some_and(|connection| connection.hand_over(*number, tag, &mut queue.ready));
+                refused = if is_taken { 0 } else { refused + 1 };
                 queue.subscribers.push_back(subscriber);
             }
         }
@@ -66,36 +51,55 @@ impl Core {
         frame: &Frame,
         answer: Answer,
     ) -> Result<(), Refusal> {
-        let id = frame.header("id").unwrap_or_default();
-        let unknown = || {
-            Refusal::fatal(
-                "Subscription not found",
-                format!("Message with id '{id}' has no subscription"),
-            )
+        let connection = self.connections.get_mut(&number);
+        let Some(connection) = connection else {
+            return Ok(());
         };
-        let mut parts = id.rsplit("@@");
-        let tag: u64 = parts
-            .next()
-            .and_then(|tag| tag.parse().ok())
-            .ok_or_else(unknown)?;
-        let connection = self.connections.get_mut(&number).ok_or_else(unknown)?;
+        // Which subscription it was is part of the id: RabbitMQ does not look at `subscription`.
+        let name = version::ack_header(connection.version);
+        let id = frame.header(name).ok_or_else(|| {
+            let header = format!("the \"{name}\" header");
+            missing("Missing header", &frame.command, &header)
+        })?;
+        let parts: Vec<&str> = id.split("@@").collect();
+        let (tag, delivery) = match parts[..] {
+            [tag, _, delivery] => (tag, delivery.parse::<u64>().ok()),
+            _ => ("", None),
+        };
+        let delivery = delivery.ok_or_else(|| {
+            let header = format!("a valid \"{name}\" header");
+            missing("Invalid header", &frame.command, &header)
+        })?;
         let subscription = connection
             .subscriptions
-            .values_mut()
-            .find(|subscription| subscription.unacknowledged.contains_key(&tag))
+            .get_mut(tag)
             .filter(|subscription| !subscription.has_ended)
-            .ok_or_else(unknown)?;
-        let tags: VecDeque<u64> = match subscription.ack {
+            .ok_or_else(|| {
+                Refusal::harmless(
+                    "Subscription not found",
+                    format!("Message with id {id:?} has no subscription\n"),
+                )
+            })?;
+        if !subscription.unacknowledged.contains_key(&delivery) {
+            return Err(Refusal {
+                is_late: true,
+                ..Refusal::fatal(
+                    "precondition_failed",
+                    format!("PRECONDITION_FAILED - unknown delivery tag {delivery}"),
+                )
+            });
+        }
+        let deliveries: Vec<u64> = match subscription.ack {
             Ack::Client => subscription
                 .unacknowledged
-                .range(..=tag)
-                .map(|(tag, _)| *tag)
+                .range(..=delivery)
+                .map(|(delivery, _)| *delivery)
                 .collect(),
-            _ => [tag].into(),
+            _ => vec![delivery],
         };
-        let messages: Vec<Stored> = tags
+        let messages: Vec<Stored> = deliveries
             .iter()
-            .filter_map(|tag| subscription.unacknowledged.remove(tag))
+            .filter_map(|delivery| subscription.unacknowledged.remove(delivery))
             .collect();
         let queue = subscription.queue.clone();
         match answer {
@@ -144,16 +148,71 @@ impl Core {
     }
 }
 
-fn message_frame(message: &Stored, number: u64, subscription: &str, tag: u64) -> Frame {
-    // As RabbitMQ makes them: new at each delivery.
-    let id = format!("T_{subscription}@@session-{number}@@{tag}");
-    let mut frame = Frame::new("MESSAGE")
-        .with("subscription", subscription)
-        .with("destination", &message.destination)
-        .with("message-id", &id)
-        .with("redelivered", message.redelivered.to_string())
-        .with("ack", id)
-        .with_body(message.body.clone());
-    frame.headers.extend(message.headers.iter().cloned());
-    frame
+impl Connection {
+    /// Writes the first of the messages, where this subscription has room for it.
+    fn hand_over(&mut self, number: u64, tag: &str, ready: &mut VecDeque<Stored>) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(tag) else {
+            return false;
+        };
+        let has_room =
+            subscription.prefetch == 0 || subscription.unacknowledged.len() < subscription.prefetch;
+        let Some(message) = has_room.then(|| ready.pop_front()).flatten() else {
+            return false;
+        };
+        self.last_delivery += 1;
+        // As RabbitMQ makes them: new at each delivery.
+        let id = format!("{tag}@@session-{number}@@{}", self.last_delivery);
+        let mut frame = Frame::new("MESSAGE");
+        if let Some(id) = tag.strip_prefix(TAG_OF_ID) {
+            frame = frame.with("subscription", id);
+        }
+        frame = frame
+            .with("destination", &message.destination)
+            .with("message-id", &id)
+            .with("redelivered", message.redelivered.to_string());
+        let is_acknowledged = subscription.ack != Ack::Auto;
+        if is_acknowledged && self.version == Version::V1_2 {
+            frame = frame.with("ack", id);
+        }
+        frame.headers.extend(passed_on(&message));
+        let _ = self
+            .out
+            .send(Out::Frame(frame.with_body(message.body.clone())));
+        if is_acknowledged {
+            subscription
+                .unacknowledged
+                .insert(self.last_delivery, message);
+        }
+        true
+    }
 }
+
+/// The sender's headers in RabbitMQ's order: the last one first, then the properties that AMQP
+/// knows, of which a `persistent` that is not true is left out.
+fn passed_on(message: &Stored) -> impl Iterator<Item = (String, String)> {
+    let property = |name: &str| PROPERTIES.iter().position(|property| *property == name);
+    let own = message
+        .headers
+        .iter()
+        .rev()
+        .filter(move |(name, _)| property(name).is_none());
+    let properties = PROPERTIES.iter().filter_map(|property| {
+        let mut headers = message.headers.iter();
+        headers.find(|(name, value)| name == property && (name != "persistent" || value == "true"))
+    });
+    own.chain(properties).cloned()
+}
+
+const PROPERTIES: [&str; 11] = [
+    "app-id",
+    "type",
+    "timestamp",
+    "amqp-message-id",
+    "expiration",
+    "reply-to",
+    "correlation-id",
+    "priority",
+    "persistent",
+    "content-encoding",
+    "content-type",
+];

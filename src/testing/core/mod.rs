@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::stomp::Version;
 use crate::stomp::frame::Frame;
 
 use super::destination::{Destination, fits};
 use super::faults::Faults;
 use super::queue::{Queue, Stored, Subscriber, arguments, inequivalent};
+use super::version;
 use super::view::Sent;
 
 use delivery::Answer;
-use refusal::{Refusal, no_exchange, parse};
+use refusal::{Refusal, missing, no_exchange, parse};
 use transaction::Turn;
 
 mod delivery;
@@ -30,7 +32,10 @@ pub(super) enum Out {
 #[derive(Debug)]
 pub(super) struct Connection {
     out: UnboundedSender<Out>,
+    version: Version,
+    /// By their tags.
     subscriptions: BTreeMap<String, Subscription>,
+    last_delivery: u64,
     /// Frames of transactions that were begun.
     transactions: BTreeMap<String, Vec<Frame>>,
 }
@@ -64,17 +69,18 @@ pub(super) struct Core {
     pub(super) faults: Faults,
     pub(super) logins: u64,
     last_place: u64,
-    last_tag: u64,
     last_name: u64,
 }
 
 impl Core {
     /// Lets a connection in and returns its number.
-    pub(super) fn enter(&mut self, out: UnboundedSender<Out>) -> u64 {
+    pub(super) fn enter(&mut self, out: UnboundedSender<Out>, version: Version) -> u64 {
         self.logins += 1;
         let connection = Connection {
             out,
+            version,
             subscriptions: BTreeMap::new(),
+            last_delivery: 0,
             transactions: BTreeMap::new(),
         };
         self.connections.insert(self.logins, connection);
@@ -86,12 +92,12 @@ impl Core {
         let Some(connection) = self.connections.remove(&number) else {
             return;
         };
-        for (id, subscription) in connection.subscriptions {
+        for (tag, subscription) in connection.subscriptions {
             self.give_back(
                 &subscription.queue,
                 subscription.unacknowledged.into_values(),
             );
-            self.release_queue(&subscription.queue, &(number, id));
+            self.release_queue(&subscription.queue, &(number, tag));
         }
         self.hand_out();
     }
@@ -119,6 +125,10 @@ impl Core {
 
     /// Deals with a frame of a connection that is logged in.
     pub(super) fn take(&mut self, number: u64, frame: Frame) {
+        let Some(connection) = self.connections.get(&number) else {
+            return;
+        };
+        let frame = version::read(connection.version, frame);
         let receipt = frame.header("receipt").map(str::to_owned);
         let is_send = frame.command == "SEND";
         let is_last = frame.command == "DISCONNECT";
@@ -140,10 +150,13 @@ impl Core {
             }
             Err(None) => self.close(number),
             Err(Some(refusal)) => {
+                if let Some(id) = receipt.as_ref().filter(|_| refusal.is_late) {
+                    self.write(number, Frame::new("RECEIPT").with("receipt-id", id));
+                }
                 let mut error = Frame::new("ERROR")
                     .with("message", refusal.message)
                     .with("content-type", "text/plain")
-                    .with("version", "1.2")
+                    .with("version", version::ALL)
                     .with_body(refusal.body);
                 if let Some(id) = receipt.filter(|_| refusal.names_receipt) {
                     error = error.with("receipt-id", id);
@@ -193,9 +206,10 @@ impl Core {
             "COMMIT" => self.transaction(number, &frame, Turn::Commit),
             "ABORT" => self.transaction(number, &frame, Turn::Abort),
             "DISCONNECT" => Ok(()),
-            other => Err(Some(Refusal::fatal(
+            "CONNECT" | "STOMP" => Err(None),
+            other => Err(Some(Refusal::harmless(
                 "Bad command",
-                format!("Could not interpret command {other}"),
+                format!("Could not interpret command {other:?}\n"),
             ))),
         }
     }
@@ -204,9 +218,7 @@ impl Core {
 
     fn send(&mut self, number: u64, frame: Frame) -> Result<(), Option<Refusal>> {
         let Some(destination) = frame.header("destination").map(str::to_owned) else {
-            let reason =
-                Refusal::harmless("Missing destination", "'SEND' must include 'destination'");
-            return Err(Some(reason));
+            return Err(Some(no_destination(&frame)));
         };
         if self.faults.poisonous.contains(&destination) {
             return Err(None);
@@ -218,7 +230,7 @@ impl Core {
             }));
         }
         if frame.header("message-id").is_some() {
-            let reason = "'message-id' is not allowed on 'SEND'.";
+            let reason = "'message-id' is not allowed on 'SEND'.\n";
             return Err(Some(Refusal::harmless("Invalid header", reason)));
         }
         let target = parse(&destination)?;
@@ -227,7 +239,8 @@ impl Core {
                 self.declare(&queue, arguments(&frame.headers))?;
                 vec![queue]
             }
-            Destination::Existing(queue) => vec![self.existing(queue)?],
+            // Lost where it is not there.
+            Destination::Existing(queue) => vec![queue],
             Destination::Exchange(name) => return Err(Some(no_exchange(&name))),
             Destination::Topic(key) => {
                 let fitting = self.bindings.iter();
@@ -238,14 +251,13 @@ impl Core {
                 fitting.into_iter().collect()
             }
         };
-        let headers: Vec<(String, String)> = frame
-            .headers
-            .iter()
-            .filter(|(name, _)| {
-                !matches!(name.as_str(), "destination" | "receipt" | "content-length")
-            })
-            .cloned()
-            .collect();
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for (name, value) in &frame.headers {
+            let is_frames = matches!(name.as_str(), "destination" | "content-length");
+            if !is_frames && !headers.iter().any(|(other, _)| other == name) {
+                headers.push((name.clone(), value.clone()));
+            }
+        }
         for queue in queues {
             self.store(&queue, headers.clone(), &destination, &frame);
         }
@@ -306,18 +318,24 @@ impl Core {
     // --- the way out ------------------------------------------------------------------------------
 
     fn subscribe(&mut self, number: u64, frame: &Frame) -> Result<(), Refusal> {
-        let destination = frame.header("destination").unwrap_or_default();
-        let Some(id) = frame.header("id").filter(|id| !id.is_empty()) else {
-            return Err(Refusal::fatal(
-                "Missing header",
-                "Header \"id\" is required",
-            ));
-        };
+        let destination = frame
+            .header("destination")
+            .ok_or_else(|| no_destination(frame))?;
+        let tag = tag(frame).unwrap_or_default();
         let ack = match frame.header("ack").unwrap_or("auto") {
+            "auto" => Ack::Auto,
             "client" => Ack::Client,
             "client-individual" => Ack::Individual,
-            _ => Ack::Auto,
+            _ => return Err(Refusal::harmless("Processing error", "Processing error")),
         };
+        let connection = self.connections.get(&number);
+        let subscription = connection.and_then(|connection| connection.subscriptions.get(&tag));
+        if subscription.is_some_and(|subscription| !subscription.has_ended) {
+            return Err(Refusal::fatal(
+                "Duplicated subscription identifier",
+                format!("A subscription identified by '{tag}' already exists."),
+            ));
+        }
         let is_true = |name| frame.header(name) == Some("true");
         let named = frame.header("x-queue-name").map(str::to_owned);
         let queue = match parse(destination)? {
@@ -340,7 +358,7 @@ impl Core {
                 queue
             }
         };
-        let subscriber: Subscriber = (number, id.to_owned());
+        let subscriber: Subscriber = (number, tag.clone());
         if let Some(state) = self.queues.get_mut(&queue) {
             let wants_alone = is_true("exclusive");
             let is_taken = state.exclusive.is_some_and(|owner| owner != number)
@@ -366,7 +384,7 @@ impl Core {
             has_ended: false,
         };
         if let Some(connection) = self.connections.get_mut(&number) {
-            connection.subscriptions.insert(id.to_owned(), subscription);
+            connection.subscriptions.insert(tag, subscription);
         }
         Ok(())
     }
@@ -383,18 +401,30 @@ impl Core {
     }
 
     fn unsubscribe(&mut self, number: u64, frame: &Frame) -> Result<(), Refusal> {
-        let id = frame.header("id").unwrap_or_default().to_owned();
-        let connection = self.connections.get_mut(&number);
-        let subscription = connection.and_then(|connection| connection.subscriptions.get_mut(&id));
-        let Some(subscription) = subscription.filter(|subscription| !subscription.has_ended) else {
+        let Some(tag) = tag(frame) else {
             return Err(Refusal::harmless(
-                "Subscription not found",
-                "There is no current subscription with this id",
+                "Missing destination or id",
+                "UNSUBSCRIBE must include a 'destination' or 'id' header",
+            ));
+        };
+        let connection = self.connections.get_mut(&number);
+        let subscription = connection.and_then(|connection| connection.subscriptions.get_mut(&tag));
+        let Some(subscription) = subscription.filter(|subscription| !subscription.has_ended) else {
+            let meant = match tag.split_at(TAG_OF_ID.len()) {
+                (TAG_OF_ID, id) => format!("id='{id}'"),
+                (_, destination) => format!("destination='{destination}'"),
+            };
+            return Err(Refusal::harmless(
+                "No subscription found",
+                format!(
+                    "UNSUBSCRIBE must refer to an existing subscription.\n\
+                     Subscription to \"{meant}\" not found.\n"
+                ),
             ));
         };
         subscription.has_ended = true;
         let queue = subscription.queue.clone();
-        self.release_queue(&queue, &(number, id));
+        self.release_queue(&queue, &(number, tag));
         Ok(())
     }
 
@@ -411,4 +441,25 @@ impl Core {
             self.bindings.retain(|(_, queue)| queue != name);
         }
     }
+}
+
+/// How a subscription's tag begins where the client has given it an id, and where it has not.
+const TAG_OF_ID: &str = "T_";
+const TAG_OF_DESTINATION: &str = "Q_";
+
+/// What the subscription that a frame is about is called in a message's id.
+fn tag(frame: &Frame) -> Option<String> {
+    let by_id = frame.header("id").map(|id| format!("{TAG_OF_ID}{id}"));
+    by_id.or_else(|| {
+        let destination = frame.header("destination")?;
+        Some(format!("{TAG_OF_DESTINATION}{destination}"))
+    })
+}
+
+fn no_destination(frame: &Frame) -> Refusal {
+    missing(
+        "Missing destination",
+        &frame.command,
+        "a 'destination' header",
+    )
 }

@@ -8,6 +8,8 @@ pub(super) struct Refusal {
     pub(super) body: String,
     pub(super) names_receipt: bool,
     pub(super) closes: bool,
+    /// The frame's RECEIPT has gone out before it is refused.
+    pub(super) is_late: bool,
 }
 
 impl Refusal {
@@ -17,6 +19,7 @@ impl Refusal {
             body: body.into(),
             names_receipt: false,
             closes: true,
+            is_late: false,
         }
     }
 
@@ -28,11 +31,19 @@ impl Refusal {
     }
 }
 
+/// A header that a frame has to have; with its name as RabbitMQ puts it, in one quote or another.
+pub(super) fn missing(message: &'static str, command: &str, header: &str) -> Refusal {
+    Refusal::harmless(message, format!("\"{command}\" must include {header}\n"))
+}
+
 pub(super) fn parse(destination: &str) -> Result<Destination, Refusal> {
     Destination::parse(destination).ok_or_else(|| {
         Refusal::harmless(
             "Unknown destination",
-            format!("'{destination}' is not a valid destination."),
+            format!(
+                "'{destination}' is not a valid destination.\nValid destination types are: \
+                 /temp-queue, /exchange, /topic, /queue, /amq/queue, /reply-queue/.\n"
+            ),
         )
     })
 }

@@ -3,7 +3,7 @@
 use crate::stomp::frame::Frame;
 
 use super::Core;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, missing};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Turn {
@@ -19,17 +19,18 @@ impl Core {
         frame: &Frame,
         turn: Turn,
     ) -> Result<(), Option<Refusal>> {
-        let name = frame.header("transaction").unwrap_or_default();
-        let bad = || {
-            Some(Refusal::harmless(
-                "Bad transaction",
-                format!("Invalid transaction: {name}"),
-            ))
+        let Some(name) = frame.header("transaction") else {
+            return Err(Some(missing(
+                "Missing transaction",
+                &frame.command,
+                "a 'transaction' header",
+            )));
         };
+        let bad = || Some(unknown(name));
         let connection = self.connections.get_mut(&number).ok_or(None)?;
         let transactions = &mut connection.transactions;
         match turn {
-            Turn::Begin if transactions.contains_key(name) => Err(bad()),
+            // Begins anew where it has begun.
             Turn::Begin => {
                 transactions.insert(name.to_owned(), Vec::new());
                 Ok(())
@@ -59,10 +60,14 @@ impl Core {
                 frames.push(frame);
                 Ok(())
             }
-            None => Err(Some(Refusal::harmless(
-                "Bad transaction",
-                format!("Invalid transaction: {name}"),
-            ))),
+            None => Err(Some(unknown(name))),
         }
     }
+}
+
+fn unknown(name: &str) -> Refusal {
+    Refusal::harmless(
+        "Bad transaction",
+        format!("Invalid transaction identifier: {name:?}\n"),
+    )
 }
