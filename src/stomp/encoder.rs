@@ -21,13 +21,20 @@ pub enum EncodeError {
     /// A header has no name; RabbitMQ closes the connection for it.
     #[error("a header has an empty name")]
     EmptyHeaderName,
-    /// A header that this version has no escape sequence for.
+    /// A header with what neither STOMP 1.0 nor CONNECT and CONNECTED have an escape sequence for.
     #[error(
-        "header {name:?} holds a line break, or a colon in its name, which STOMP 1.0 cannot carry"
+        "header {name:?} holds a line break, or a colon in its name, which STOMP 1.0 and CONNECT \
+         cannot carry"
     )]
     NoEscape {
         /// The header.
         name: String,
+    },
+    /// A command that is empty, or holds a line break or NUL.
+    #[error("the command {command:?} is empty, or holds a line break or a NUL character")]
+    Command {
+        /// The command.
+        command: String,
     },
 }
 
@@ -59,12 +66,17 @@ pub fn encode(
 ///
 /// # Errors
 ///
-/// [`EncodeError`], which names the header.
+/// [`EncodeError`], which names the header, or the command.
 pub fn encode_frame(
     frame: &Frame,
     dialect: Dialect,
     dst: &mut BytesMut,
 ) -> Result<(), EncodeError> {
+    if frame.command.is_empty() || frame.command.contains(['\r', '\n', '\0']) {
+        return Err(EncodeError::Command {
+            command: frame.command.clone(),
+        });
+    }
     let length = dst.len();
     let mut writer = Writer::begin(&frame.command, dialect, dst);
     let result = frame
@@ -176,6 +188,8 @@ fn put_message(
 struct Writer<'a> {
     dst: &'a mut BytesMut,
     escapes: Escapes,
+    /// CONNECT or CONNECTED.
+    is_plain: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -192,6 +206,7 @@ impl<'a> Writer<'a> {
             } else {
                 dialect.written
             },
+            is_plain,
         }
     }
 
@@ -205,6 +220,10 @@ impl<'a> Writer<'a> {
 
     fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), EncodeError> {
         check(name, value, self.escapes)?;
+        // At its end a reader of STOMP 1.2 would take it for a part of the line break.
+        if self.is_plain && (name.contains(&b'\r') || value.contains(&b'\r')) {
+            return Err(no_escape(name));
+        }
         self.dst.reserve(name.len() + value.len() + 2);
         self.put(name);
         self.dst.put_u8(b':');
@@ -246,14 +265,21 @@ pub(super) fn check(name: &[u8], value: &[u8], escapes: Escapes) -> Result<(), E
         return Err(EncodeError::EmptyHeaderName);
     }
     let is_anywhere = |byte| memchr(byte, name).is_some() || memchr(byte, value).is_some();
-    let shown = || String::from_utf8_lossy(name).into_owned();
     if is_anywhere(0) {
-        return Err(EncodeError::Nul { name: shown() });
+        return Err(EncodeError::Nul { name: shown(name) });
     }
     if escapes == Escapes::None && (is_anywhere(b'\n') || name.contains(&b':')) {
-        return Err(EncodeError::NoEscape { name: shown() });
+        return Err(no_escape(name));
     }
     Ok(())
+}
+
+fn no_escape(name: &[u8]) -> EncodeError {
+    EncodeError::NoEscape { name: shown(name) }
+}
+
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
 }
 
 #[cfg(test)]
@@ -319,6 +345,25 @@ mod tests {
         let none = EncodeError::NoEscape { name: name() };
         assert_eq!(encoded((b"x", b"a\nb"), Version::V1_0), Err(none));
         assert!(encoded((b"a:b", b""), Version::V1_0).is_err());
+    }
+
+    #[test]
+    fn what_would_come_back_as_something_else_is_refused() {
+        let dialect = Dialect::of(Version::V1_2);
+        let mut bytes = BytesMut::new();
+        for command in ["", "\r", "SEND\n", "SEND\0"] {
+            let error = encode_frame(&Frame::new(command), dialect, &mut bytes).unwrap_err();
+            assert!(
+                error.to_string().contains(&format!("{command:?}")),
+                "{error}"
+            );
+        }
+        for value in ["a\r", "a\n"] {
+            let frame = Frame::new("CONNECT").with("login", value);
+            let error = encode_frame(&frame, dialect, &mut bytes).unwrap_err();
+            assert!(matches!(error, EncodeError::NoEscape { name } if name == "login"));
+        }
+        assert!(bytes.is_empty());
     }
 
     #[test]
