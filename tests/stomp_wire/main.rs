@@ -7,6 +7,7 @@ mod connector;
 mod ends;
 mod frames;
 mod heartbeats;
+mod property;
 mod receipts;
 mod tls;
 mod versions;

@@ -1,0 +1,395 @@
+//! What holds for any frame and for any bytes, however they are cut. `PROPTEST_CASES` says how many
+//! are tried, 256 where it is not set.
+
+use bytes::{Bytes, BytesMut};
+use diesel_outbox::stomp::decoder::{DecodeError, Decoder};
+use diesel_outbox::stomp::encoder::{encode, encode_frame};
+use diesel_outbox::stomp::frame::Frame;
+use diesel_outbox::stomp::{Broker, Dialect, Limits, Version};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::FileFailurePersistence;
+use tokio_stomp_2::{AckMode, Message, ToServer};
+use tokio_util::codec::Decoder as _;
+
+/// Each version as its specification has it, and as the brokers have it where that is the same both
+/// ways: ActiveMQ reads in 1.0 what it does not write.
+fn dialects() -> Vec<Dialect> {
+    let all = [Version::V1_0, Version::V1_1, Version::V1_2];
+    let plain = all.map(Dialect::of);
+    let rabbitmq = all.map(|version| Dialect::of_broker(version, Broker::RabbitMq));
+    let activemq =
+        [Version::V1_1, Version::V1_2].map(|version| Dialect::of_broker(version, Broker::ActiveMq));
+    [&plain[..], &rabbitmq, &activemq].concat()
+}
+
+/// Any text, with much of what STOMP gives a meaning to.
+fn text() -> impl Strategy<Value = String> {
+    let character = prop_oneof![
+        4 => select(vec!['\n', '\r', ':', '\\', ' ', 'n', 'r', 'c', 't', '\u{e9}']),
+        4 => prop::char::range('a', 'z'),
+        1 => any::<char>(),
+    ];
+    vec(character, 0..12).prop_map(String::from_iter)
+}
+
+/// Any bytes, with much of what STOMP gives a meaning to.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        1 => select(b"\0\n\r:\\".to_vec()),
+        2 => any::<u8>(),
+    ];
+    // From 32 KiB on a body shares its buffer.
+    prop_oneof![
+        8 => vec(byte, 0..200),
+        1 => (any::<u8>(), 30_000_usize..70_000).prop_map(|(byte, length)| vec![byte; length]),
+    ]
+}
+
+fn command() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => select(vec!["CONNECTED", "MESSAGE", "RECEIPT", "ERROR", "CONNECT", "STOMP", "SEND",
+            "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "DISCONNECT"]).prop_map(str::to_owned),
+        1 => "[A-Z]{1,10}",
+    ]
+}
+
+/// How a body is told from what follows it.
+#[derive(Clone, Copy, Debug)]
+enum Counted {
+    /// By the encoder's own `content-length`.
+    ByEncoder,
+    /// By one among the headers, with this many zeros before it.
+    ByHand(usize),
+    /// By its NUL.
+    Never,
+}
+
+/// A frame, and how many heart-beats go before it.
+#[derive(Clone, Debug)]
+struct Part {
+    frame: Frame,
+    counted: Counted,
+    beats: Vec<&'static str>,
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let counted = prop_oneof![
+        Just(Counted::ByEncoder),
+        (0_usize..3).prop_map(Counted::ByHand),
+        Just(Counted::Never),
+    ];
+    let beats = vec(select(vec!["\n", "\r\n"]), 0..4);
+    let headers = vec((text(), text()), 0..6);
+    (command(), headers, body(), counted, beats).prop_map(
+        |(command, mut headers, mut body, counted, beats)| {
+            match counted {
+                Counted::ByHand(zeros) => {
+                    let length = format!("{}{}", "0".repeat(zeros), body.len());
+                    headers.insert(headers.len() / 2, ("content-length".to_owned(), length));
+                }
+                Counted::Never => body.retain(|byte| *byte != 0),
+                Counted::ByEncoder => {}
+            }
+            let frame = Frame {
+                command,
+                headers,
+                body: body.into(),
+            };
+            Part {
+                frame,
+                counted,
+                beats,
+            }
+        },
+    )
+}
+
+impl Part {
+    /// Appends its bytes, and says what is to come back; nothing where it cannot be encoded.
+    fn put(&self, dialect: Dialect, dst: &mut BytesMut) -> Option<Frame> {
+        let before = dst.clone();
+        for beat in &self.beats {
+            dst.extend_from_slice(beat.as_bytes());
+        }
+        let mut frame = self.frame.clone();
+        let body = match self.counted {
+            Counted::Never => std::mem::take(&mut frame.body),
+            _ => Bytes::new(),
+        };
+        if encode_frame(&frame, dialect, dst).is_err() {
+            *dst = before;
+            return None;
+        }
+        match self.counted {
+            Counted::Never => {
+                dst.truncate(dst.len() - 1);
+                dst.extend_from_slice(&body);
+                dst.extend_from_slice(b"\0");
+                frame.body = body;
+            }
+            Counted::ByEncoder if !frame.body.is_empty() => {
+                let length = frame.body.len().to_string();
+                frame = frame.with("content-length", length);
+            }
+            _ => {}
+        }
+        Some(frame)
+    }
+}
+
+/// What comes of the bytes: the frames, and the error after them.
+type Outcome = (Vec<Frame>, Option<String>);
+
+/// Decodes bytes in pieces of these sizes, over and over, and looks at what is held meanwhile.
+fn decode(bytes: &[u8], pieces: &[usize], dialect: Dialect, limits: Limits) -> Outcome {
+    let mut decoder = Decoder::new(dialect, limits);
+    let mut buffer = BytesMut::new();
+    let mut frames = Vec::new();
+    let mut rest = bytes;
+    let mut sizes = pieces.iter().cycle();
+    let mut largest = 0;
+    while !rest.is_empty() {
+        let (piece, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+        (rest, largest) = (later, largest.max(piece.len()));
+        buffer.extend_from_slice(piece);
+        loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(frame)) => {
+                    check(&frame, limits);
+                    frames.push(frame);
+                }
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error.to_string())),
+            }
+        }
+        let most = limits.head.max(limits.body);
+        assert!(buffer.len() <= most, "{} bytes are held", buffer.len());
+        // What the buffer may grow by is at most as much again, or the least for a body.
+        let most = (2 * (most + largest)).max(64 * 1024) + 1024;
+        assert!(buffer.capacity() <= 2 * most, "{}", buffer.capacity());
+    }
+    (frames, None)
+}
+
+fn check(frame: &Frame, limits: Limits) {
+    let texts = |(name, value): &(String, String)| name.len() + value.len();
+    let head = frame.command.len() + frame.headers.iter().map(texts).sum::<usize>();
+    assert!(head <= limits.head && frame.headers.len() <= limits.headers);
+    assert!(frame.body.len() <= limits.body);
+}
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        // Beside this file, from where the tests run.
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/stomp_wire/property.regressions",
+        ))),
+        ..ProptestConfig::default()
+    }
+}
+
+fn pieces() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        1 => Just(vec![1]),
+        3 => vec(prop_oneof![1_usize..8, 1_usize..300, 1_usize..70_000], 1..20),
+    ]
+}
+
+/// Bytes that come close to frames.
+fn noise() -> impl Strategy<Value = Vec<u8>> {
+    let token = select(vec![
+        &b"MESSAGE"[..],
+        b"CONNECTED",
+        b"ERROR",
+        b"\n",
+        b"\n\n",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\r",
+        b":",
+        b"\0",
+        b"\0\n",
+        b"a:b\n",
+        b"content-length:",
+        b"content-length:3\n",
+        b"content-length:3\n\nabc\0",
+        b"content-length:18446744073709551615\n",
+        b"content-length: 2 \n",
+        b"content-length:-1\n",
+        b"0",
+        b"17",
+        b"\\n",
+        b"\\c",
+        b"\\\\",
+        b"\\r",
+        b"\\t",
+        b"\xff",
+        b"\xc3\xa9",
+        b"MESSAGE\na:b\n\nbody\0",
+        b"RECEIPT\nreceipt-id:1\n\n\0\n",
+        b"                                        ",
+    ])
+    .prop_map(<[u8]>::to_vec);
+    let part = prop_oneof![
+        6 => token,
+        1 => vec(any::<u8>(), 1..4),
+    ];
+    vec(part, 0..40).prop_map(|parts| parts.concat())
+}
+
+/// From none to the default.
+fn limits() -> impl Strategy<Value = Limits> {
+    prop_oneof![
+        (0_usize..120, 0_usize..6, 0_usize..60).prop_map(|(head, headers, body)| Limits {
+            head,
+            headers,
+            body
+        }),
+        Just(Limits::default()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_frame_that_can_be_encoded_decodes_to_itself(
+        parts in vec(part(), 1..5),
+        sizes in pieces(),
+        dialect in select(dialects()),
+    ) {
+        let mut bytes = BytesMut::new();
+        let expected: Vec<Frame> = parts.iter().filter_map(|part| part.put(dialect, &mut bytes)).collect();
+        let (frames, error) = decode(&bytes, &sizes, dialect, Limits::default());
+        prop_assert_eq!(error, None);
+        // Compared as a whole: what is shown of a frame leaves its body out.
+        prop_assert!(frames == expected, "{:?} instead of {:?}", frames, expected);
+    }
+
+    #[test]
+    fn what_a_client_writes_decodes_to_what_it_says(
+        destination in text(),
+        id in text(),
+        headers in vec((text(), text()), 0..5),
+        body in body(),
+        sizes in pieces(),
+        dialect in select(dialects()),
+    ) {
+        let extra: Vec<(Vec<u8>, Vec<u8>)> = headers
+            .iter()
+            .map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes()))
+            .collect();
+        let send = ToServer::Send {
+            destination: destination.clone(),
+            transaction: None,
+            headers: None,
+            body: None,
+        };
+        let subscribe = ToServer::Subscribe {
+            destination: destination.clone(),
+            id: id.clone(),
+            ack: Some(AckMode::ClientIndividual),
+        };
+        let (mut bytes, mut expected) = (BytesMut::new(), Vec::new());
+        for (content, body) in [(send, Some(&body[..])), (subscribe, None)] {
+            let is_send = body.is_some();
+            let message = Message { content, extra_headers: extra.clone() };
+            if encode(&message, body, dialect, &mut bytes).is_err() {
+                continue;
+            }
+            let mut frame = Frame::new(if is_send { "SEND" } else { "SUBSCRIBE" })
+                .with("destination", &destination);
+            if !is_send {
+                frame = frame.with("id", &id).with("ack", "client-individual");
+            }
+            frame.headers.extend(headers.iter().cloned());
+            if let Some(body) = body {
+                frame = frame.with("content-length", body.len().to_string()).with_body(body.to_vec());
+            }
+            expected.push(frame);
+        }
+        let (frames, error) = decode(&bytes, &sizes, dialect, Limits::default());
+        prop_assert_eq!(error, None);
+        prop_assert!(frames == expected, "{:?} instead of {:?}", frames, expected);
+    }
+
+    #[test]
+    fn any_bytes_are_the_same_in_any_pieces(
+        bytes in noise(),
+        sizes in pieces(),
+        dialect in select(dialects()),
+        limits in limits(),
+    ) {
+        let whole = decode(&bytes, &[bytes.len().max(1)], dialect, limits);
+        let cut = decode(&bytes, &sizes, dialect, limits);
+        prop_assert!(whole == cut, "{:?} in pieces, {:?} whole", cut, whole);
+    }
+
+    #[test]
+    fn what_is_decoded_can_be_encoded_again(bytes in noise(), dialect in select(dialects())) {
+        let (frames, _) = decode(&bytes, &[1 << 20], dialect, Limits::default());
+        for frame in frames {
+            let mut again = BytesMut::new();
+            // Such as a NUL in a header, which the decoder takes.
+            if encode_frame(&frame, dialect, &mut again).is_err() {
+                continue;
+            }
+            let (twice, error) = decode(&again, &[1 << 20], dialect, Limits::default());
+            prop_assert_eq!(error, None);
+            let is_counted = frame.body.is_empty() || frame.header("content-length").is_some();
+            let expected = match is_counted {
+                true => frame,
+                false => {
+                    let length = frame.body.len().to_string();
+                    frame.with("content-length", length)
+                }
+            };
+            prop_assert!(twice == [expected], "{:?}", twice);
+        }
+    }
+}
+
+/// A decoder that looked at a body's bytes more than once would take minutes.
+#[test]
+fn the_time_is_in_proportion_to_the_bytes() {
+    let body = vec![b'x'; 2 << 20];
+    for head in ["MESSAGE\n\n", "MESSAGE\ncontent-length:2097152\n\n"] {
+        let bytes = [head.as_bytes(), &body, b"\0"].concat();
+        let began = std::time::Instant::now();
+        let dialect = Dialect::of(Version::V1_2);
+        let (frames, error) = decode(&bytes, &[1], dialect, Limits::default());
+        assert!(frames.len() == 1 && error.is_none());
+        assert!(began.elapsed() < crate::LIMIT, "{:?}", began.elapsed());
+    }
+}
+
+/// The limits are exact: what is as long passes, what is longer by one does not.
+#[test]
+fn limits_are_exact() {
+    let dialect = Dialect::of(Version::V1_2);
+    let bytes = b"MESSAGE\na:b\nc:d\n\nbody\0MESSAGE\ncontent-length:4\n\nbody\0";
+    let fits = Limits {
+        // The second head's 26 bytes and its empty line.
+        head: 26,
+        headers: 2,
+        body: 4,
+    };
+    let small = [
+        (Limits { head: 25, ..fits }, DecodeError::HeadersTooLong(25)),
+        (
+            Limits { headers: 1, ..fits },
+            DecodeError::TooManyHeaders(1),
+        ),
+        (Limits { body: 3, ..fits }, DecodeError::BodyTooLong(3)),
+    ];
+    for step in 1..=bytes.len() {
+        let (frames, error) = decode(bytes, &[step], dialect, fits);
+        assert_eq!((frames.len(), error), (2, None), "in pieces of {step}");
+        for (limits, expected) in &small {
+            let (_, error) = decode(bytes, &[step], dialect, *limits);
+            assert_eq!(error, Some(expected.to_string()), "in pieces of {step}");
+        }
+    }
+}
