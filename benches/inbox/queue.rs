@@ -91,12 +91,14 @@ impl Queue {
     /// Takes and acknowledges so many messages by our own client.
     pub(crate) fn consume(&self, messages: usize) -> Duration {
         let options = Options::from_url(&crate::broker()).unwrap();
-        self.runtime.block_on(async {
+        let destination = format!("/amq/queue/{}", self.name);
+        // In a task, as the subscriber's own loop.
+        let consuming = self.runtime.spawn(async move {
             let began = Instant::now();
             let client = Client::connect(&options).await.unwrap();
             let prefetch = ("prefetch-count".to_owned(), crate::PREFETCH.to_string());
             let subscribe = Subscribe {
-                destination: format!("/amq/queue/{}", self.name),
+                destination,
                 headers: vec![prefetch],
             };
             let mut subscription = client.subscribe(subscribe).await.unwrap();
@@ -106,6 +108,7 @@ impl Queue {
             }
             client.disconnect().await.unwrap();
             began.elapsed()
-        })
+        });
+        self.runtime.block_on(consuming).unwrap()
     }
 }

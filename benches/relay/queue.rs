@@ -56,16 +56,16 @@ impl Queue {
 }
 
 /// Sends so many bodies with so many in flight, by the client alone: what no relay can beat.
-pub(crate) async fn send_bare(destination: &str, body: &str, rows: i64, window: usize) {
+pub(crate) async fn send_bare(destination: String, body: &'static str, rows: i64, window: usize) {
     let options = Options::from_url(&crate::broker()).unwrap();
     let client = Client::connect(&options).await.unwrap();
     let mut in_flight = FuturesUnordered::new();
     for n in 0..rows {
-        let frame = SendFrame::new(destination, body.to_owned())
+        let frame = SendFrame::new(destination.as_str(), body)
             .header("content-type", "application/json")
             .header("persistent", "true")
             .header("dop-msg-id", uuid::Uuid::from_u128(n.unsigned_abs().into()))
-            .header("dop-msg-destination", destination)
+            .header("dop-msg-destination", &destination)
             .header("dop-msg-type", "Published")
             .header("dop-msg-sent-time", "2026-01-01T00:00:00Z")
             .header("dop-correlation-id", uuid::Uuid::nil());

@@ -22,6 +22,7 @@ mod wake;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::apart::apart;
 use crate::backend::{Backend, Scope};
 use crate::cleanup::Cleanup;
 use crate::config::Config;
@@ -226,11 +227,19 @@ impl<C: Backend> Relay<C> {
     /// claimed, what is in flight is settled, and the rest is given back. While the broker or the
     /// database is away it waits.
     ///
+    /// It works in a task of the runtime, which ends when this future is dropped: leases that are
+    /// held then end by themselves.
+    ///
     /// # Errors
     ///
     /// When the tables are missing, a stream is unknown, or the broker refuses the login or the
     /// virtual host at the first connection.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+        let shutdown = shutdown.clone();
+        apart(async move { self.go_on(&shutdown).await }).await
+    }
+
+    async fn go_on(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
         let mut outage = Outage::new("the database", self.maximum_backoff);
         if !self.db.ready(&mut outage, shutdown).await? {
             return Ok(Sent::default());
@@ -264,13 +273,18 @@ impl<C: Backend> Relay<C> {
         Ok(())
     }
 
-    /// Sends all that is due now and ends.
+    /// Sends all that is due now and ends, in a task as [`run`](Self::run).
     ///
     /// # Errors
     ///
-    /// When the tables are missing, a stream is unknown, or the database or the broker is away or refuses us. What was
-    /// sent until then is settled.
+    /// When the tables are missing, a stream is unknown, or the database or the broker is away or
+    /// refuses us. What was sent until then is settled.
     pub async fn run_once(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+        let shutdown = shutdown.clone();
+        apart(async move { self.drain(&shutdown).await }).await
+    }
+
+    async fn drain(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
         self.db.check_tables().await?;
         self.check_streams().await?;
         let (settings, hooks) = (self.settings, self.hooks);

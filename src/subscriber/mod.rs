@@ -12,6 +12,7 @@ mod worker;
 
 use std::time::Duration;
 
+use crate::apart::apart;
 use crate::backend::Backend;
 use crate::cleanup::Cleanup;
 use crate::config::{Config, DeadLetter};
@@ -214,12 +215,20 @@ impl<C: Backend> Subscriber<C> {
     /// run may finish, and their messages are acknowledged. While the broker or the database is
     /// away it waits.
     ///
+    /// It works in a task of the runtime, which ends when this future is dropped. Callbacks that run
+    /// then go on to their commits; their messages are delivered again and find their rows.
+    ///
     /// # Errors
     ///
     /// When the tables are missing, or the broker refuses the login, the virtual host or the
     /// queue's arguments at the first connection; [`SubscribeError::Unfinished`] when callbacks
     /// took longer than `shutdown_timeout` to finish.
     pub async fn run(self, shutdown: &Shutdown) -> Result<Handled, SubscribeError> {
+        let shutdown = shutdown.clone();
+        apart(async move { self.work(&shutdown).await }).await
+    }
+
+    async fn work(self, shutdown: &Shutdown) -> Result<Handled, SubscribeError> {
         let cleaning = async {
             self.cleanup.run(shutdown).await;
             std::future::pending::<()>().await;
