@@ -236,6 +236,7 @@ fn one_line(text: &str) -> String {
 fn failure(error: DeadLettersError) -> Failure {
     match error {
         DeadLettersError::Url(_) => Failure::usage(error),
+        DeadLettersError::Broker(stomp) if stomp.is_misconfigured() => Failure::usage(stomp),
         _ => Failure::runtime(error),
     }
 }

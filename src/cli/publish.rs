@@ -130,6 +130,7 @@ fn summarize(sent: Sent, took: Duration, waiting: i64, oldest: Option<DateTime<U
 
 fn failure(error: RelayError) -> Failure {
     match error {
+        RelayError::Broker(stomp) if stomp.is_misconfigured() => Failure::usage(stomp),
         RelayError::Broker(_) | RelayError::Database(_) => Failure::runtime(error),
         _ => Failure::usage(error),
     }

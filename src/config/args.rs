@@ -110,7 +110,7 @@ fn argument(key: &'static Key) -> Arg {
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
-    } else if matches!(key.value_name, "NAMES" | "HEADERS" | "RULES") {
+    } else if matches!(key.value_name, "NAMES" | "HEADERS" | "RULES" | "VERSIONS") {
         argument.action(ArgAction::Append)
     } else {
         argument

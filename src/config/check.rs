@@ -1,6 +1,7 @@
 //! The limits of the values, whoever has set them.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, Origin, Written};
@@ -27,6 +28,7 @@ pub(super) fn problems(
     found.times(config);
     found.texts(config);
     found.pairs(config);
+    found.tls(config);
     found.problems
 }
 
@@ -85,6 +87,57 @@ impl Found<'_> {
         }
     }
 
+    fn tls(&mut self, config: &Config) {
+        let Config {
+            tls_ca_file: authorities,
+            tls_cert_file: certificate,
+            tls_key_file: key,
+            tls_key_password: password,
+            ..
+        } = config;
+        let path = |path: &Option<PathBuf>| match path {
+            Some(path) => value::shorten(&path.display().to_string()),
+            None => "none".to_owned(),
+        };
+        if certificate.is_some() != key.is_some() {
+            self.conflict(
+                ("tls_cert_file", path(certificate)),
+                "set together with",
+                ("tls_key_file", path(key)),
+            );
+        }
+        if password.is_some() && key.is_none() {
+            self.conflict(
+                ("tls_key_password", "***".to_owned()),
+                "set together with",
+                ("tls_key_file", path(key)),
+            );
+        }
+        if authorities.is_some() && !config.tls_verify {
+            self.conflict(
+                ("tls_verify", config.tls_verify.to_string()),
+                "true beside",
+                ("tls_ca_file", path(authorities)),
+            );
+        }
+        // Whoever set one of them believes that the connection is safe.
+        let has_tls =
+            Options::from_url(config.stomp_url.expose()).map_or(true, |options| options.has_tls());
+        for (name, file) in [("tls_ca_file", authorities), ("tls_cert_file", certificate)] {
+            if let (Some(_), false, Some(key)) = (file, has_tls, keys::find("stomp_url")) {
+                self.problems.push(ConfigError::BadValue {
+                    key: key.name,
+                    value: None,
+                    origin: (self.origin)(key.name),
+                    expected: format!(
+                        "a stomp+ssl:// address, which {name} from {} is for",
+                        (self.origin)(name)
+                    ),
+                });
+            }
+        }
+    }
+
     fn number(&mut self, name: &'static str, number: usize, limits: RangeInclusive<usize>) {
         self.demand(limits.contains(&number), name, || number.to_string());
     }
@@ -115,6 +168,23 @@ impl Found<'_> {
             1..=1_000,
         );
         self.number("workers", config.workers, 1..=1_000);
+        for (name, number, least, most) in [
+            (
+                "maximum_header_size",
+                config.maximum_header_size,
+                1024,
+                2_147_483_647,
+            ),
+            ("maximum_headers", config.maximum_headers, 10, 1_000_000),
+            (
+                "maximum_body_size",
+                config.maximum_body_size,
+                1024,
+                2_147_483_647,
+            ),
+        ] {
+            self.number(name, number, least..=most);
+        }
         if let Some(limit) = config.delivery_limit {
             self.number("delivery_limit", wide(limit), 1..=1_000_000);
         }
@@ -166,12 +236,22 @@ impl Found<'_> {
         if let Some(time) = config.shutdown_timeout {
             self.time("shutdown_timeout", time, Duration::ZERO);
         }
-        if let Some(time) = config.exec_timeout {
-            self.time("exec_timeout", time, MILLISECOND);
+        for (name, time) in [
+            ("exec_timeout", config.exec_timeout),
+            ("resolve_timeout", config.resolve_timeout),
+            ("tls_timeout", config.tls_timeout),
+            ("connected_timeout", config.connected_timeout),
+        ] {
+            if let Some(time) = time {
+                self.time(name, time, MILLISECOND);
+            }
         }
     }
 
     fn texts(&mut self, config: &Config) {
+        self.demand(!config.stomp_versions.is_empty(), "stomp_versions", || {
+            value::shorten("")
+        });
         let names = &config.msg_id_headers;
         let good_name = |name: &String| {
             !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control())

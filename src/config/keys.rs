@@ -92,7 +92,7 @@ keys! {
             "The database", secret;
         stomp_url "stomp-url" "URL" = "stomp://guest:guest@127.0.0.1:61613/",
             "the address of a broker, such as stomp://user:password@host:61613/",
-            "The broker", secret;
+            "The broker; stomp+ssl:// is TLS; several with commas between are tried in turn", secret;
         broker "broker" "BROKER" = "none",
             "rabbitmq, activemq, or none",
             "The broker's make; none: the one that it names when we connect";
@@ -104,7 +104,43 @@ keys! {
             "Longest wait for a database connection";
         connect_timeout "connect-timeout" "TIME" = "10s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
-            "Longest wait for a connection to the broker";
+            "Longest wait for each part of connecting to a broker that has no limit of its own";
+        resolve_timeout "resolve-timeout" "TIME" = "none",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s, or none",
+            "Longest wait for the address of a broker's name; none: connect_timeout";
+        tls_timeout "tls-timeout" "TIME" = "none",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s, or none",
+            "Longest wait for TLS with a broker; none: connect_timeout";
+        connected_timeout "connected-timeout" "TIME" = "none",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s, or none",
+            "Longest wait for a broker's answer to CONNECT; none: connect_timeout";
+        stomp_versions "stomp-versions" "VERSIONS" = "1.1,1.2",
+            "a list of one or more of 1.0, 1.1, 1.2",
+            "Versions of STOMP that the broker may choose from";
+        tls_ca_file "tls-ca-file" "FILE" = "none",
+            "the path of a file, or none",
+            "Certificate authorities (PEM) that we trust to know the broker; none: the system's";
+        tls_cert_file "tls-cert-file" "FILE" = "none",
+            "the path of a file, or none",
+            "Our certificate (PEM), for brokers that ask for one";
+        tls_key_file "tls-key-file" "FILE" = "none",
+            "the path of a file, or none",
+            "The key (PEM) of our certificate";
+        tls_key_password "tls-key-password" "TEXT" = "none",
+            "a text, or none",
+            "The password of an encrypted key", secret;
+        tls_verify "tls-verify" "BOOL" = "true",
+            "true or false",
+            "Whether the broker's certificate must be right; false: whoever is between can read and change everything";
+        maximum_header_size "maximum-header-size" "BYTES" = "1048576",
+            "a whole number from 1024 to 2147483647",
+            "Most bytes that the command and headers of a frame from the broker may have";
+        maximum_headers "maximum-headers" "COUNT" = "1000",
+            "a whole number from 10 to 1000000",
+            "Most headers that a frame from the broker may have";
+        maximum_body_size "maximum-body-size" "BYTES" = "134217728",
+            "a whole number from 1024 to 2147483647",
+            "Most bytes that the body of a frame from the broker may have";
         heartbeat_send "heartbeat-send" "TIME" = "10s",
             "0, or a time from 1ms to 365 days, such as 30s or 1m 30s",
             "How often to show the broker that we live; 0: never";

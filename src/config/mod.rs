@@ -30,11 +30,12 @@ mod subscription;
 mod suggest;
 mod value;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use value::FromValue;
 
-use crate::stomp::{Broker, Options, UrlError};
+use crate::stomp::{Broker, Limits, Options, Tls, UrlError, Version};
 
 pub use args::{
     CleanupArgs, ConfigArgs, ConnectionArgs, Flags, LogArgs, PublishArgs, RunArgs, SubscribeArgs,
@@ -98,8 +99,39 @@ pub struct Config {
     pub database_pool_size: Option<u32>,
     /// Longest wait for a database connection, 1 ms to 365 days. Default 5 s.
     pub database_timeout: Duration,
-    /// Longest wait for a connection to the broker, 1 ms to 365 days. Default 10 s.
+    /// Longest wait for each part of connecting to a broker that has no limit of its own, 1 ms to 365
+    /// days. Default 10 s.
     pub connect_timeout: Duration,
+    /// Longest wait for the address of a broker's name, 1 ms to 365 days. Default `None`:
+    /// `connect_timeout`.
+    pub resolve_timeout: Option<Duration>,
+    /// Longest wait for TLS with a broker, 1 ms to 365 days. Default `None`: `connect_timeout`.
+    pub tls_timeout: Option<Duration>,
+    /// Longest wait for a broker's answer to CONNECT, 1 ms to 365 days. Default `None`:
+    /// `connect_timeout`.
+    pub connected_timeout: Option<Duration>,
+    /// Versions of STOMP that the broker may choose from, at least one. Default 1.1 and 1.2.
+    pub stomp_versions: Vec<Version>,
+    /// A PEM file of the certificate authorities that we trust to know the broker. Default `None`:
+    /// those of the system.
+    pub tls_ca_file: Option<PathBuf>,
+    /// A PEM file with our certificate, for brokers that ask for one. Default none.
+    pub tls_cert_file: Option<PathBuf>,
+    /// A PEM file with the key of our certificate. Default none.
+    pub tls_key_file: Option<PathBuf>,
+    /// The password of an encrypted key. Default none.
+    pub tls_key_password: Option<Secret>,
+    /// Whether the broker's certificate must be right. Without it whoever is between can read and
+    /// change everything. Default true.
+    pub tls_verify: bool,
+    /// Most bytes that the command and headers of a frame from the broker may have, 1024 to
+    /// 2147483647. Default 1048576.
+    pub maximum_header_size: usize,
+    /// Most headers that a frame from the broker may have, 10 to 1000000. Default 1000.
+    pub maximum_headers: usize,
+    /// Most bytes that the body of a frame from the broker may have, 1024 to 2147483647. Default
+    /// 134217728.
+    pub maximum_body_size: usize,
     /// How often we show the broker that we live; zero for never, or 1 ms to 365 days.
     /// RabbitMQ rounds to whole seconds. Default 10 s.
     pub heartbeat_send: Duration,
@@ -219,6 +251,18 @@ impl Default for Config {
             database_pool_size: None,
             database_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
+            resolve_timeout: None,
+            tls_timeout: None,
+            connected_timeout: None,
+            stomp_versions: vec![Version::V1_1, Version::V1_2],
+            tls_ca_file: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_key_password: None,
+            tls_verify: true,
+            maximum_header_size: 1 << 20,
+            maximum_headers: 1000,
+            maximum_body_size: 128 << 20,
             heartbeat_send: Duration::from_secs(10),
             heartbeat_receive: Duration::from_secs(10),
             receipt_timeout: Duration::from_secs(30),
@@ -327,11 +371,39 @@ impl Config {
     ///
     /// When `stomp_url` is no such URL; [`validate`](Self::validate) finds that too.
     pub fn stomp_options(&self) -> Result<Options, UrlError> {
+        let connect_timeout = self.connect_timeout;
         Ok(Options::from_url(self.stomp_url.expose())?
-            .connect_timeout(self.connect_timeout)
+            .connect_timeout(connect_timeout)
+            .resolve_timeout(self.resolve_timeout.unwrap_or(connect_timeout))
+            .tls_timeout(self.tls_timeout.unwrap_or(connect_timeout))
+            .connected_timeout(self.connected_timeout.unwrap_or(connect_timeout))
             .receipt_timeout(self.receipt_timeout)
             .heartbeat(self.heartbeat_send, self.heartbeat_receive)
-            .broker(self.broker))
+            .broker(self.broker)
+            .versions(&self.stomp_versions)
+            .limits(Limits {
+                head: self.maximum_header_size,
+                headers: self.maximum_headers,
+                body: self.maximum_body_size,
+            })
+            .tls(self.tls()))
+    }
+
+    fn tls(&self) -> Tls {
+        let mut tls = Tls::new();
+        if let Some(path) = &self.tls_ca_file {
+            tls = tls.ca_file(path);
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert_file, &self.tls_key_file) {
+            tls = tls.client_certificate(certificate, key);
+        }
+        if let Some(password) = &self.tls_key_password {
+            tls = tls.key_password(password.expose());
+        }
+        if !self.tls_verify {
+            tls = tls.accept_any_certificate();
+        }
+        tls
     }
 
     /// All settings there are, in the order of the documentation.
@@ -351,6 +423,9 @@ impl Config {
         }
         fields! {
             database_url stomp_url broker database_pool_size database_timeout connect_timeout
+            resolve_timeout tls_timeout connected_timeout stomp_versions
+            tls_ca_file tls_cert_file tls_key_file tls_key_password tls_verify
+            maximum_header_size maximum_headers maximum_body_size
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of

@@ -1,11 +1,12 @@
 //! From what was written to what a field holds.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::value::{Num, Value};
 
 use super::{DeadLetter, LogFormat, Secret, WhenSpent};
-use crate::stomp::Broker;
+use crate::stomp::{Broker, Version};
 
 /// A value for [`Builder::set`](super::Builder::set): a number, a truth value, a text as it would
 /// be written in the environment, a list of texts, or a [`Duration`].
@@ -183,6 +184,23 @@ impl FromValue for Vec<String> {
             Value::String(_, text) => {
                 Ok(text.split(',').map(|item| item.trim().to_owned()).collect())
             }
+            _ => Err(Mismatch),
+        }
+    }
+}
+
+impl FromValue for Vec<Version> {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        let names = Vec::<String>::from_value(value)?;
+        let versions = names.iter().map(|name| Version::parse(name));
+        versions.collect::<Option<_>>().ok_or(Mismatch)
+    }
+}
+
+impl FromValue for PathBuf {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        match value.as_str() {
+            Some(text) if !text.trim().is_empty() => Ok(text.into()),
             _ => Err(Mismatch),
         }
     }

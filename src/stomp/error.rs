@@ -240,23 +240,20 @@ impl Error {
         ))
     }
 
-    /// Whether our own settings are at fault, such as a file that cannot be read or a version that
-    /// the broker does not speak.
+    /// Whether our own files or settings are at fault, such as a certificate that cannot be read.
     #[must_use]
     pub fn is_misconfigured(&self) -> bool {
-        match self {
-            Self::Tls { source, .. } => source.is_ours(),
-            Self::UnsupportedVersion { .. } => true,
-            _ => false,
-        }
+        matches!(self, Self::Tls { source, .. } if source.is_ours())
     }
 
     /// Whether trying again with the same settings is unlikely to help: the login is refused, one
-    /// side does not trust the other's certificate, or our settings are at fault.
+    /// side does not trust the other's certificate, there is no version that both speak, or our own
+    /// settings are at fault.
     #[must_use]
     pub fn is_final(&self) -> bool {
         let is_distrust = matches!(self, Self::Tls { source, .. } if source.is_distrust());
-        self.is_refused_login() || is_distrust || self.is_misconfigured()
+        let is_foreign = matches!(self, Self::UnsupportedVersion { .. });
+        self.is_refused_login() || is_distrust || is_foreign || self.is_misconfigured()
     }
 
     /// Whether a receipt did not come in time, the frame written or not.

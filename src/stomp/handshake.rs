@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_stomp_2::{Message, ToServer};
 use tokio_util::codec::Decoder as _;
 use tracing::{debug, warn};
@@ -77,13 +78,18 @@ pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
 }
 
 async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Connected, Error> {
+    // A file that cannot be used is told whether the broker is there or not.
+    let tls = match endpoint.has_tls {
+        true => Some(prepare(endpoint, options).await?),
+        false => None,
+    };
     let mut stream = dial(endpoint, options).await?;
     // Frames are written in batches of our own making.
     stream
         .set_nodelay(true)
         .map_err(|error| lost(endpoint, error.into()))?;
-    let (greeted, transport) = if endpoint.has_tls {
-        let mut stream = Box::new(secure(stream, endpoint, options).await?);
+    let (greeted, transport) = if let Some(tls) = tls {
+        let mut stream = Box::new(secure(stream, tls, endpoint, options).await?);
         let greeted = greet(&mut stream, endpoint, options).await?;
         (greeted, Transport::Tls(stream))
     } else {
@@ -149,30 +155,41 @@ async fn dial(endpoint: &Endpoint, options: &Options) -> Result<TcpStream, Error
     Err(last.unwrap_or_else(|| resolve(io::Error::new(io::ErrorKind::NotFound, "no address"))))
 }
 
-/// Agrees on TLS.
-async fn secure(
-    stream: TcpStream,
-    endpoint: &Endpoint,
-    options: &Options,
-) -> Result<TlsStream<TcpStream>, Error> {
-    let address = endpoint.address();
-    let failed = |source: TlsError| Error::Tls {
-        address: address.clone(),
+fn no_tls(endpoint: &Endpoint, source: TlsError) -> Error {
+    Error::Tls {
+        address: endpoint.address(),
         source: Arc::new(source),
-    };
+    }
+}
+
+async fn prepare(endpoint: &Endpoint, options: &Options) -> Result<Arc<ClientConfig>, Error> {
     let tls = &options.tls;
     if tls.accepts_any() {
         warn!(
-            address,
+            address = endpoint.address(),
             "any certificate of the broker is accepted: the connection can be read and changed by \
              whoever is between"
         );
     }
-    let config = tls.prepare().await.map_err(failed)?;
+    let config = tls.prepare().await;
+    config.map_err(|error| no_tls(endpoint, error))
+}
+
+/// Agrees on TLS.
+async fn secure(
+    stream: TcpStream,
+    tls: Arc<ClientConfig>,
+    endpoint: &Endpoint,
+    options: &Options,
+) -> Result<TlsStream<TcpStream>, Error> {
     let after = options.time_for_tls();
-    match timeout(after, tls.connect(config, &endpoint.host, stream)).await {
-        Ok(stream) => stream.map_err(failed),
-        Err(_) => Err(Error::TlsTimeout { address, after }),
+    let stream = options.tls.connect(tls, &endpoint.host, stream);
+    match timeout(after, stream).await {
+        Ok(stream) => stream.map_err(|error| no_tls(endpoint, error)),
+        Err(_) => Err(Error::TlsTimeout {
+            address: endpoint.address(),
+            after,
+        }),
     }
 }
 
@@ -195,13 +212,10 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     };
     Err(match error {
         // In TLS 1.3 a broker that misses our certificate says so only now.
-        Error::Io(error) if TlsError::of_tls(&error).is_some() => Error::Tls {
-            address: endpoint.address(),
-            source: Arc::new(TlsError::of_first_read(
-                &error,
-                options.tls.has_client_certificate(),
-            )),
-        },
+        Error::Io(error) if TlsError::of_tls(&error).is_some() => {
+            let has_certificate = options.tls.has_client_certificate();
+            no_tls(endpoint, TlsError::of_first_read(&error, has_certificate))
+        }
         Error::Io(_) | Error::Decode(_) | Error::Disconnected | Error::SpeaksTls => {
             lost(endpoint, error)
         }

@@ -193,6 +193,12 @@ impl Options {
         addresses.join(", ")
     }
 
+    /// Whether one of the URLs asks for TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.has_tls)
+    }
+
     pub(super) fn time_to_resolve(&self) -> Duration {
         self.resolve_timeout.unwrap_or(self.connect_timeout)
     }

@@ -69,10 +69,11 @@ pub enum SubscribeError {
 impl SubscribeError {
     /// Whether the settings or the arguments are wrong: nothing was connected.
     pub(crate) fn is_usage(&self) -> bool {
-        !matches!(
-            self,
-            Self::Broker(_) | Self::Database(_) | Self::Threads(_) | Self::Unfinished { .. }
-        )
+        match self {
+            Self::Broker(error) => error.is_misconfigured(),
+            Self::Database(_) | Self::Threads(_) | Self::Unfinished { .. } => false,
+            _ => true,
+        }
     }
 }
 

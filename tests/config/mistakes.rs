@@ -163,6 +163,18 @@ fn every_limit_holds_in_every_source() {
         ("queue_headers", "x-queue-name:other"),
         ("queue_headers", "a b:c"),
         ("log_level", "inof"),
+        ("stomp_versions", ""),
+        ("stomp_versions", "1.3"),
+        ("resolve_timeout", "0"),
+        ("tls_timeout", "366 days"),
+        ("connected_timeout", "soon"),
+        ("tls_ca_file", ""),
+        ("tls_cert_file", ""),
+        ("tls_key_file", " "),
+        ("tls_verify", "maybe"),
+        ("maximum_header_size", "1023"),
+        ("maximum_headers", "9"),
+        ("maximum_body_size", "1023"),
     ] {
         let error = Config::builder().set(key, bad).build().expect_err(key);
         let blamed: Vec<&str> = error
@@ -377,4 +389,46 @@ fn a_bad_level_is_a_configuration_error() {
         error.to_string().contains("log_level = \"inof\""),
         "{error}"
     );
+}
+
+#[test]
+fn tls_settings_that_do_not_go_together_are_told() {
+    let with = |pairs: &[(&str, &str)]| {
+        let mut builder = Config::builder().set("stomp_url", "stomp+ssl://u:hunter2@broker/");
+        for (key, value) in pairs {
+            builder = builder.set(key, *value);
+        }
+        builder.build()
+    };
+    let whole = [
+        ("tls_ca_file", "ca.pem"),
+        ("tls_cert_file", "a.pem"),
+        ("tls_key_file", "a.key"),
+        ("tls_key_password", "hunter3"),
+    ];
+    with(&whole).unwrap();
+    for (pairs, expected) in [
+        (&whole[1..2], "tls_cert_file = \"a.pem\" from"),
+        (
+            &whole[1..2],
+            "must be set together with tls_key_file = none",
+        ),
+        (
+            &whole[2..3],
+            "must be set together with tls_key_file = \"a.key\"",
+        ),
+        (&whole[3..], "tls_key_password = *** from"),
+        (
+            &[whole[0], ("tls_verify", "false")],
+            "must be true beside tls_ca_file = \"ca.pem\"",
+        ),
+        (
+            &[("stomp_url", "stomp://u:hunter2@broker/"), whole[0]],
+            "is not a stomp+ssl:// address, which tls_ca_file from",
+        ),
+    ] {
+        let text = message(with(pairs));
+        assert!(text.contains(expected), "{text}");
+        assert!(!text.contains("hunter"), "{text}");
+    }
 }

@@ -69,7 +69,7 @@ async fn answers_that_are_no_connection() {
     ] {
         let error = answer(version.as_bytes()).await;
         assert!(matches!(error, Error::UnsupportedVersion { .. }), "{error}");
-        assert!(error.is_misconfigured());
+        assert!(error.is_final() && !error.is_misconfigured());
     }
     let error = answer(b"\x15\x03\x03\0\x02\x02\x46").await;
     assert!(error.to_string().contains("use stomp+ssl://"), "{error}");
