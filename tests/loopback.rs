@@ -577,7 +577,7 @@ const NOTHING_TO_ACKNOWLEDGE: Script = &[
     (SEND, "MESSAGE"),
     ("ACK\nother:ID\nreceipt:2\n\n\0", "ERROR"),
     ("NACK\nMEANS:nonsense\nreceipt:3\n\n\0", "ERROR"),
-    ("ACK\nMEANS:T_no@@session-1@@1\nreceipt:4\n\n\0", "ERROR"),
+    ("ACK\nMEANS:T_no@@none@@1\nreceipt:4\n\n\0", "ERROR"),
     ("ACK\nMEANS:ID\nreceipt:5\n\n\0", "RECEIPT ERROR end"),
 ];
 

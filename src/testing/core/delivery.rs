@@ -77,7 +77,7 @@ impl Core {
             .ok_or_else(|| {
                 Refusal::harmless(
                     "Subscription not found",
-                    format!("Message with id {id:?} has no subscription\n"),
+                    format!("Message with id {id:?} has no subscription"),
                 )
             })?;
         if !subscription.unacknowledged.contains_key(&delivery) {
