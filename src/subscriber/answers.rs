@@ -9,6 +9,7 @@ use super::Settings;
 use super::dead_letter::{self, Story};
 use super::job::Taken;
 use super::lanes::Ticket;
+use super::patience::Patience;
 use super::worker::Count;
 use crate::backend::Backend;
 use crate::config::DeadLetter;
@@ -17,16 +18,25 @@ use crate::stomp::{Client, Delivery, Error};
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Answers whose receipts are still to come, and lanes that wait for them.
-#[derive(Default)]
-pub(super) struct Answers(FuturesUnordered<Work<Option<Ticket>>>);
+pub(super) struct Answers {
+    waiting: FuturesUnordered<Work<Option<Ticket>>>,
+    patience: Patience,
+}
 
 impl Answers {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self {
+            waiting: FuturesUnordered::new(),
+            patience,
+        }
+    }
+
     /// The message had its effect. An ACK without a receipt costs the broker less; one that is lost
     /// shows in a redelivery.
     pub(super) fn acknowledge(&self, client: &Client, delivery: &Delivery, is_confirmed: bool) {
         if is_confirmed {
             let ack = client.ack(delivery);
-            self.0.push(Box::pin(async move {
+            self.waiting.push(Box::pin(async move {
                 has_arrived(ack.await);
                 None
             }));
@@ -46,23 +56,24 @@ impl Answers {
         count: Count<C>,
     ) {
         let delivery = taken.job.delivery.clone();
+        let (client, patience) = (client.clone(), self.patience.clone());
         let answer: Work<bool> = match settings.dead_letter {
-            DeadLetter::Broker => {
-                let nack = client.nack(&delivery, false);
-                Box::pin(async move { has_arrived(nack.await) })
-            }
+            DeadLetter::Broker => Box::pin(async move {
+                let nack = || client.nack(&delivery, false);
+                has_arrived(patience.once(&client, nack).await)
+            }),
             DeadLetter::Outbox => {
                 let story = Story::new(reason, &taken.job, settings);
                 let letter = dead_letter::frame(&delivery, &story, client.broker());
-                let client = client.clone();
-                Box::pin(async move { dead_letter::deliver(&client, letter, &delivery).await })
+                Box::pin(async move {
+                    dead_letter::deliver(&client, letter, &delivery, &patience).await
+                })
             }
-            DeadLetter::None => {
-                let ack = client.ack(&delivery);
-                Box::pin(async move { has_arrived(ack.await) })
-            }
+            DeadLetter::None => Box::pin(async move {
+                has_arrived(patience.once(&client, || client.ack(&delivery)).await)
+            }),
         };
-        self.0.push(Box::pin(async move {
+        self.waiting.push(Box::pin(async move {
             let is_over = answer.await;
             if is_over && count.concerns(&taken.job) {
                 let payload = taken.job.payload.clone();
@@ -75,7 +86,7 @@ impl Answers {
 
     /// The lane of the next one that was heard; `None` where there are no more.
     pub(super) async fn next(&mut self) -> Option<Option<Ticket>> {
-        self.0.next().await
+        self.waiting.next().await
     }
 }
 

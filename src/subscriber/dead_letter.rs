@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::Settings;
 use super::answers::has_arrived;
 use super::job::Job;
+use super::patience::Patience;
 use crate::dead_letters::letter::{
     ATTEMPTS, CONSUMER, DESTINATION, ERROR, FIRST, LAST, QUEUE, dead_letters_of, existing_queue,
     own_headers,
@@ -64,11 +65,19 @@ pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendF
 }
 
 /// Sends the letter, waits for its receipt, and only then acknowledges the message: whatever happens
-/// between them, one of the two is there. Whether the broker knows.
-pub(super) async fn deliver(client: &Client, letter: SendFrame, delivery: &Delivery) -> bool {
-    match client.send(letter).await {
-        Ok(()) => has_arrived(client.ack(delivery).await),
-        Err(error) if client.is_closed() => {
+/// between them, one of the two is there. A broker that stands still is waited for. Whether the broker
+/// knows.
+pub(super) async fn deliver(
+    client: &Client,
+    letter: SendFrame,
+    delivery: &Delivery,
+    patience: &Patience,
+) -> bool {
+    let sent = patience.repeat(client, || client.send(letter.clone()));
+    match sent.await {
+        Ok(()) => has_arrived(patience.once(client, || client.ack(delivery)).await),
+        // The connection is gone, or we are asked to stop.
+        Err(error) if client.is_closed() || error.is_timeout() => {
             tracing::debug!(error = %error, "the dead letter's fate is unknown; the broker delivers the message again");
             false
         }
@@ -77,7 +86,8 @@ pub(super) async fn deliver(client: &Client, letter: SendFrame, delivery: &Deliv
                 error = %error,
                 "the broker does not take the dead letter; the message is left to its own dead letters"
             );
-            has_arrived(client.nack(delivery, false).await)
+            let nack = || client.nack(delivery, false);
+            has_arrived(patience.once(client, nack).await)
         }
     }
 }

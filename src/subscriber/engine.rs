@@ -13,6 +13,7 @@ use super::crew::Crew;
 use super::inbox::Attempt;
 use super::job::{Job, Taken};
 use super::lanes::{Lanes, Ticket};
+use super::patience::Patience;
 use super::{Handled, Settings};
 use crate::backend::Backend;
 use crate::outage::Outage;
@@ -54,7 +55,12 @@ pub(super) struct Engine<'a, C: Backend> {
 }
 
 impl<'a, C: Backend> Engine<'a, C> {
-    pub(super) fn new(settings: &'a Settings, crew: Crew<C>, outage: Outage) -> Self {
+    pub(super) fn new(
+        settings: &'a Settings,
+        crew: Crew<C>,
+        outage: Outage,
+        patience: Patience,
+    ) -> Self {
         Self {
             settings,
             crew,
@@ -62,7 +68,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             pausing: BTreeMap::new(),
             pauses: 0,
             suspects: VecDeque::new(),
-            answers: Answers::default(),
+            answers: Answers::new(patience),
             outage,
             resume: None,
             session: 0,
@@ -101,8 +107,9 @@ impl<'a, C: Backend> Engine<'a, C> {
             tokio::select! {
                 biased;
                 () = &mut stop => break Ended::Stopped,
-                (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
+                // Before the workers, who may always have something.
                 Some(lane) = self.answers.next() => self.answered(lane),
+                (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
                 delivery = subscription.next() => match delivery {
                     Some(delivery) => self.take(delivery, client),

@@ -7,6 +7,7 @@ mod engine;
 mod inbox;
 mod job;
 mod lanes;
+mod patience;
 mod queue;
 mod worker;
 
@@ -28,6 +29,7 @@ pub use queue::QueueError;
 
 use crew::Crew;
 use engine::{Ended, Engine};
+use patience::Patience;
 use queue::Queue;
 
 /// Why a subscriber ended without being asked to.
@@ -258,7 +260,8 @@ impl<C: Backend> Subscriber<C> {
             self.delivery_limit,
         )
         .map_err(SubscribeError::Threads)?;
-        let mut engine = Engine::new(&self.settings, crew, outage);
+        let patience = Patience::new(shutdown, self.maximum_backoff);
+        let mut engine = Engine::new(&self.settings, crew, outage, patience);
         let mut refusals = Outage::new("the subscription", self.maximum_backoff);
         let mut was_subscribed = false;
         loop {

@@ -232,3 +232,88 @@ pub(crate) fn a_killed_replay_loses_nothing<C: Subject>(place: &Place) {
         assert_eq!(there.len(), ROWS, "after {kill} kills");
     }
 }
+
+/// The letters are the subscriber's own, and a receipt is not waited for long.
+#[cfg(feature = "testing")]
+fn impatient(place: &Place) -> diesel_outbox::config::Config {
+    let settings = place.settings().set("dead_letter", "outbox");
+    let settings = settings.set("receipt_timeout", "100ms");
+    settings.set("maximum_backoff", "1s").build().unwrap()
+}
+
+/// That each letter tells its story, and that nothing else is left of the messages.
+#[cfg(feature = "testing")]
+fn all_is_told(place: &Place, least: usize) {
+    let broker = place.loopback();
+    let letters = format!("DLQ.{}", place.name);
+    assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
+        view.ready(&letters) >= least && view.unacknowledged(&place.name) == 0
+    }));
+    broker.view(|view| {
+        assert_eq!(view.ready(&place.name), 0);
+        for letter in view.messages(&letters) {
+            assert_eq!(letter.header("outbox-error"), Some("on purpose"));
+            assert_eq!(letter.header("x-first-death-queue"), None, "by NACK");
+        }
+    });
+}
+
+/// As under a memory alarm: nothing is read, nothing fails.
+#[cfg(feature = "testing")]
+pub(crate) fn a_broker_that_stands_still_costs_no_story<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let both = std::sync::Mutex::new((begin, wait));
+    let registry = Registry::<C>::new().on("it", move |_: &mut C, _: &Payload| {
+        // Until the broker stands still.
+        let both = both.lock().unwrap();
+        both.0.send(()).unwrap();
+        let _ = both.1.recv();
+        Err(Permanent::new("on purpose").into())
+    });
+    let (consumer, log) = place.subscribe_logged(&registry, &impatient(place));
+    place.send(Message::new(place.topic(), 1));
+    next(&begun);
+    let logins = broker.view(|view| view.logins());
+    broker.stall(true);
+    drop(go_on);
+    wait_until("it waits", || log.count("the broker stands still") == 1);
+    broker.stall(false);
+    all_is_told(place, 1);
+    assert_eq!(broker.view(|view| view.logins()), logins);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (0, 1));
+}
+
+/// Each of the first ones was taken: all are there, and none is the broker's own.
+#[cfg(feature = "testing")]
+pub(crate) fn a_letter_is_sent_until_its_receipt_comes<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let registry = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
+        if payload.body() == "calm" {
+            conn.batch_execute("insert into effects (note) values ('calm')")?;
+            return Ok(Outcome::Done);
+        }
+        Err(Permanent::new("on purpose").into())
+    });
+    let settings = impatient(place);
+    for body in ["bad", "calm"] {
+        place.send(Message::new(place.topic(), body));
+    }
+    broker.swallow_receipts(true);
+    let consumer = place.subscribe_with(&registry, "it", &settings);
+    let letters = format!("DLQ.{}", place.name);
+    let patience = std::time::Duration::from_secs(20);
+    assert!(broker.wait_for(patience, |view| view.ready(&letters) >= 3));
+    let mut conn = place.connect::<C>();
+    let effects = "select count(*) from effects";
+    assert_eq!(conn.number(effects), 0, "the next one waits");
+    broker.heal();
+    all_is_told(place, 4);
+    wait_until("the other effect", || conn.number(effects) == 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (1, 1));
+}

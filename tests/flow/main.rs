@@ -13,6 +13,8 @@ mod external;
 mod faults;
 #[cfg(feature = "testing")]
 mod hooks;
+#[cfg(feature = "testing")]
+mod log;
 mod place;
 #[cfg(feature = "testing")]
 mod rules;
@@ -68,7 +70,9 @@ mod on_demand {
                         a_hook_that_panics_or_blocks_harms_nothing;
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
-                    dead_letters: a_killed_replay_loses_nothing;
+                    dead_letters: a_killed_replay_loses_nothing,
+                        a_broker_that_stands_still_costs_no_story,
+                        a_letter_is_sent_until_its_receipt_comes;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
                         failing_over_and_over_kills_nobody;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);

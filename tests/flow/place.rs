@@ -244,13 +244,28 @@ impl Place {
         config: &Config,
     ) -> Consumer {
         let subscriber = Subscriber::new(config, registry, callback, &self.topic(), None).unwrap();
-        let shutdown = Shutdown::new();
-        let heeded = shutdown.clone();
-        let thread = std::thread::spawn(move || {
+        Consumer::start(move |shutdown| {
             let runtime = Runtime::new().unwrap();
-            runtime.block_on(subscriber.run(&heeded)).unwrap()
+            runtime.block_on(subscriber.run(shutdown)).unwrap()
+        })
+    }
+
+    /// The same with a look at its log.
+    #[cfg(feature = "testing")]
+    pub(crate) fn subscribe_logged<C: Subject>(
+        &self,
+        registry: &Registry<C>,
+        config: &Config,
+    ) -> (Consumer, crate::log::Log) {
+        let subscriber = Subscriber::new(config, registry, "it", &self.topic(), None).unwrap();
+        let log = crate::log::Log::default();
+        let collected = log.clone();
+        let consumer = Consumer::start(move |shutdown| {
+            let _guard = collected.collect();
+            let runtime = Runtime::new().unwrap();
+            runtime.block_on(subscriber.run(shutdown)).unwrap()
         });
-        Consumer { shutdown, thread }
+        (consumer, log)
     }
 
     /// Makes the queue, as a subscriber that has gone again would leave it.
@@ -393,6 +408,13 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
+    fn start(run: impl FnOnce(&Shutdown) -> Handled + Send + 'static) -> Self {
+        let shutdown = Shutdown::new();
+        let heeded = shutdown.clone();
+        let thread = std::thread::spawn(move || run(&heeded));
+        Self { shutdown, thread }
+    }
+
     /// Stops it gracefully.
     pub(crate) fn stop(self) -> Handled {
         self.shutdown.stop();
