@@ -38,6 +38,8 @@ pub(super) trait Dialect: Sized {
     const BEGIN: &'static str = "BEGIN";
     /// COMMIT that fails in an aborted transaction, where the database's own does not.
     const COMMIT: Option<&'static str> = None;
+    /// Whether the server closes the connection for a statement that is too long.
+    const LIMITS_STATEMENTS: bool = false;
 
     /// The present moment by the database's clock.
     fn now(&mut self) -> QueryResult<DateTime<Utc>>;
@@ -57,6 +59,11 @@ pub(super) trait Dialect: Sized {
         limit: i64,
         filter: &Filter,
     ) -> QueryResult<Vec<Claimed>>;
+
+    /// How many bytes a statement and its values may take together.
+    fn longest_statement(&mut self) -> QueryResult<usize> {
+        Ok(usize::MAX)
+    }
 
     /// A message's id as a text that the database tells from all others.
     fn told_apart(id: &str) -> Cow<'_, str> {

@@ -1,6 +1,7 @@
 //! The inbox: what was received, and under whose name.
 
 use std::borrow::Cow;
+use std::io;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
@@ -52,15 +53,68 @@ impl Arrival {
         }
     }
 
-    /// Drops documents that this connection's columns cannot hold.
-    pub(crate) fn fitted<C: Storage>(mut self, conn: &C) -> Self {
+    /// Drops documents that this connection's columns cannot hold, or that it cannot carry.
+    pub(crate) fn fitted<C: Storage>(mut self, conn: &mut C) -> Self {
         if conn.refuses_nul() {
             let fits = |document: &Document| !crate::message::holds_nul(&document.0);
             self.headers = self.headers.filter(fits);
             self.body = self.body.filter(fits);
         }
+        if conn.limits_statements() {
+            self.shorten(|| conn.longest_statement());
+        }
         self
     }
+
+    /// Drops the body, and then the headers, where they are too long for one statement.
+    fn shorten(&mut self, longest: impl FnOnce() -> QueryResult<usize>) {
+        let size = |document: &Option<Document>| document.as_ref().map_or(0, size);
+        let (headers, body) = (size(&self.headers), size(&self.body));
+        if headers + body <= SMALL {
+            return;
+        }
+        // Where it cannot be asked, the statement itself will tell why.
+        let Ok(longest) = longest() else { return };
+        let room = longest.saturating_sub(BESIDE);
+        if headers + body > room {
+            tracing::debug!(
+                id = self.msg_id,
+                body,
+                longest,
+                "stored without its body: a statement has no room for it"
+            );
+            self.body = None;
+        }
+        if headers > room {
+            self.headers = None;
+        }
+    }
+}
+
+/// Documents that any server takes: it is not asked for each of them.
+const SMALL: usize = 16 * 1024;
+/// What a statement takes beside the documents, and more.
+const BESIDE: usize = 4 * 1024;
+
+/// How many bytes a document takes on its way to the database.
+fn size(document: &Document) -> usize {
+    struct Count(usize);
+
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // What cannot be written is told by the statement.
+    let _ = serde_json::to_writer(&mut count, &document.0);
+    count.0
 }
 
 /// Why a message's transaction was not committed.

@@ -90,6 +90,12 @@ pub trait Storage: sealed::Sealed {
     /// Whether the database's JSON cannot hold U+0000.
     fn refuses_nul(&self) -> bool;
 
+    /// Whether the server closes the connection for a statement that is too long.
+    fn limits_statements(&self) -> bool;
+
+    /// How many bytes a statement and its values may take together.
+    fn longest_statement(&mut self) -> QueryResult<usize>;
+
     /// Runs `work` in a transaction, or in a savepoint where one is open.
     fn atomically<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
     where
@@ -172,6 +178,14 @@ macro_rules! storage {
         impl Storage for $connection {
             fn refuses_nul(&self) -> bool {
                 $refuses_nul
+            }
+
+            fn limits_statements(&self) -> bool {
+                <Self as dialect::Dialect>::LIMITS_STATEMENTS
+            }
+
+            fn longest_statement(&mut self) -> QueryResult<usize> {
+                dialect::Dialect::longest_statement(self)
             }
 
             fn atomically<T, E>(

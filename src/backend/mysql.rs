@@ -145,6 +145,7 @@ fn statement(filter: &Filter) -> String {
 
 impl Dialect for diesel::MysqlConnection {
     const NOW: &'static str = "utc_timestamp(6)";
+    const LIMITS_STATEMENTS: bool = true;
     const BEGIN_JOB: &'static str =
         "update outbox_jobs set begun = ? where name = ? and begun <= ?";
     const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
@@ -231,6 +232,14 @@ impl Dialect for diesel::MysqlConnection {
             rows.retain(|row| ours.contains(&Id(row.id)));
         }
         Ok(rows)
+    }
+
+    fn longest_statement(&mut self) -> QueryResult<usize> {
+        let bytes: i64 = diesel::select(sql::<BigInt>(
+            "cast(@@session.max_allowed_packet as signed)",
+        ))
+        .get_result(self)?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     fn told_apart(id: &str) -> Cow<'_, str> {

@@ -242,3 +242,49 @@ pub(crate) fn a_queue_collects_while_nobody_listens<C: Subject>(place: &Place) {
     wait_until("all effects", || effects::<C>(place) == 20);
     assert_eq!(consumer.stop().done, 20);
 }
+
+/// On MariaDB it is longer than a statement may be (`max_allowed_packet`), and the server closes the
+/// connection for it.
+pub(crate) fn a_body_of_any_length_is_handed_over<C: Subject>(place: &Place) {
+    const LONG: usize = 16 * 1024 * 1024 + 1;
+    let (sender, lengths) = channel();
+    let sender = Mutex::new(sender);
+    let tells = move |conn: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
+        note(conn, payload.msg_id())?;
+        sender.lock().unwrap().send(payload.raw().len())?;
+        Ok(Outcome::Done)
+    };
+    place.declare::<C>();
+    let consumer = place.subscribe(&Registry::<C>::new().on("it", tells));
+    place.send_raw("long", format!("{:?}", "x".repeat(LONG)).as_bytes());
+    place.send_raw("short", b"{}");
+    assert_eq!(next(&lengths), LONG + 2);
+    assert_eq!(next(&lengths), 2);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (2, 0));
+    let mut conn = place.connect::<C>();
+    assert_eq!(effects::<C>(place), 2);
+    let fits = !conn.limits_statements() || conn.longest_statement().unwrap() > LONG + 64 * 1024;
+    let whole = conn.number("select count(*) from received where body is not null");
+    assert_eq!(whole, if fits { 2 } else { 1 });
+    let told = conn.number("select count(*) from received where headers is not null");
+    assert_eq!(told, 2);
+}
+
+/// The same for a callback that saves by itself.
+pub(crate) fn a_managed_callback_saves_a_body_of_any_length<C: Subject>(place: &Place) {
+    const LONG: usize = 16 * 1024 * 1024 + 1;
+    let registry = Registry::<C>::new().on_managed("it", |conn: &mut C, payload: &Payload| {
+        conn.transaction::<_, BoxError, _>(|conn| {
+            let proof = payload.save(conn)?;
+            note(conn, payload.msg_id())?;
+            Ok(proof)
+        })
+    });
+    place.declare::<C>();
+    let consumer = place.subscribe(&registry);
+    place.send_raw("long", "x".repeat(LONG).as_bytes());
+    wait_until("the effect", || effects::<C>(place) == 1);
+    assert_eq!(consumer.stop().done, 1);
+    assert_eq!(place.counts::<C>().received, 1);
+}
