@@ -6,11 +6,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::Settings;
+use super::count::Count;
 use super::dead_letter::{self, Story};
 use super::job::Taken;
 use super::lanes::Ticket;
 use super::patience::Patience;
-use super::worker::Count;
 use crate::backend::Backend;
 use crate::config::DeadLetter;
 use crate::stomp::{Client, Delivery, Error};

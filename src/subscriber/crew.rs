@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::count::Count;
 use super::inbox::Attempt;
 use super::job::Taken;
-use super::worker::{self, Count};
+use super::worker;
 use crate::backend::Backend;
 use crate::db::Db;
 use crate::registry::{Blocking, Callback, External};
@@ -94,7 +95,7 @@ impl<C: Backend> Crew<C> {
     }
 
     /// Hands a message to the next worker.
-    pub(super) fn start(&mut self, mut taken: Taken) {
+    pub(super) fn start(&mut self, taken: Taken) {
         self.running += 1;
         match &self.work {
             Work::Blocking(jobs) => {
@@ -110,8 +111,7 @@ impl<C: Backend> Crew<C> {
                 let (call, count, tell) = (Arc::clone(call), self.count.clone(), self.tell.clone());
                 tokio::spawn(async move {
                     let is_alone = taken.is_alone;
-                    let attempt =
-                        worker::attempt_apart(&count, &call, &mut taken.job, is_alone).await;
+                    let attempt = worker::attempt_apart(&count, &call, &taken.job, is_alone).await;
                     let _ = tell.send((taken, attempt));
                 });
             }
@@ -149,12 +149,12 @@ struct Thread<C: Backend> {
 
 impl<C: Backend> Thread<C> {
     fn run(self) {
-        for mut taken in &self.jobs {
+        for taken in &self.jobs {
             let attempt = if self.is_stopping.load(Ordering::SeqCst) {
                 Attempt::NotBegun
             } else {
                 let is_alone = taken.is_alone;
-                let job = &mut taken.job;
+                let job = &taken.job;
                 // The callback's own panics are caught where its transaction is; none of ours is to
                 // cost a worker.
                 let attempt = || worker::attempt(&self.count, &self.callback, job, is_alone);

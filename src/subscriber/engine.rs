@@ -21,7 +21,7 @@ use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
 use crate::stomp::{Broker, Client, Delivery, Subscription};
 
-/// How long the broker has to answer when we take our leave.
+/// How long broker and database have to answer when we take our leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why the messages of a subscription are no longer taken.
@@ -150,6 +150,15 @@ impl<'a, C: Backend> Engine<'a, C> {
             Some(_) => {}
         }
         true
+    }
+
+    /// Takes back what is counted of messages: the process lives, and leaves by its own will.
+    pub(super) async fn settle(&mut self) {
+        let count = self.crew.count().clone();
+        let settled = tokio::task::spawn_blocking(move || count.settle_all());
+        if timeout(FAREWELL, settled).await.is_err() {
+            tracing::debug!("the database did not answer the farewell");
+        }
     }
 
     /// Waits for the broker's receipts, and leaves it.

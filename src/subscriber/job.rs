@@ -50,8 +50,6 @@ pub(super) struct Course {
     pub(super) failures: u32,
     pub(super) first: Option<DateTime<Utc>>,
     pub(super) last: Option<DateTime<Utc>>,
-    /// Whether the table of deliveries counts that it is begun.
-    pub(super) is_counted: bool,
     pauses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
 }

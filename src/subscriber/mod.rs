@@ -1,6 +1,7 @@
 //! From the broker to the inbox and a callback.
 
 mod answers;
+mod count;
 mod crew;
 mod dead_letter;
 mod engine;
@@ -351,6 +352,7 @@ impl<C: Backend> Subscriber<C> {
         subscribed: Option<(&Client, &Subscription)>,
     ) -> Result<Handled, SubscribeError> {
         let finished = engine.finish(subscribed.map(|(client, _)| client)).await;
+        engine.settle().await;
         if let Some((client, subscription)) = subscribed {
             engine.take_leave(client, subscription).await;
         }

@@ -84,6 +84,58 @@ pub(crate) fn a_lost_database_is_not_the_messages_fault<C: Subject>(place: &Plac
     assert_eq!(calls.load(Ordering::SeqCst), 5);
 }
 
+/// The count of a message that comes again cannot be taken back while the database is away, nor is the
+/// message there for a further attempt: the connection to the broker is lost as well. It is not taken
+/// for one that kills.
+pub(crate) fn an_attempt_that_lost_everything_is_not_counted<C: Subject>(place: &Place) {
+    const LOSSES: usize = 4;
+    let broker = place.loopback();
+    let network = Arc::new(Network::to(place.database_url()));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (shut, counted) = (Arc::clone(&network), Arc::clone(&calls));
+    let (called, calling) = std::sync::mpsc::channel();
+    let (cut, wait) = std::sync::mpsc::channel();
+    let both = std::sync::Mutex::new((called, wait));
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        if counted.fetch_add(1, Ordering::SeqCst) < LOSSES {
+            shut.set(Mode::Away);
+            let both = both.lock().unwrap();
+            both.0.send(()).unwrap();
+            // Until the broker's connection is lost as well.
+            let () = both.1.recv().unwrap();
+        }
+        let id = payload.msg_id();
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        Ok(Outcome::Done)
+    });
+    place.declare::<C>();
+    let config = through(place, &network).set("delivery_limit", 1);
+    let (consumer, log) = place.subscribe_logged(&registry, &config.build().unwrap());
+    place.send(Message::new(place.topic(), 1));
+    for _ in 0..LOSSES {
+        next(&calling);
+        let logins = broker.view(|view| view.logins());
+        broker.cut();
+        assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
+            view.logins() > logins && view.unacknowledged(&place.name) == 1
+        }));
+        // It is told that it is away, or that it is still away.
+        let failures = || log.count(" away");
+        let before = failures();
+        cut.send(()).unwrap();
+        wait_until("it has failed", || failures() > before);
+        network.set(Mode::Well);
+    }
+    let mut conn = place.connect::<C>();
+    wait_until("the effect", || {
+        conn.number("select count(*) from effects") == 1
+    });
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (1, 0));
+    assert_eq!(conn.number("select count(*) from outbox_deliveries"), 0);
+    assert_eq!(calls.load(Ordering::SeqCst), LOSSES + 1);
+}
+
 /// PostgreSQL has aborted the transaction by then.
 #[cfg(feature = "postgres")]
 pub(crate) fn going_on_after_a_failed_statement_is_a_failure<C: Subject>(place: &Place) {

@@ -74,7 +74,7 @@ mod on_demand {
                         a_broker_that_stands_still_costs_no_story,
                         a_letter_is_sent_until_its_receipt_comes;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
-                        failing_over_and_over_kills_nobody;
+                        failing_over_and_over_kills_nobody, being_left_at_a_stop_kills_nobody;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
             }
         };
@@ -103,6 +103,7 @@ mod on_demand {
     mod with_postgres {
         suite!(@broker loopback, diesel::PgConnection, postgres, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
+            an_attempt_that_lost_everything_is_not_counted,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
             no_transaction_waits_for_the_broker;);
@@ -111,7 +112,8 @@ mod on_demand {
     #[cfg(feature = "mysql")]
     mod with_mysql {
         suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
-            a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault;);
+            a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
+            an_attempt_that_lost_everything_is_not_counted;);
     }
 }
 

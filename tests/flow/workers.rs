@@ -7,7 +7,14 @@ use std::time::Duration;
 
 use diesel_outbox::config::Config;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
+#[cfg(feature = "testing")]
+use diesel_outbox::{
+    Shutdown,
+    subscriber::{SubscribeError, Subscriber},
+};
 
+#[cfg(feature = "testing")]
+use crate::place::next;
 use crate::place::{Place, Subject, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -283,6 +290,41 @@ pub(crate) fn failing_over_and_over_kills_nobody<C: Subject>(place: &Place) {
             && view.unacknowledged(&place.name) == 1));
     }
     is_well.store(true, Ordering::SeqCst);
+    wait_until("its effect", || effects::<C>(place) == 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (1, 0));
+    let mut conn = place.connect::<C>();
+    assert_eq!(conn.number("select count(*) from outbox_deliveries"), 0);
+}
+
+/// What still runs at the end of `shutdown_timeout` is left by a process that lives.
+#[cfg(feature = "testing")]
+pub(crate) fn being_left_at_a_stop_kills_nobody<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let (calling, called) = std::sync::mpsc::channel();
+    let calling = Mutex::new(calling);
+    let hangs = Registry::<C>::new().on_external("it", move |_| {
+        calling.lock().unwrap().send(()).unwrap();
+        std::future::pending()
+    });
+    let settings = place.settings().set("delivery_limit", 1);
+    let settings = settings.set("shutdown_timeout", "50ms").build().unwrap();
+    place.send(Message::new(place.topic(), 1));
+    for _ in 0..4 {
+        let topic = place.topic();
+        let subscriber = Subscriber::<C>::new(&settings, &hangs, "it", &topic, None).unwrap();
+        let shutdown = Shutdown::new();
+        let heeded = shutdown.clone();
+        let consuming = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(subscriber.run(&heeded))
+        });
+        next(&called);
+        shutdown.stop();
+        let left = consuming.join().unwrap().unwrap_err();
+        assert!(matches!(left, SubscribeError::Unfinished { .. }), "{left}");
+    }
+    let consumer = place.subscribe_with(&Registry::<C>::new().on("it", note), "it", &settings);
     wait_until("its effect", || effects::<C>(place) == 1);
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (1, 0));
