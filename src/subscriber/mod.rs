@@ -304,6 +304,8 @@ impl<C: Backend> Subscriber<C> {
                     let why = engine.meanwhile(why).await.ok();
                     // Such as a queue that was deleted.
                     if let Some(error) = why.filter(|error| error.error_frame().is_some()) {
+                        // The pauses are ours then.
+                        connector.is_well();
                         let pause = refusals.noticed(&error);
                         if !engine.meanwhile(passes(pause, shutdown)).await {
                             return self.stopped(&mut engine, None).await;

@@ -187,6 +187,12 @@ impl LoopbackBroker {
             .with(|core| core.faults.poisonous.insert(destination));
     }
 
+    /// Deletes a queue with its messages. Its subscriptions end with an ERROR, as RabbitMQ's do;
+    /// their connections stay.
+    pub fn delete_queue(&self, queue: &str) {
+        self.shared.with(|core| core.delete_queue(queue));
+    }
+
     /// Ends all faults, except that a broker that is down stays down.
     pub fn heal(&self) {
         self.stall(false);

@@ -333,3 +333,67 @@ pub(crate) fn a_slow_callback_costs_no_heart_beat<C: Subject>(place: &Place) {
     // That of the subscriber, of its declaration of the dead letters, of the sender.
     assert_eq!(broker.view(|view| view.logins()) - before, 3);
 }
+
+/// Deleted again and again, as by a script that went wrong.
+pub(crate) fn a_deleted_queue_is_subscribed_to_again<C: Subject>(place: &Place) {
+    const DELETIONS: usize = 3;
+    let broker = place.loopback();
+    place.declare::<C>();
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        let id = payload.msg_id();
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        Ok(Outcome::Done)
+    });
+    let config = place.settings().set("maximum_backoff", "1s").build();
+    let (consumer, log) = place.subscribe_logged(&registry, &config.unwrap());
+    let effects = || place.connect::<C>().number("select count(*) from effects");
+    for deletion in 1..=DELETIONS {
+        assert!(broker.wait_for(PATIENCE, |view| view.subscriptions(&place.name) == 1));
+        place.send(Message::new(place.topic(), deletion));
+        wait_until("its effect", || effects() == deletion as i64);
+        broker.delete_queue(&place.name);
+        wait_until("it is told", || {
+            log.count("the subscription is back") == deletion
+        });
+    }
+    place.send(Message::new(place.topic(), "last"));
+    wait_until("the last effect", || effects() == DELETIONS as i64 + 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (DELETIONS as u64 + 1, 0));
+    // Once for each, with the broker's reason, and nothing else is found to be away.
+    assert_eq!(log.count("WARN"), DELETIONS, "{}", log.text());
+    assert_eq!(log.count("Server cancelled subscription"), DELETIONS);
+}
+
+/// What runs when its queue is deleted has its effect, and the ACK is not sent to the next queue.
+pub(crate) fn what_runs_when_its_queue_is_deleted_has_its_effect<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let (begin, begun) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let both = std::sync::Mutex::new((begin, wait));
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        {
+            let both = both.lock().unwrap();
+            both.0.send(()).unwrap();
+            let _ = both.1.recv();
+        }
+        let id = payload.msg_id();
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        Ok(Outcome::Done)
+    });
+    let config = place.settings().set("maximum_backoff", "1s").build();
+    let (consumer, log) = place.subscribe_logged(&registry, &config.unwrap());
+    place.send(Message::new(place.topic(), 1));
+    crate::place::next(&begun);
+    broker.delete_queue(&place.name);
+    wait_until("it subscribes again", || {
+        log.count("the subscription is back") == 1
+    });
+    drop(go_on);
+    place.send(Message::new(place.topic(), 2));
+    let effects = || place.connect::<C>().number("select count(*) from effects");
+    wait_until("both effects", || effects() == 2);
+    assert_eq!(consumer.stop().done, 2);
+    broker.view(|view| assert_eq!(view.unacknowledged(&place.name), 0));
+}

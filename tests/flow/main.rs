@@ -96,7 +96,9 @@ mod on_demand {
         nothing_is_sent_after_the_end_of_a_lease,
         a_refused_login_ends_the_relay_at_the_start_only,
         a_subscriber_outlives_its_broker,
-        a_slow_callback_costs_no_heart_beat
+        a_slow_callback_costs_no_heart_beat,
+        a_deleted_queue_is_subscribed_to_again,
+        what_runs_when_its_queue_is_deleted_has_its_effect
     );
 
     #[cfg(feature = "postgres")]

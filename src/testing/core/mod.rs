@@ -14,7 +14,7 @@ use super::version;
 use super::view::Sent;
 
 use delivery::Answer;
-use refusal::{Refusal, missing, no_exchange, parse};
+use refusal::{Refusal, cancelled, missing, no_exchange, parse};
 use transaction::Turn;
 
 mod delivery;
@@ -426,6 +426,25 @@ impl Core {
         let queue = subscription.queue.clone();
         self.release_queue(&queue, &(number, tag));
         Ok(())
+    }
+
+    /// Deletes a queue with its messages; those who are subscribed to it are told, and their
+    /// connections stay.
+    pub(super) fn delete_queue(&mut self, name: &str) {
+        let Some(queue) = self.queues.remove(name) else {
+            return;
+        };
+        self.bindings.retain(|(_, queue)| queue != name);
+        for (number, id) in queue.subscribers {
+            let subscription = self
+                .connections
+                .get_mut(&number)
+                .and_then(|connection| connection.subscriptions.get_mut(&id));
+            if let Some(subscription) = subscription {
+                subscription.has_ended = true;
+            }
+            self.write(number, cancelled(&id));
+        }
     }
 
     fn release_queue(&mut self, name: &str, subscriber: &Subscriber) {

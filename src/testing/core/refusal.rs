@@ -1,6 +1,8 @@
 //! What the broker says no with.
 
+use crate::stomp::frame::Frame;
 use crate::testing::destination::Destination;
+use crate::testing::version;
 
 /// An ERROR, and whether the connection outlives it.
 pub(super) struct Refusal {
@@ -53,4 +55,17 @@ pub(super) fn no_exchange(name: &str) -> Refusal {
         "not_found",
         format!("NOT_FOUND - no exchange '{name}' in vhost '/'"),
     )
+}
+
+/// The end of a subscription whose queue is gone.
+pub(super) fn cancelled(subscription: &str) -> Frame {
+    let body = format!(
+        "The server has canceled a subscription.\nNo more messages will be delivered for \"id='{subscription}'\".\n"
+    );
+    Frame::new("ERROR")
+        .with("message", "Server cancelled subscription")
+        .with("content-type", "text/plain")
+        .with("version", version::ALL)
+        .with("subscription", subscription)
+        .with_body(body)
 }
