@@ -84,6 +84,11 @@ impl Answers {
         }));
     }
 
+    /// How many of them there are.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The lane of the next one that was heard; `None` where there are no more.
     pub(super) async fn next(&mut self) -> Option<Option<Ticket>> {
         self.waiting.next().await

@@ -24,6 +24,10 @@ use crate::stomp::{Broker, Client, Delivery, Subscription};
 /// How long broker and database have to answer when we take our leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Messages that may wait for the broker to hear that they are given up. With one that heeds the
+/// prefetch there are never more than that anyway.
+const GIVEN_UP: usize = 1_000;
+
 /// Why the messages of a subscription are no longer taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -48,6 +52,8 @@ pub(super) struct Engine<'a, C: Backend> {
     /// When the database is asked again.
     resume: Option<Instant>,
     session: u64,
+    /// Messages of earlier connections that workers still have.
+    stale: usize,
     is_alone: bool,
     is_stopping: bool,
     has_warned: bool,
@@ -72,6 +78,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             outage,
             resume: None,
             session: 0,
+            stale: 0,
             is_alone: false,
             is_stopping: false,
             has_warned: false,
@@ -99,6 +106,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         shutdown: &Shutdown,
     ) -> Ended {
         self.session += 1;
+        self.stale = self.crew.running();
         let stop = shutdown.wished();
         tokio::pin!(stop);
         let ended = loop {
@@ -111,10 +119,13 @@ impl<'a, C: Backend> Engine<'a, C> {
                 Some(lane) = self.answers.next() => self.answered(lane),
                 (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
-                delivery = subscription.next() => match delivery {
+                // A broker that heeds no prefetch is not to fill the memory.
+                delivery = subscription.next(), if self.has_room() => match delivery {
                     Some(delivery) => self.take(delivery, client),
                     None => break Ended::Lost,
                 },
+                // The subscription does not tell while it is not asked.
+                _ = client.closed(), if !self.has_room() => break Ended::Lost,
             }
         };
         // What does not run is delivered again.
@@ -194,6 +205,16 @@ impl<'a, C: Backend> Engine<'a, C> {
         self.lanes.add(&lane, job);
     }
 
+    /// Whether fewer messages of this connection are held than the broker was asked to hand over.
+    /// Those that are given up count apart: with a broker that heeds nothing the receipts that they
+    /// wait for may be behind messages that were not taken.
+    fn has_room(&self) -> bool {
+        let most = self.settings.queue.prefetch as usize;
+        let waiting = self.lanes.waiting() + self.pausing.len() + self.suspects.len();
+        let held = waiting + self.crew.running() - self.stale;
+        held < most && self.answers.waiting() < most.max(GIVEN_UP)
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         let pause = self.pausing.keys().next().map(|(time, _)| *time);
         [self.resume, pause].into_iter().flatten().min()
@@ -250,8 +271,12 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// An attempt has ended: the message is answered, or tried again, or left to be delivered again.
     fn ended(&mut self, mut taken: Taken, attempt: Attempt, client: Option<&Client>) {
         self.is_alone = false;
+        let is_stale = taken.job.session != self.session;
+        if is_stale {
+            self.stale = self.stale.saturating_sub(1);
+        }
         // Through another connection nothing can be said of it.
-        let client = client.filter(|_| taken.job.session == self.session);
+        let client = client.filter(|_| !is_stale);
         let id = taken.job.payload.msg_id();
         if !matches!(attempt, Attempt::Unavailable(_)) {
             self.outage.over();

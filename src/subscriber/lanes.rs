@@ -19,6 +19,8 @@ pub(super) struct Lanes<J> {
     ready: BTreeMap<u64, (Arc<str>, J)>,
     /// Lanes that are in use, and what waits in them behind the first one.
     behind: HashMap<Arc<str>, VecDeque<(u64, J)>>,
+    /// How many wait behind a first one.
+    waiting_behind: usize,
 }
 
 impl<J> Lanes<J> {
@@ -27,7 +29,13 @@ impl<J> Lanes<J> {
             arrivals: 0,
             ready: BTreeMap::new(),
             behind: HashMap::new(),
+            waiting_behind: 0,
         }
+    }
+
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.ready.len() + self.waiting_behind
     }
 
     /// A message has come.
@@ -35,7 +43,10 @@ impl<J> Lanes<J> {
         let arrival = self.arrivals;
         self.arrivals += 1;
         match self.behind.entry(Arc::from(lane)) {
-            Entry::Occupied(mut lane) => lane.get_mut().push_back((arrival, job)),
+            Entry::Occupied(mut lane) => {
+                lane.get_mut().push_back((arrival, job));
+                self.waiting_behind += 1;
+            }
             Entry::Vacant(lane) => {
                 self.ready.insert(arrival, (Arc::clone(lane.key()), job));
                 lane.insert(VecDeque::new());
@@ -62,6 +73,7 @@ impl<J> Lanes<J> {
             .and_then(VecDeque::pop_front);
         match next {
             Some((arrival, job)) => {
+                self.waiting_behind -= 1;
                 self.ready.insert(arrival, (Arc::clone(&ticket.lane), job));
             }
             None => {
@@ -76,6 +88,7 @@ impl<J> Lanes<J> {
             self.behind.remove(&lane);
         }
         self.behind.values_mut().for_each(VecDeque::clear);
+        self.waiting_behind = 0;
     }
 }
 
@@ -89,11 +102,13 @@ mod tests {
         for (lane, job) in [("a", 1), ("a", 2), ("b", 3), ("a", 4)] {
             lanes.add(lane, job);
         }
+        assert_eq!(lanes.waiting(), 4);
         let (first, job) = lanes.next().unwrap();
         assert_eq!(job, 1);
         let (other, job) = lanes.next().unwrap();
         assert_eq!(job, 3);
         assert!(lanes.next().is_none());
+        assert_eq!(lanes.waiting(), 2);
         lanes.free(&other);
         lanes.put_back(first, 1);
         lanes.add("b", 5);
@@ -107,6 +122,7 @@ mod tests {
         })
         .collect();
         assert_eq!(order, [2, 4, 5]);
+        assert_eq!(lanes.waiting(), 0);
         assert!(lanes.behind.is_empty(), "a lane that is not used is gone");
     }
 
@@ -118,6 +134,7 @@ mod tests {
         }
         let (first, _) = lanes.next().unwrap();
         lanes.clear();
+        assert_eq!(lanes.waiting(), 0);
         assert!(lanes.next().is_none());
         // They are delivered again.
         lanes.add("a", 2);

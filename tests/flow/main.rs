@@ -11,6 +11,8 @@ mod dead_letters;
 mod external;
 #[cfg(feature = "testing")]
 mod faults;
+#[cfg(feature = "sqlite")]
+mod flood;
 #[cfg(feature = "testing")]
 mod hooks;
 #[cfg(feature = "testing")]
