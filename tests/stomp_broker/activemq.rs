@@ -23,7 +23,7 @@ fn name() -> String {
 /// stays the message's.
 #[tokio::test]
 async fn a_nack_goes_to_the_dead_letters() {
-    let Some(place) = Place::activemq() else {
+    let Some(place) = Place::activemq(Version::V1_2) else {
         return;
     };
     let client = place.connect().await;
@@ -52,7 +52,7 @@ async fn a_nack_goes_to_the_dead_letters() {
 /// The ERROR names the receipt of the frame that it is about, and the connection stays.
 #[tokio::test]
 async fn an_error_names_its_receipt() {
-    let Some(place) = Place::activemq() else {
+    let Some(place) = Place::activemq(Version::V1_2) else {
         return;
     };
     let client = place.connect().await;
@@ -70,7 +70,7 @@ async fn an_error_names_its_receipt() {
 /// It belongs to the client's id and its own name, and UNSUBSCRIBE leaves it.
 #[tokio::test]
 async fn a_durable_subscription_collects_while_nobody_listens() {
-    let Some(place) = Place::activemq() else {
+    let Some(place) = Place::activemq(Version::V1_2) else {
         return;
     };
     let (name, sender) = (name(), place.connect().await);
@@ -97,7 +97,7 @@ async fn a_durable_subscription_collects_while_nobody_listens() {
 /// A second one with the same client id is refused, until the first is gone.
 #[tokio::test]
 async fn a_client_id_is_one_connections_own() {
-    let Some(place) = Place::activemq() else {
+    let Some(place) = Place::activemq(Version::V1_2) else {
         return;
     };
     let options = place.options().client_id(&name());
@@ -114,7 +114,7 @@ async fn a_client_id_is_one_connections_own() {
 /// Several consumers of one topic: each takes from the queue of its own that a virtual topic fills.
 #[tokio::test]
 async fn a_virtual_topic_fills_queues() {
-    let Some(place) = Place::activemq() else {
+    let Some(place) = Place::activemq(Version::V1_2) else {
         return;
     };
     let (name, client) = (name(), place.connect().await);
