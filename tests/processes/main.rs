@@ -14,6 +14,7 @@ mod program;
 mod proxy;
 mod signals;
 mod streams;
+mod tls;
 mod world;
 
 use world::World;
