@@ -51,19 +51,26 @@ pub enum ErrorKind {
 impl ErrorFrame {
     pub(super) fn new(frame: &Frame, mask: &Mask) -> Self {
         let message = frame.header("message").unwrap_or_default();
-        let body = String::from_utf8_lossy(
-            // Four bytes a character at most; what is longer is cut anyway.
-            frame.body.get(..4 * MAXIMUM_TEXT).unwrap_or(&frame.body),
-        );
+        // A cut one must not end with a part of the password, which is hidden only as a whole. A
+        // character takes four bytes at most, and what is left of a cut one three.
+        let end = mask.longest() + 3;
+        let part = frame.body.get(..4 * MAXIMUM_TEXT + end);
+        let body = String::from_utf8_lossy(part.unwrap_or(&frame.body));
+        let mut shown = mask.hide(&body);
+        if part.is_some() {
+            shown.truncate(shown.floor_char_boundary(shown.len().saturating_sub(end)));
+        }
         Self {
             // Of the broker's own words, which may hold the password's.
             kind: kind(
                 &flatten(message, MAXIMUM_TEXT),
                 &flatten(&body, MAXIMUM_TEXT),
             ),
-            message: clean(message, mask),
-            body: clean(&body, mask),
-            receipt_id: frame.header("receipt-id").map(str::to_owned),
+            message: clean(&mask.hide(message)),
+            body: clean(&shown),
+            receipt_id: frame
+                .header("receipt-id")
+                .map(|id| flatten(&mask.hide(id), MAXIMUM_TEXT)),
         }
     }
 
@@ -143,9 +150,10 @@ impl fmt::Debug for ErrorFrame {
     }
 }
 
-fn clean(text: &str, mask: &Mask) -> String {
-    // Before it is cut, which might leave a part of it.
-    let text = flatten(&mask.hide(text), MAXIMUM_TEXT);
+/// A text without the password, and now without the user's name.
+fn clean(text: &str) -> String {
+    // After the password was hidden: what is cut might leave a part of it.
+    let text = flatten(text, MAXIMUM_TEXT);
     let text = hide(text, "user '", '\'');
     hide(text, "User name [", ']')
 }
@@ -270,6 +278,31 @@ mod tests {
                 .count()
                 <= 501
         );
+    }
+
+    #[test]
+    fn a_password_at_the_cut_does_not_show() {
+        let password = "hunter2-of-the-shop";
+        for before in 1900..2100 {
+            // Spaces and stars take less place when they are shown.
+            for filling in [" ", password] {
+                let mut body = filling.repeat(before / filling.len());
+                body.push_str(&"x".repeat(before % filling.len()));
+                body.push_str(&password.repeat(10));
+                let frame = Frame::new("ERROR").with_body(body.into_bytes());
+                let error = ErrorFrame::new(&frame, &Mask::new(password));
+                assert!(!error.body.contains("hun"), "{before}: {}", error.body);
+            }
+        }
+    }
+
+    #[test]
+    fn a_receipt_id_is_cleaned_too() {
+        let id = format!("hunter2\u{1b}{}", "x".repeat(1000));
+        let frame = Frame::new("ERROR").with("receipt-id", id);
+        let error = ErrorFrame::new(&frame, &Mask::new("hunter2"));
+        let shown = error.receipt_id.unwrap();
+        assert!(shown.starts_with("*** xxx") && shown.chars().count() <= 501);
     }
 
     #[test]

@@ -12,6 +12,11 @@ impl Mask {
         Self(is_secret.then(|| password.to_owned()))
     }
 
+    /// How many bytes the password may take.
+    pub(super) fn longest(&self) -> usize {
+        self.0.as_ref().map_or(0, |password| 2 * password.len())
+    }
+
     pub(super) fn hide(&self, text: &str) -> String {
         match &self.0 {
             // Escaped too: where a text came back as it was written.
