@@ -87,12 +87,13 @@ impl Delivery {
     /// A MESSAGE as a delivery; the error is a frame that lacks what every MESSAGE has.
     pub(super) fn new(frame: Frame, connection: u64, version: Version) -> Result<Self, Error> {
         let header = |name: &str| frame.header(name).map(str::to_owned);
-        // STOMP 1.0 does not ask for it.
-        let anonymous = (version == Version::V1_0).then(String::new);
+        // STOMP 1.0 does not ask for it; later ones have no empty one.
+        let is_optional = version == Version::V1_0;
+        let named = header("subscription").filter(|id| is_optional || !id.is_empty());
         let (Some(destination), Some(message_id), Some(subscription)) = (
             header("destination"),
             header("message-id"),
-            header("subscription").or(anonymous),
+            named.or(is_optional.then(String::new)),
         ) else {
             return Err(Error::UnexpectedFrame {
                 command: "MESSAGE without destination, message-id or subscription".to_owned(),
