@@ -7,10 +7,14 @@ mod connector;
 mod ends;
 mod frames;
 mod heartbeats;
+mod hostile;
 mod property;
 mod receipts;
 mod tls;
 mod versions;
+
+#[path = "../support/network.rs"]
+mod network;
 
 use std::time::Duration;
 

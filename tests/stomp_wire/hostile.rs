@@ -1,0 +1,743 @@
+//! Each way in which a peer can misbehave: the client says what it was, ends, and holds no more than
+//! its limits meanwhile.
+
+use std::time::{Duration, Instant};
+
+use diesel_outbox::stomp::decoder::DecodeError;
+use diesel_outbox::stomp::{Client, Error, Limits, Options, Subscribe, Subscription};
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::network::{Mode, Network};
+use crate::{Peer, listener, message, not_sent, options, pair, pair_with, sent, within};
+
+/// What the systems at both ends may hold of a connection; Linux lets each have some MiB.
+const IN_SOCKETS: usize = 24 << 20;
+const SHORT: Duration = Duration::from_millis(300);
+const SMALL: Limits = Limits {
+    head: 4096,
+    headers: 16,
+    body: 64 * 1024,
+};
+
+/// A peer that has read CONNECT.
+async fn asked(listener: &TcpListener) -> Peer {
+    let mut peer = Peer::accept(listener).await;
+    while within(peer.stream.read_u8()).await.unwrap() != 0 {}
+    peer
+}
+
+/// How connecting fails where CONNECT is answered so, with the connection left open.
+async fn answered(change: impl FnOnce(Options) -> Options, bytes: &[u8]) -> Error {
+    let listener = listener().await;
+    let options = change(options(&listener));
+    let broker = async {
+        let mut peer = asked(&listener).await;
+        peer.send(bytes).await;
+        // The client closes.
+        peer.until_closed().await;
+    };
+    let (result, ()) = tokio::join!(within(Client::connect(&options)), broker);
+    result.map(drop).unwrap_err()
+}
+
+/// How connecting fails where CONNECT is answered by `first`, then by `again` for ever; and how many
+/// bytes could be written.
+async fn flooded(limits: Limits, first: &[u8], again: &[u8]) -> (Error, usize) {
+    let listener = listener().await;
+    let options = options(&listener).limits(limits).connected_timeout(SHORT);
+    let (first, again) = (first.to_vec(), again.to_vec());
+    let broker = tokio::spawn(async move {
+        let mut peer = asked(&listener).await;
+        peer.send(first).await;
+        peer.flood(&again).await
+    });
+    let result = within(Client::connect(&options)).await;
+    (result.map(drop).unwrap_err(), within(broker).await.unwrap())
+}
+
+impl Peer {
+    /// Writes this over and over until the client closes; says how many bytes it was.
+    async fn flood(&mut self, piece: &[u8]) -> usize {
+        let mut length = 0;
+        while within(self.stream.write_all(piece)).await.is_ok() {
+            length += piece.len();
+        }
+        length
+    }
+
+    /// Writes this over and over until the client reads no more; says how often it was written as a
+    /// whole, and what is left of the one that was begun.
+    async fn until_stalled<'a>(&mut self, piece: &'a [u8]) -> (usize, &'a [u8]) {
+        let mut count = 0;
+        let mut left = piece;
+        while let Ok(written) = timeout(SHORT, self.stream.write(left)).await {
+            left = &left[written.unwrap()..];
+            if left.is_empty() {
+                (left, count) = (piece, count + 1);
+            }
+        }
+        (count, left)
+    }
+
+    /// Until the client closes, in whichever way.
+    async fn until_closed(&mut self) {
+        let mut bytes = [0; 4096];
+        while let Ok(1..) = within(self.stream.read(&mut bytes)).await {}
+    }
+}
+
+/// How a connection with a frame in flight ends when the peer says this, and leaves it open.
+async fn said(change: impl FnOnce(Options) -> Options, bytes: &[u8]) -> Error {
+    let (client, mut peer) = pair_with(change).await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    peer.send(bytes).await;
+    let error = ends(&client, &mut peer).await;
+    assert!(within(pending).await.unwrap_err().is_fate_unknown());
+    error
+}
+
+/// Why the connection ends, whose socket the client closes.
+async fn ends(client: &Client, peer: &mut Peer) -> Error {
+    let error = within(client.closed()).await;
+    assert!(client.is_closed() && !error.is_closed_by_us());
+    peer.until_closed().await;
+    cause(error)
+}
+
+fn cause(error: Error) -> Error {
+    match error {
+        Error::ConnectionLost { source, .. } => (*source).clone(),
+        Error::ConnectLost { source, .. } => (*source).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// In the words of [`DecodeError`].
+#[track_caller]
+fn assert_decode(error: &Error, expected: &DecodeError) {
+    assert!(matches!(error, Error::Decode(_)), "{error:?}");
+    assert_eq!(error.to_string(), expected.to_string());
+}
+
+async fn subscribed(client: &Client, peer: &mut Peer) -> Subscription {
+    let subscribe = Subscribe {
+        destination: "/s".to_owned(),
+        ..Subscribe::default()
+    };
+    let broker = async {
+        let mut byte = b'\n';
+        // After any heart-beats, up to its end.
+        while byte != 0 {
+            byte = within(peer.stream.read_u8()).await.unwrap();
+        }
+        peer.receipt(1).await;
+    };
+    let (subscription, ()) = tokio::join!(within(client.subscribe(subscribe)), broker);
+    subscription.unwrap()
+}
+
+/// The connection still works: a frame with this number gets its receipt.
+async fn works(client: &Client, peer: &mut Peer, number: u64) {
+    let receipt = client.send(message("/works"));
+    peer.expect_after_beats(sent("/works", number)).await;
+    peer.receipt(number).await;
+    within(receipt).await.unwrap();
+}
+
+fn delivery(subscription: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "MESSAGE\nsubscription:{subscription}\ndestination:/s\nmessage-id:1\nack:1\n\
+         content-length:{}\n\n",
+        body.len()
+    );
+    [head.as_bytes(), body, b"\0\n"].concat()
+}
+
+// Instead of CONNECTED.
+
+#[tokio::test]
+async fn connect_is_never_answered() {
+    let error = answered(|options| options.connected_timeout(SHORT), b"").await;
+    assert!(
+        matches!(error, Error::ConnectedTimeout { after, .. } if after == SHORT),
+        "{error:?}"
+    );
+    assert!(!error.is_final());
+}
+
+#[tokio::test]
+async fn connect_is_answered_byte_by_byte_for_ever() {
+    let listener = listener().await;
+    let options = options(&listener).connected_timeout(SHORT);
+    let broker = tokio::spawn(async move {
+        let mut peer = asked(&listener).await;
+        let mut pace = tokio::time::interval(SHORT / 10);
+        peer.send(b"CONNECTED\nx:").await;
+        while within(peer.stream.write_all(b"y")).await.is_ok() {
+            pace.tick().await;
+        }
+    });
+    let began = Instant::now();
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectedTimeout { .. }), "{error:?}");
+    // No byte gave it more time.
+    assert!(began.elapsed() < 5 * SHORT, "{:?}", began.elapsed());
+    within(broker).await.unwrap();
+}
+
+#[tokio::test]
+async fn connect_is_answered_by_heartbeats_for_ever() {
+    let (error, _) = flooded(SMALL, b"", &[b'\n'; 8192]).await;
+    assert!(matches!(error, Error::ConnectedTimeout { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn connected_never_ends() {
+    let cases: [(&[u8], &[u8], DecodeError); 4] = [
+        (b"", b"CONNECTED", DecodeError::HeadersTooLong(4096)),
+        (
+            b"CONNECTED\nx:",
+            b"yyyyyyyy",
+            DecodeError::HeadersTooLong(4096),
+        ),
+        (b"CONNECTED\n", b"x:y\n", DecodeError::TooManyHeaders(16)),
+        (
+            b"CONNECTED\nversion:1.2\n\n",
+            b"yyyyyyyy",
+            DecodeError::BodyTooLong(64 * 1024),
+        ),
+    ];
+    for (first, again, expected) in cases {
+        let (error, length) = flooded(SMALL, first, &again.repeat(512)).await;
+        assert_decode(&cause(error), &expected);
+        assert!(length < IN_SOCKETS, "{length} bytes for {expected}");
+    }
+}
+
+#[tokio::test]
+async fn connected_is_malformed() {
+    let cases: [(&[u8], DecodeError); 5] = [
+        (b"CONNECTED\nserver:\xff\n\n\0", DecodeError::NotUtf8),
+        (b"CONNECTED\nserver\n\n\0", DecodeError::MalformedHeader),
+        (
+            b"CONNECTED\ncontent-length:1e3\n\n\0",
+            DecodeError::MalformedContentLength,
+        ),
+        (
+            b"CONNECTED\ncontent-length:4294967296\n\n",
+            DecodeError::BodyTooLong(128 << 20),
+        ),
+        (
+            b"CONNECTED\ncontent-length:1\n\nabc\0",
+            DecodeError::MissingNul,
+        ),
+    ];
+    for (bytes, expected) in cases {
+        let error = answered(|options| options, bytes).await;
+        assert_decode(&cause(error), &expected);
+    }
+}
+
+#[tokio::test]
+async fn closed_inside_of_connected() {
+    for bytes in [&b""[..], b"CONN", b"CONNECTED\nversion:1.2\n\n"] {
+        let listener = listener().await;
+        let options = options(&listener);
+        let broker = async { asked(&listener).await.send(bytes).await };
+        let (result, ()) = tokio::join!(within(Client::connect(&options)), broker);
+        let error = cause(result.unwrap_err());
+        assert!(matches!(error, Error::Disconnected), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn refused_by_error_and_left_open() {
+    let error = answered(|options| options, b"ERROR\nmessage:no\n\n\0").await;
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    assert_eq!(error.error_frame().unwrap().message, "no");
+}
+
+#[tokio::test]
+async fn a_heart_beat_header_of_garbage_is_none() {
+    for garbage in [
+        "",
+        ",",
+        "1",
+        "a,b",
+        "-1,100",
+        "1,2,3",
+        "0x10,0x10",
+        "1.5,1.5",
+        "99999999999999999999,1",
+        "\u{e9},\u{2028}",
+        // As long as they can be, and no overflow.
+        "4294967295,4294967295",
+    ] {
+        let listener = listener().await;
+        let options = options(&listener).heartbeat(SHORT, SHORT);
+        let broker = async {
+            let mut peer = asked(&listener).await;
+            peer.send(format!(
+                "CONNECTED\nversion:1.2\nheart-beat:{garbage}\n\n\0"
+            ))
+            .await;
+            peer
+        };
+        let (client, mut peer) = tokio::join!(within(Client::connect(&options)), broker);
+        let client = client.unwrap();
+        works(&client, &mut peer, 1).await;
+    }
+}
+
+// After it.
+
+#[tokio::test]
+async fn connected_twice() {
+    let error = said(|options| options, b"CONNECTED\nversion:1.2\n\n\0").await;
+    assert_eq!(error.to_string(), "unexpected frame \"CONNECTED\"");
+    assert!(matches!(error, Error::UnexpectedFrame { .. }));
+}
+
+#[tokio::test]
+async fn frames_that_no_broker_sends() {
+    let long = [&b"X".repeat(100_000)[..], b"\n\n\0"].concat();
+    for bytes in [
+        &b"SEND\ndestination:/a\n\n\0"[..],
+        b"message\nsubscription:sub-1\n\n\0",
+        b"\x1b[31m\x07\n\n\0",
+        b"\0\n\n\0",
+        &long,
+    ] {
+        let error = said(|options| options, bytes).await;
+        assert!(matches!(error, Error::UnexpectedFrame { .. }), "{error:?}");
+        let shown = error.to_string();
+        assert!(shown.chars().count() < 100, "{shown}");
+        assert!(!shown.contains(char::is_control), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn heartbeats_without_end_hold_nothing_up() {
+    let (client, mut peer) = pair().await;
+    let flood = vec![b'\n'; 1 << 18];
+    for number in 1..=8 {
+        peer.send(&flood).await;
+        works(&client, &mut peer, number).await;
+    }
+    let last = client.send(message("/last"));
+    let broker = tokio::spawn(async move { peer.flood(&flood).await });
+    client.abort();
+    within(last).await.unwrap_err();
+    assert!(within(client.closed()).await.is_closed_by_us());
+    within(broker).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_length_of_four_gigabytes() {
+    for length in [
+        "134217729",
+        "4294967296",
+        "18446744073709551614",
+        "18446744073709551615",
+        "18446744073709551616",
+        &"9".repeat(300),
+    ] {
+        let bytes = format!("MESSAGE\ncontent-length:{length}\n\nbody");
+        let error = said(|options| options, bytes.as_bytes()).await;
+        assert_decode(&error, &DecodeError::BodyTooLong(128 << 20));
+    }
+}
+
+/// Where nobody set a limit, an announced length must not take the memory either.
+#[tokio::test]
+async fn a_length_of_all_memory_without_a_limit() {
+    let unlimited = Limits {
+        body: usize::MAX,
+        ..Limits::default()
+    };
+    let (client, mut peer) = pair_with(|options| options.limits(unlimited)).await;
+    peer.send(b"MESSAGE\ncontent-length:18446744073709551614\n\n")
+        .await;
+    peer.send(vec![b'x'; 1 << 20]).await;
+    // It is reading: what it writes meanwhile arrives.
+    drop(client.send(message("/a")));
+    peer.expect(sent("/a", 1)).await;
+    drop(peer);
+    let error = cause(within(client.closed()).await);
+    assert!(
+        matches!(error, Error::Disconnected | Error::Io(_)),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn headers_that_are_malformed() {
+    let cases: [(&[u8], DecodeError); 6] = [
+        (b"MESSAGE\nx:\xff\xfe\n\n\0", DecodeError::NotUtf8),
+        (b"RECEIPT\nreceipt-id:\xc3\n\n\0", DecodeError::NotUtf8),
+        (b"\x80\n\n\0", DecodeError::NotUtf8),
+        (b"MESSAGE\nx\n\n\0", DecodeError::MalformedHeader),
+        (b"MESSAGE\n:\n\n\0", DecodeError::MalformedHeader),
+        (b"MESSAGE\nx:\\t\n\n\0", DecodeError::UndefinedEscape),
+    ];
+    for (bytes, expected) in cases {
+        let error = said(|options| options, bytes).await;
+        assert_decode(&error, &expected);
+    }
+}
+
+#[tokio::test]
+async fn frames_without_end() {
+    let cases: [(&[u8], &[u8], DecodeError); 4] = [
+        (b"", b"MESSAGE", DecodeError::HeadersTooLong(4096)),
+        (b"MESSAGE\nx:", b"y", DecodeError::HeadersTooLong(4096)),
+        (b"MESSAGE\n", b"x:y\n", DecodeError::TooManyHeaders(16)),
+        (b"MESSAGE\n\n", b"y", DecodeError::BodyTooLong(64 * 1024)),
+    ];
+    for (first, again, expected) in cases {
+        let (client, mut peer) = pair_with(|options| options.limits(SMALL)).await;
+        peer.send(first).await;
+        let length = peer.flood(&again.repeat(1024)).await;
+        assert_decode(&ends(&client, &mut peer).await, &expected);
+        assert!(length < IN_SOCKETS, "{length} bytes for {expected}");
+    }
+}
+
+#[tokio::test]
+async fn error_then_left_open_while_it_goes_on_talking() {
+    let cases: [&'static [u8]; 4] = [
+        b"\n",
+        b"ERROR\nmessage:again\n\n\0",
+        b"RECEIPT\nreceipt-id:7\n\n\0",
+        b"MESSAGE\nsubscription:sub-1\ndestination:/s\nmessage-id:1\n\n\0",
+    ];
+    let each = async |again: &'static [u8]| {
+        let (client, mut peer) = pair().await;
+        let pending = client.send(message("/a"));
+        peer.expect(sent("/a", 1)).await;
+        peer.send(b"ERROR\nmessage:first\n\n\0").await;
+        let began = Instant::now();
+        peer.flood(&again.repeat(512)).await;
+        // Nothing of it gave the peer more time.
+        assert!(began.elapsed() < Duration::from_secs(10));
+        let error = within(pending).await.unwrap_err();
+        assert_eq!(error.error_frame().unwrap().message, "first");
+        let error = ends(&client, &mut peer).await;
+        assert!(matches!(error, Error::LeftOpen), "{error:?}");
+    };
+    // In tasks of their own: one that floods leaves the others of its task no time.
+    for task in cases.map(|again| tokio::spawn(each(again))) {
+        within(task).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn closed_inside_of_a_frame() {
+    let whole = delivery("sub-1", b"body");
+    // Up to its NUL.
+    for length in [1, 8, 20, whole.len() - 6, whole.len() - 2] {
+        let (client, mut peer) = pair().await;
+        let mut subscription = subscribed(&client, &mut peer).await;
+        peer.send(&whole[..length]).await;
+        drop(peer);
+        let error = cause(within(client.closed()).await);
+        assert!(matches!(error, Error::Disconnected), "{error:?}");
+        assert!(within(subscription.next()).await.is_none(), "half a frame");
+    }
+}
+
+#[tokio::test]
+async fn reset() {
+    let (client, mut peer) = pair().await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    peer.stream.set_zero_linger().unwrap();
+    drop(peer);
+    let error = within(pending).await.unwrap_err();
+    assert!(error.is_fate_unknown());
+    let error = cause(error);
+    assert!(matches!(error, Error::Io(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn receipts_that_nobody_asked_for() {
+    let (client, mut peer) = pair().await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    for id in [
+        "",
+        "0",
+        "2",
+        "-1",
+        " 1",
+        "1 ",
+        "1.begin",
+        "one",
+        "18446744073709551615",
+        "18446744073709551617",
+    ] {
+        peer.send(format!("RECEIPT\nreceipt-id:{id}\n\n\0")).await;
+    }
+    works(&client, &mut peer, 2).await;
+    // None of them was taken for this one's.
+    assert!(timeout(SHORT, pending).await.is_err());
+    // Nor does it hurt to say one twice.
+    peer.receipt(2).await;
+    peer.receipt(1).await;
+    peer.receipt(1).await;
+    works(&client, &mut peer, 3).await;
+}
+
+/// A receipt for what it cannot have is no proof that the broker has it.
+#[tokio::test]
+async fn a_receipt_for_a_frame_that_was_not_written() {
+    let (client, mut peer) = pair().await;
+    let mut big = message("/big");
+    big.body = vec![b'x'; 1 << 20].into();
+    let mut receipts: Vec<_> = (0..64).map(|_| client.send(big.clone())).collect();
+    let last = client.send(message("/last"));
+    // The first is being written, the last waits behind more than the sockets hold.
+    peer.expect(b"SEND\ndestination:/big\nreceipt:1\n").await;
+    peer.receipt(65).await;
+    peer.receipt(1).await;
+    // They are read in their order.
+    within(&mut receipts[0]).await.unwrap();
+    client.abort();
+    not_sent(within(last).await);
+}
+
+#[tokio::test]
+async fn silence_without_a_fin() {
+    for mode in [Mode::Swallowing, Mode::Stalled] {
+        let listener = listener().await;
+        let url = format!("stomp://u:p@{}", listener.local_addr().unwrap());
+        let network = Network::to(&url);
+        let options = Options::from_url(&network.address_for(&url))
+            .unwrap()
+            .heartbeat(SHORT / 3, SHORT / 3);
+        // It beats all the time, whatever becomes of it.
+        let broker = tokio::spawn(async move {
+            let mut peer = asked(&listener).await;
+            peer.send(b"CONNECTED\nversion:1.2\nheart-beat:50,50\n\n\0")
+                .await;
+            let (mut reader, mut writer) = peer.stream.into_split();
+            let beats = tokio::spawn(async move {
+                let mut pace = tokio::time::interval(SHORT / 6);
+                while writer.write_all(b"\n").await.is_ok() {
+                    pace.tick().await;
+                }
+            });
+            let mut seen = 0;
+            let mut byte = [0];
+            // Longer than silence may last, which is 700 ms.
+            while seen < 12 {
+                within(reader.read_exact(&mut byte)).await.unwrap();
+                seen += 1;
+            }
+            (reader, beats)
+        });
+        let client = within(Client::connect(&options)).await.unwrap();
+        let (_reader, beats) = within(broker).await.unwrap();
+        assert!(!client.is_closed());
+        let pending = client.send(message("/a"));
+        network.set(mode);
+        let began = Instant::now();
+        let error = within(client.closed()).await;
+        assert!(error.is_silence(), "{error:?}");
+        assert!(began.elapsed() < Duration::from_secs(3), "{mode:?}");
+        within(pending).await.unwrap_err();
+        network.set(Mode::Away);
+        within(beats).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn messages_that_nobody_takes_are_not_read() {
+    const LIMIT: usize = 1 << 20;
+    let (client, mut peer) = pair_with(|options| options.untaken_limit(LIMIT)).await;
+    let mut subscription = subscribed(&client, &mut peer).await;
+    let piece = delivery("sub-1", &[b'x'; 64 * 1024]);
+    let (count, left) = peer.until_stalled(&piece).await;
+    assert!(count * piece.len() < LIMIT + IN_SOCKETS, "{count} messages");
+    // Nothing is lost, and reading goes on.
+    for _ in 0..count {
+        let delivery = within(subscription.next()).await.unwrap();
+        assert_eq!(delivery.body.len(), 64 * 1024);
+    }
+    peer.send(left).await;
+    within(subscription.next()).await.unwrap();
+    works(&client, &mut peer, 2).await;
+
+    // The same once more; now they are given up with their subscription.
+    let (count, left) = peer.until_stalled(&piece).await;
+    assert!(count > 1);
+    drop(subscription);
+    peer.send(left).await;
+    works(&client, &mut peer, 3).await;
+    // What is for nobody is not held, however much it is.
+    for _ in 0..4 * IN_SOCKETS / piece.len() {
+        peer.send(&piece).await;
+    }
+    works(&client, &mut peer, 4).await;
+}
+
+/// A client that does not read must not take that for the broker's silence, and go on with its own
+/// heart-beats.
+#[tokio::test]
+async fn messages_that_nobody_takes_do_not_end_the_connection() {
+    let listener = listener().await;
+    let options = options(&listener)
+        .heartbeat(SHORT / 3, SHORT / 3)
+        .untaken_limit(1 << 16);
+    let broker = async {
+        let mut peer = asked(&listener).await;
+        peer.send(b"CONNECTED\nversion:1.2\nheart-beat:50,50\n\n\0")
+            .await;
+        peer
+    };
+    let (client, mut peer) = tokio::join!(within(Client::connect(&options)), broker);
+    let client = client.unwrap();
+    let mut subscription = subscribed(&client, &mut peer).await;
+    let piece = delivery("sub-1", &[b'x'; 16 * 1024]);
+    let (count, left) = peer.until_stalled(&piece).await;
+    // Its heart-beats come for longer than silence may last, which is 700 ms.
+    for _ in 0..12 {
+        peer.expect(b"\n").await;
+    }
+    assert!(!client.is_closed());
+    for _ in 0..count {
+        within(subscription.next()).await.unwrap();
+    }
+    // From here on it listens again, and silence is silence.
+    peer.send(left).await;
+    within(subscription.next()).await.unwrap();
+    let error = within(client.closed()).await;
+    assert!(error.is_silence(), "{error:?}");
+}
+
+#[tokio::test]
+async fn messages_of_no_subscription() {
+    for bytes in [
+        &b"MESSAGE\ndestination:/s\nmessage-id:1\n\n\0"[..],
+        b"MESSAGE\nsubscription:\ndestination:/s\nmessage-id:1\n\n\0",
+        b"MESSAGE\nsubscription:sub-1\nmessage-id:1\n\n\0",
+        b"MESSAGE\nsubscription:sub-1\ndestination:/s\n\n\0",
+    ] {
+        let error = said(|options| options, bytes).await;
+        assert_eq!(
+            error.to_string(),
+            "unexpected frame \"MESSAGE without destination, message-id or subscription\""
+        );
+    }
+    // One that there is not may have been there.
+    let (client, mut peer) = pair().await;
+    let mut subscription = subscribed(&client, &mut peer).await;
+    for id in ["sub-2", "sub-1 ", "SUB-1"] {
+        peer.send(delivery(id, b"not ours")).await;
+    }
+    peer.send(delivery("sub-1", b"ours")).await;
+    let delivery = within(subscription.next()).await.unwrap();
+    assert_eq!(&delivery.body[..], b"ours");
+    works(&client, &mut peer, 2).await;
+}
+
+#[tokio::test]
+async fn disconnect_is_never_answered() {
+    let (client, mut peer) = pair_with(|options| options.receipt_timeout(SHORT)).await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    let error = within(client.disconnect()).await.unwrap_err();
+    assert!(matches!(error, Error::ReceiptTimeout { .. }), "{error:?}");
+    within(pending).await.unwrap_err();
+    peer.expect(b"DISCONNECT\nreceipt:2\n\n\0").await;
+    assert!(peer.rest().await.is_empty());
+    assert!(client.is_closed());
+}
+
+#[tokio::test]
+async fn nothing_is_ever_answered_after_the_last_handle() {
+    let (client, mut peer) = pair_with(|options| options.receipt_timeout(SHORT)).await;
+    drop(client.send(message("/a")));
+    drop(client);
+    peer.expect(sent("/a", 1) + "DISCONNECT\nreceipt:2\n\n\0")
+        .await;
+    assert!(peer.rest().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_error_as_long_as_may_be() {
+    let text = "no ".repeat(30_000);
+    let bytes = format!("ERROR\nmessage:{text}\nreceipt-id:1{text}\n\n{text}\0");
+    let (client, mut peer) = pair().await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    peer.send(bytes).await;
+    let error = within(pending).await.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.chars().count() < 5000, "{}", shown.len());
+}
+
+/// Neither in words nor in Debug, wherever the broker puts it.
+#[tokio::test]
+async fn the_password_that_is_echoed_does_not_show() {
+    const PASSWORD: &str = "hunter2-of-the-shop";
+    let url = |listener: &TcpListener| {
+        let address = listener.local_addr().unwrap();
+        Options::from_url(&format!("stomp://u:{PASSWORD}@{address}")).unwrap()
+    };
+    let assert_hidden = |error: &Error, bytes: &str| {
+        let shown = format!("{error} {error:?} {error:#?}");
+        // Not even its first half.
+        assert!(!shown.contains("hunter2"), "{shown} for {bytes:.80}");
+    };
+    let cut = format!("{}{PASSWORD}", " ".repeat(1990));
+    let many = PASSWORD.repeat(300);
+    let everywhere = [
+        format!("ERROR\nmessage:{PASSWORD}\nreceipt-id:{PASSWORD}\n\n{PASSWORD}\0"),
+        format!("ERROR\nmessage:{cut}\n\n{cut}\0"),
+        format!("ERROR\nmessage:{many}\n\n{many}\0"),
+        format!("{PASSWORD}\n\n\0"),
+        format!("{PASSWORD}\n{PASSWORD}\n\n\0"),
+        format!("ERROR\ncontent-length:{PASSWORD}\n\n\0"),
+    ];
+    let at_connect = [
+        format!("CONNECTED\nversion:{PASSWORD}\n\n\0"),
+        format!("RECEIPT\nreceipt-id:{PASSWORD}\n\n\0"),
+    ];
+    for bytes in everywhere.iter().chain(&at_connect) {
+        let listener = listener().await;
+        let options = url(&listener);
+        let broker = async {
+            let mut peer = asked(&listener).await;
+            peer.send(bytes).await;
+            peer.until_closed().await;
+        };
+        let (result, ()) = tokio::join!(within(Client::connect(&options)), broker);
+        assert_hidden(&result.map(drop).unwrap_err(), bytes);
+    }
+    let later = everywhere.iter().map(async |bytes| {
+        let listener = listener().await;
+        let options = url(&listener);
+        let broker = async {
+            let mut peer = asked(&listener).await;
+            peer.send(format!("CONNECTED\nversion:1.2\nserver:{PASSWORD}\n\n\0"))
+                .await;
+            peer
+        };
+        let (client, mut peer) = tokio::join!(within(Client::connect(&options)), broker);
+        let client = client.unwrap();
+        assert_eq!(client.server(), "***");
+        assert!(!format!("{client:?} {options:?}").contains("hunter2"));
+        let pending = client.send(message("/a"));
+        peer.expect(sent("/a", 1)).await;
+        peer.send(bytes).await;
+        let error = within(pending).await.unwrap_err();
+        assert_hidden(&error, bytes);
+        assert_hidden(&within(client.closed()).await, bytes);
+    });
+    join_all(later).await;
+}
