@@ -58,6 +58,8 @@ mod documentation {
     struct FromDjango;
     #[doc = include_str!("../docs/guarantees.md")]
     struct Guarantees;
+    #[doc = include_str!("../docs/stomp.md")]
+    struct Stomp;
 }
 
 /// What the derive's expansion names; not for use by hand.
