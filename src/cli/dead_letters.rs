@@ -154,8 +154,8 @@ async fn take_away(
         };
         return Ok((list(letters, choice).await?, what));
     }
-    let bar = bar(letters, choice).await?;
-    let found = letters.take_away(choice, way, || bar.inc(1)).await?;
+    let (bar, seen) = bar(letters, choice).await?;
+    let found = letters.take_away(choice, way, seen, || bar.inc(1)).await?;
     let what = match way {
         Way::Back => "sent back",
         Way::Gone => "deleted",
@@ -163,18 +163,24 @@ async fn take_away(
     Ok((found, what))
 }
 
-/// A bar as long as there are letters, on a terminal.
-async fn bar(letters: &DeadLetters, choice: &Choice) -> Result<ProgressBar, DeadLettersError> {
+/// On a terminal, a bar as long as there are letters that are meant, and how many were seen for it.
+async fn bar(
+    letters: &DeadLetters,
+    choice: &Choice,
+) -> Result<(ProgressBar, usize), DeadLettersError> {
     let bar = BARS.add(ProgressBar::new(0).with_finish(ProgressFinish::AndClear));
-    if !bar.is_hidden() {
-        let found = letters.look(choice, |_| {}).await?;
-        bar.set_length(u64::try_from(found.chosen).unwrap_or(u64::MAX));
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} messages, {eta} left")
-        {
-            bar.set_style(style);
-        }
+    if bar.is_hidden() {
+        return Ok((bar, 0));
     }
-    Ok(bar)
+    let counting = letters.again().await?;
+    let found = counting.look(choice, |_| {}).await;
+    counting.close().await;
+    let Found { all, chosen } = found?;
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} messages, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_length(u64::try_from(chosen).unwrap_or(u64::MAX));
+    Ok((bar, all))
 }
 
 #[allow(clippy::print_stdout)] // what was asked for

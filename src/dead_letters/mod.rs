@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -24,6 +25,10 @@ const MARKER: &str = "outbox-marker";
 const MARKER_LIFE: Duration = Duration::from_secs(60);
 /// Letters on their way back at a time.
 const WINDOW: usize = 100;
+/// How long letters that were looked at may take to be back in their queue.
+const RETURN: Duration = Duration::from_secs(5);
+/// Between two looks at whether they are.
+const LOOKS: Duration = Duration::from_millis(20);
 
 /// Why the dead letters could not be read or sent back.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +148,9 @@ pub(crate) struct Found {
 
 /// A queue's dead letters, as one connection sees them.
 pub(crate) struct DeadLetters {
-    client: Client,
+    reads: Client,
+    /// On this one a receipt does not come behind all the letters.
+    writes: Client,
     options: stomp::Options,
     id_headers: Vec<String>,
     patience: Duration,
@@ -161,7 +168,8 @@ impl DeadLetters {
     ) -> Result<Self, DeadLettersError> {
         let options = config.stomp_options()?;
         Ok(Self {
-            client: Client::connect(&options).await?,
+            reads: Client::connect(&options).await?,
+            writes: Client::connect(&options).await?,
             options,
             id_headers: config.msg_id_headers.clone(),
             patience: config.receipt_timeout,
@@ -175,13 +183,27 @@ impl DeadLetters {
         &self.name
     }
 
+    /// The same by connections of its own. What one reading leaves comes to the next one only when
+    /// its connection has ended.
+    pub(crate) async fn again(&self) -> Result<Self, DeadLettersError> {
+        Ok(Self {
+            reads: Client::connect(&self.options).await?,
+            writes: Client::connect(&self.options).await?,
+            options: self.options.clone(),
+            id_headers: self.id_headers.clone(),
+            patience: self.patience,
+            queue: self.queue.clone(),
+            name: self.name.clone(),
+        })
+    }
+
     /// Hands each chosen letter to `see`, and leaves all where they are.
     pub(crate) async fn look(
         &self,
         choice: &Choice,
         mut see: impl FnMut(&Letter),
     ) -> Result<Found, DeadLettersError> {
-        let mut reading = self.read().await?;
+        let mut reading = self.read(0).await?;
         let mut found = Found::default();
         while let Some(letter) = reading.next().await? {
             found.all += 1;
@@ -195,11 +217,13 @@ impl DeadLetters {
 
     /// Takes the chosen letters away, many at a time, and calls `done` for each. One that is sent back
     /// is acknowledged when the broker has it there: whatever happens between the two, it is in one
-    /// of the queues at least.
+    /// of the queues at least. Where so many were `seen` by another reading just now, they may still
+    /// be on their way back.
     pub(crate) async fn take_away(
         &self,
         choice: &Choice,
         way: Way,
+        seen: usize,
         mut done: impl FnMut(),
     ) -> Result<Found, DeadLettersError> {
         if way == Way::Back {
@@ -207,11 +231,11 @@ impl DeadLetters {
         }
         let take = async |letter: Letter| {
             if way == Way::Back {
-                self.client.send(self.returned(&letter)).await?;
+                self.writes.send(self.returned(&letter)).await?;
             }
-            self.client.ack(&letter.delivery).await
+            self.reads.ack_unconfirmed(&letter.delivery)
         };
-        let mut reading = self.read().await?;
+        let mut reading = self.read(seen).await?;
         let mut found = Found::default();
         let mut under_way = FuturesUnordered::new();
         while let Some(letter) = reading.next().await? {
@@ -232,23 +256,27 @@ impl DeadLetters {
             outcome?;
             done();
         }
+        // The broker has read the ACKs then.
+        self.reads.ping().await?;
         Ok(found)
     }
 
     /// Takes leave of the broker; what was not acknowledged goes back to its queue.
     pub(crate) async fn close(self) {
-        if let Err(error) = self.client.disconnect().await {
-            tracing::debug!(error = %error, "no orderly farewell");
+        for client in [self.reads, self.writes] {
+            if let Err(error) = client.disconnect().await {
+                tracing::debug!(error = %error, "no orderly farewell");
+            }
         }
     }
 
     fn address(&self, queue: &str) -> String {
-        letter::existing_queue(queue, self.client.broker())
+        letter::existing_queue(queue, self.writes.broker())
     }
 
     /// RabbitMQ takes a message for a queue that is not there, gives its receipt, and drops it.
     async fn check_queue(&self) -> Result<(), DeadLettersError> {
-        if self.client.broker() == Broker::ActiveMq {
+        if self.writes.broker() == Broker::ActiveMq {
             return Ok(());
         }
         let client = Client::connect(&self.options).await?;
@@ -263,9 +291,9 @@ impl DeadLetters {
             .map_err(|error| no_queue(error, &self.queue))
     }
 
-    async fn read(&self) -> Result<Reading<'_>, DeadLettersError> {
+    async fn read(&self, seen: usize) -> Result<Reading<'_>, DeadLettersError> {
         let mut headers = Vec::new();
-        if self.client.broker() == Broker::ActiveMq {
+        if self.reads.broker() == Broker::ActiveMq {
             // All of them are to come without an ACK in between.
             headers.push(("activemq.prefetchSize".to_owned(), i32::MAX.to_string()));
         }
@@ -273,33 +301,40 @@ impl DeadLetters {
             destination: self.address(&self.name),
             headers,
         };
-        let subscribed = self.client.subscribe(subscribe).await;
+        let subscribed = self.reads.subscribe(subscribe).await;
         let subscription = subscribed.map_err(|error| no_queue(error, &self.name))?;
-        let marker = Uuid::new_v4().to_string();
+        let reading = Reading {
+            letters: self,
+            subscription,
+            marker: Uuid::new_v4().to_string(),
+            expected: seen,
+            until: Instant::now() + RETURN,
+        };
+        self.mark(&reading.marker).await?;
+        Ok(reading)
+    }
+
+    /// Sends a marker behind what is there.
+    async fn mark(&self, marker: &str) -> Result<(), DeadLettersError> {
         let life = MARKER_LIFE.as_millis();
         let frame = SendFrame::new(self.address(&self.name), "")
-            .header(MARKER, &marker)
+            .header(MARKER, marker)
             .header("persistent", "false");
-        let frame = match self.client.broker() {
+        let frame = match self.writes.broker() {
             Broker::ActiveMq => {
                 let now = u128::try_from(Utc::now().timestamp_millis()).unwrap_or(0);
                 frame.header("expires", (now + life).to_string())
             }
             _ => frame.header("expiration", life.to_string()),
         };
-        self.client.send(frame).await?;
-        Ok(Reading {
-            letters: self,
-            subscription,
-            marker,
-        })
+        Ok(self.writes.send(frame).await?)
     }
 
     /// A letter as the message that it was.
     fn returned(&self, letter: &Letter) -> SendFrame {
         let was_sent_to = ["original-destination", letter::DESTINATION];
         let topic = was_sent_to.iter().find_map(|name| letter.header(name));
-        let destination = match (self.client.broker(), topic) {
+        let destination = match (self.writes.broker(), topic) {
             // What a durable subscription collects there has no address of its own.
             (Broker::ActiveMq, Some(topic)) => topic.to_owned(),
             _ => self.address(&self.queue),
@@ -320,6 +355,10 @@ struct Reading<'a> {
     letters: &'a DeadLetters,
     subscription: Subscription,
     marker: String,
+    /// Letters that are to come still, as far as another reading saw them.
+    expected: usize,
+    /// When those are no longer waited for.
+    until: Instant,
 }
 
 impl Reading<'_> {
@@ -334,13 +373,19 @@ impl Reading<'_> {
                 })?
                 .ok_or(DeadLettersError::Lost)?;
             let Some(marker) = delivery.header(MARKER) else {
+                self.expected = self.expected.saturating_sub(1);
                 return Ok(Some(Letter::new(delivery, &letters.id_headers)));
             };
             let is_ours = marker == self.marker;
-            letters.client.ack(&delivery).await?;
-            if is_ours {
+            letters.reads.ack_unconfirmed(&delivery)?;
+            if !is_ours {
+                continue;
+            }
+            if self.expected == 0 || Instant::now() >= self.until {
                 return Ok(None);
             }
+            tokio::time::sleep(LOOKS).await;
+            letters.mark(&self.marker).await?;
         }
     }
 }

@@ -317,3 +317,48 @@ pub(crate) fn a_letter_is_sent_until_its_receipt_comes<C: Subject>(place: &Place
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (1, 1));
 }
+
+/// `script` of bsdutils gives it a pseudo-terminal. It counts what there is for its bar, and what it
+/// has counted comes back all the same.
+pub(crate) fn a_terminal_sees_how_far_it_is<C: Subject>(place: &Place) {
+    const ROWS: usize = 30;
+    if !cfg!(target_os = "linux") {
+        eprintln!("left out: `script` has other arguments here");
+        return;
+    }
+    place.declare::<C>();
+    let fails = Registry::<C>::new().on("it", |_: &mut C, _: &Payload| {
+        Err(Permanent::new("on purpose").into())
+    });
+    for n in 0..2 * ROWS {
+        place.send(Message::new(place.topic(), n));
+    }
+    let settings = place.settings().set("dead_letter", "outbox").build();
+    let consumer = place.subscribe_with(&fails, "it", &settings.unwrap());
+    wait_until("all are given up", || {
+        let (_, said) = run(place, "list", &[]);
+        said.contains(&format!("{0} listed of {0} in DLQ.", 2 * ROWS))
+    });
+    consumer.stop();
+    let some = ROWS.to_string();
+    let plain = command(place, "replay", &["--limit", &some]);
+    assert!(!plain.contains("messages,"), "{plain}");
+    let outbox = env!("CARGO_BIN_EXE_outbox");
+    let line = format!("'{outbox}' dead-letters replay {} --all", place.name);
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("STOMP_URL", place.broker_url())
+        .env("TERM", "xterm")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let seen = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{seen}");
+    for words in [
+        format!("/{ROWS} messages, "),
+        format!("{ROWS} sent back of {ROWS}"),
+    ] {
+        assert!(seen.contains(&words), "no {words}: {seen}");
+    }
+    assert!(command(place, "list", &[]).contains("0 listed of 0"));
+}

@@ -129,7 +129,8 @@ suite! {
         a_managed_callback_saves_a_body_of_any_length, what_a_callback_publishes_is_correlated,
         a_queue_collects_while_nobody_listens;
     dead_letters: a_body_that_does_not_fit_is_given_up_at_once, a_letter_tells_its_story,
-        where_nobody_wants_them_they_are_dropped, the_letters_are_looked_at_and_sent_back;
+        where_nobody_wants_them_they_are_dropped, the_letters_are_looked_at_and_sent_back,
+        a_terminal_sees_how_far_it_is;
     workers: as_many_block_as_there_are_workers, as_many_wait_as_there_are_workers, keys_keep_their_order_side_by_side,
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
         a_wish_to_stop_waits_for_all_that_block, a_wish_to_stop_waits_for_all_that_run;
