@@ -155,7 +155,11 @@ fn clean(text: &str) -> String {
     // After the password was hidden: what is cut might leave a part of it.
     let text = flatten(text, MAXIMUM_TEXT);
     let text = hide(text, "user '", '\'');
-    hide(text, "User name [", ']')
+    let text = hide(text, "User name [", ']');
+    if text.contains("is not authorized to") {
+        return hide(text, "User ", ' ');
+    }
+    text
 }
 
 /// One line without control characters, cut after so many characters.
@@ -248,6 +252,11 @@ mod tests {
                 "Server cancelled subscription",
                 "The server has canceled a subscription.\nNo more messages will be delivered",
                 Cancelled,
+            ),
+            (
+                "User shop is not authorized to write to: queue://a",
+                "User shop is not authorized to write to: queue://a",
+                RefusedDestination,
             ),
             ("", "", Other),
         ];

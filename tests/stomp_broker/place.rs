@@ -13,6 +13,8 @@ pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) broker: Broker,
     pub(crate) version: Version,
+    /// Whether it knows who may do what.
+    pub(crate) has_users: bool,
     tls: Tls,
     /// It serves until it is dropped.
     _loopback: Option<Arc<LoopbackBroker>>,
@@ -36,6 +38,7 @@ impl Place {
             url,
             broker,
             version,
+            has_users: true,
             tls: Tls::new(),
             _loopback: None,
         }
@@ -54,10 +57,13 @@ impl Place {
 
     pub(crate) fn activemq(version: Version) -> Option<Self> {
         let url = support::server("OUTBOX_TEST_ACTIVEMQ", "ActiveMQ")?;
-        Some(Self::new(url, Broker::ActiveMq, version))
+        Some(Self {
+            has_users: false,
+            ..Self::new(url, Broker::ActiveMq, version)
+        })
     }
 
-    /// It wants none.
+    /// It wants none, but a user.
     pub(crate) fn activemq_tls(version: Version) -> Option<Self> {
         let url = support::server("OUTBOX_TEST_ACTIVEMQ_TLS", "ActiveMQ with TLS")?;
         let tls = Tls::new().ca_file(certificates()?.join("ca.pem"));

@@ -11,10 +11,10 @@ fn changed(place: &Place, change: impl FnOnce(&mut Url)) -> Options {
     place.options_at(url.as_str())
 }
 
-/// ERROR with "Bad CONNECT"; a password with a backslash and a colon is read as it is meant, or
-/// there would be no answer at all. The ActiveMQ of the tests lets everybody in.
+/// RabbitMQ's ERROR has "Bad CONNECT"; a password with a backslash and a colon is read as it is
+/// meant, or there would be no answer at all. The ActiveMQ without TLS lets everybody in.
 pub(crate) async fn a_wrong_password(place: &Place) {
-    if place.broker == Broker::ActiveMq {
+    if !place.has_users {
         let options = changed(place, |url| {
             url.set_username("anybody").unwrap();
             url.set_password(Some("wr%5Cong")).unwrap();
@@ -52,26 +52,42 @@ pub(crate) async fn a_wrong_virtual_host(place: &Place) {
 }
 
 /// On RabbitMQ ERROR without receipt-id, for SEND as for SUBSCRIBE, and the connection stays open:
-/// receipts of the frames around it come, then the client closes it. ActiveMQ names the receipt.
+/// receipts of the frames around it come, then the client closes it. ActiveMQ names the receipt, and
+/// refuses what the user may not do; else it takes any text for the name of a queue.
 pub(crate) async fn a_wrong_destination(place: &Place) {
     let client = place.connect().await;
     let queue = place.queue();
     let before = client.send(queue.message(b"1"));
     let bad = client.send(SendFrame {
-        destination: "/nonsense/x".to_owned(),
+        destination: match place.broker {
+            Broker::ActiveMq => "/queue/forbidden.x".to_owned(),
+            _ => "/nonsense/x".to_owned(),
+        },
         ..queue.message(b"2")
     });
     let after = client.send(queue.message(b"3"));
     within(before).await.unwrap();
     within(after).await.unwrap();
-    if place.broker == Broker::ActiveMq {
-        // It takes any text for the name of a queue.
+    if !place.has_users {
         within(bad).await.unwrap();
         return;
     }
     let error = within(bad).await.unwrap_err();
     let frame = error.error_frame().unwrap();
     assert_eq!(frame.kind(), ErrorKind::RefusedDestination, "{error}");
+    if place.broker == Broker::ActiveMq {
+        assert!(error.names_receipt() && frame.receipt_id.is_some());
+        assert!(!error.to_string().contains("guest"), "{error}");
+        let subscribe = Subscribe {
+            destination: "/queue/forbidden.x".to_owned(),
+            headers: Vec::new(),
+        };
+        let error = within(client.subscribe(subscribe)).await.unwrap_err();
+        let kind = error.error_frame().unwrap().kind();
+        assert_eq!(kind, ErrorKind::RefusedDestination, "{error}");
+        within(client.ping()).await.unwrap();
+        return;
+    }
     assert_eq!(frame.receipt_id, None);
     assert!(error.is_fate_unknown() && !error.names_receipt());
 }
