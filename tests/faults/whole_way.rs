@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe};
 
 use crate::adversary::Adversary;
-use crate::program::wait_until;
+use crate::program::{wait_until, wait_while_it_goes_on};
 use crate::subscriber::{self, Fate, fate};
 use crate::support;
 use crate::verdict;
@@ -52,16 +52,16 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
         .collect();
 
     let mut letters = HashMap::new();
-    wait_until("each has its effect or its letter", || {
+    // Messages that kill their process take their time: as long as something comes of it.
+    wait_while_it_goes_on("each has its effect or its letter", || {
         victims.iter_mut().for_each(Victim::revive);
-        if world.waiting::<C>() > 0 {
-            return false;
-        }
         letters.extend(take_letters(&world));
         let effects: HashSet<String> = world.connect::<C>().effects().into_iter().collect();
-        let mut rows = world.connect::<C>().rows().into_iter();
-        rows.all(|row| effects.contains(&row.id) || letters.contains_key(&row.id))
+        let rows = world.connect::<C>().rows().into_iter();
+        rows.filter(|row| !effects.contains(&row.id) && !letters.contains_key(&row.id))
+            .count()
     });
+    wait_until("all is settled", || world.waiting::<C>() == 0);
     victims.into_iter().for_each(Victim::stop);
 
     let rows = world.connect::<C>().rows();

@@ -134,3 +134,24 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
+
+/// Waits until nothing is left to do; longer than [`PATIENCE`] as long as it becomes less.
+#[allow(dead_code)] // not each suite that includes this needs it
+pub(crate) fn wait_while_it_goes_on(what: &str, mut left: impl FnMut() -> usize) {
+    let mut least = usize::MAX;
+    let mut since = Instant::now();
+    loop {
+        let now = left();
+        if now == 0 {
+            return;
+        }
+        if now < least {
+            (least, since) = (now, Instant::now());
+        }
+        assert!(
+            since.elapsed() < PATIENCE,
+            "in vain: {what}, {now} are left"
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
