@@ -64,8 +64,9 @@ impl Connection {
         }
         match self.subscriptions.get(&delivery.subscription) {
             Some(deliveries) => {
-                if let Err(unwanted) = deliveries.send(delivery) {
-                    self.subscriptions.remove(&unwanted.subscription);
+                let id = delivery.subscription.clone();
+                if !deliveries.send(delivery) {
+                    self.subscriptions.remove(&id);
                 }
             }
             None => debug!(

@@ -75,14 +75,15 @@ pub(super) fn channel(untaken: &Arc<Untaken>) -> (Deliveries, Inbox) {
 }
 
 impl Deliveries {
-    /// Hands a message over; gives it back where the subscription was dropped.
-    pub(super) fn send(&self, delivery: Delivery) -> Result<(), Delivery> {
+    /// Hands a message over; false where the subscription was dropped.
+    pub(super) fn send(&self, delivery: Delivery) -> bool {
         let bytes = size(&delivery);
         self.untaken.add(bytes);
-        self.sender.send(delivery).map_err(|unwanted| {
+        let is_wanted = self.sender.send(delivery).is_ok();
+        if !is_wanted {
             self.untaken.take(bytes);
-            unwanted.0
-        })
+        }
+        is_wanted
     }
 }
 

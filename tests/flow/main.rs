@@ -16,6 +16,7 @@ mod flood;
 #[cfg(feature = "testing")]
 mod hooks;
 #[cfg(feature = "testing")]
+#[path = "../support/log.rs"]
 mod log;
 mod place;
 #[cfg(feature = "testing")]

@@ -261,7 +261,7 @@ impl Place {
         let log = crate::log::Log::default();
         let collected = log.clone();
         let consumer = Consumer::start(move |shutdown| {
-            let _guard = collected.collect();
+            let _guard = collected.collect(tracing::Level::DEBUG);
             let runtime = Runtime::new().unwrap();
             runtime.block_on(subscriber.run(shutdown)).unwrap()
         });

@@ -1,7 +1,6 @@
 //! Connecting again.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use diesel_outbox::stomp::{Connector, Error};
@@ -9,44 +8,25 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::Level;
 
+use crate::log::Log;
 use crate::{accept, listener, options, within};
 
-/// What is logged in this thread, one line each.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// What is logged from here on. No line may hold the login.
+fn start(level: Level) -> (Log, tracing::subscriber::DefaultGuard) {
+    let log = Log::default();
+    let guard = log.collect(level);
+    (log, guard)
 }
 
-impl Log {
-    fn start(level: Level) -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn count(&self, word: &str) -> usize {
-        let bytes = self.0.lock().unwrap();
-        let text = std::str::from_utf8(&bytes).unwrap();
-        assert!(!text.contains("passcode") && !text.contains("u:p"));
-        text.lines().filter(|line| line.contains(word)).count()
-    }
+fn count(log: &Log, words: &str) -> usize {
+    let text = log.text();
+    assert!(!text.contains("passcode") && !text.contains("u:p"));
+    log.count(words)
 }
 
 #[tokio::test]
 async fn an_outage_is_two_lines_in_the_log() {
-    let (log, _guard) = Log::start(Level::INFO);
+    let (log, _guard) = start(Level::INFO);
     let first = listener().await;
     let address = first.local_addr().unwrap();
     let connector = Connector::new(options(&first), Duration::from_millis(20));
@@ -61,28 +41,28 @@ async fn an_outage_is_two_lines_in_the_log() {
         while *attempts.lock().unwrap() < 5 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(log.count("WARN"), 1);
+        assert_eq!(count(&log, "WARN"), 1);
         accept(&TcpListener::bind(address).await.unwrap()).await
     };
     let (client, _peer) = within(async { tokio::join!(connected, broker) }).await;
     assert!(!client.unwrap().is_closed());
-    assert_eq!((log.count("WARN"), log.count("INFO")), (1, 1));
+    assert_eq!((count(&log, "WARN"), count(&log, "INFO")), (1, 1));
 }
 
 #[tokio::test]
 async fn who_says_so_gives_up() {
-    let (log, _guard) = Log::start(Level::INFO);
+    let (log, _guard) = start(Level::INFO);
     let listener = listener().await;
     let connector = Connector::new(options(&listener), Duration::from_secs(60));
     drop(listener);
     let error = within(connector.connect(|_| true)).await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }));
-    assert_eq!(log.count("WARN"), 0, "who gives up tells it");
+    assert_eq!(count(&log, "WARN"), 0, "who gives up tells it");
 }
 
 #[tokio::test]
 async fn connections_that_die_at_once_are_made_ever_more_slowly() {
-    let (log, _guard) = Log::start(Level::INFO);
+    let (log, _guard) = start(Level::INFO);
     let listener = listener().await;
     let connector = Connector::new(options(&listener), Duration::from_millis(200));
     let started = Instant::now();
@@ -93,12 +73,12 @@ async fn connections_that_die_at_once_are_made_ever_more_slowly() {
     }
     // Four waits of 100 ms at least.
     assert!(started.elapsed() >= Duration::from_millis(400));
-    assert_eq!((log.count("WARN"), log.count("INFO")), (1, 0));
+    assert_eq!((count(&log, "WARN"), count(&log, "INFO")), (1, 0));
 }
 
 #[tokio::test]
 async fn a_second_connection_beside_one_that_lives_does_not_wait() {
-    let (log, _guard) = Log::start(Level::DEBUG);
+    let (log, _guard) = start(Level::DEBUG);
     let listener = listener().await;
     let connector = Connector::new(options(&listener), Duration::from_millis(200));
     let mut kept = Vec::new();
@@ -110,11 +90,11 @@ async fn a_second_connection_beside_one_that_lives_does_not_wait() {
     kept[2].0.abort();
     within(kept[2].0.closed()).await;
     let (client, peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
-    assert_eq!(log.count("waiting"), 0);
+    assert_eq!(count(&log, "waiting"), 0);
     // But one after a connection that broke does.
     drop(peer);
     within(client.unwrap().closed()).await;
     let (client, _peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
     client.unwrap();
-    assert_eq!(log.count("waiting"), 1);
+    assert_eq!(count(&log, "waiting"), 1);
 }

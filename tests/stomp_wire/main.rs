@@ -8,6 +8,8 @@ mod ends;
 mod frames;
 mod heartbeats;
 mod hostile;
+#[path = "../support/log.rs"]
+mod log;
 mod property;
 mod receipts;
 mod tls;

@@ -1,4 +1,4 @@
-//! What a subscriber or a relay logs, where a case looks at it.
+//! What is logged, where a case looks at it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -18,12 +18,13 @@ impl io::Write for Log {
 }
 
 impl Log {
-    /// Collects what is logged in this thread, and in the tasks that are begun by it, from `debug` on.
-    pub(crate) fn collect(&self) -> tracing::subscriber::DefaultGuard {
+    /// Collects what is logged in this thread, and in the tasks that are begun by it, from this
+    /// level on.
+    pub(crate) fn collect(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
-            .with_max_level(tracing::Level::DEBUG)
+            .with_max_level(level)
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::set_default(subscriber)
