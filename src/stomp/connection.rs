@@ -43,6 +43,8 @@ pub(super) struct Connection {
     is_held: bool,
     /// Frames that are not encoded yet, with the numbers of those that have a receipt.
     backlog: VecDeque<(Option<u64>, Content)>,
+    /// How many of them were given up, at most.
+    given_up: usize,
     pub(super) pending: Pending,
     pub(super) subscriptions: HashMap<String, Deliveries>,
     untaken: Arc<Untaken>,
@@ -76,7 +78,11 @@ pub(super) struct Connection {
 #[derive(Debug)]
 enum Farewell {
     /// Frames are in flight.
-    Waits(Option<Responder>),
+    Waits {
+        responder: Option<Responder>,
+        /// By then each has its receipt, or was given up.
+        until: Instant,
+    },
     /// It is encoded.
     Said,
 }
@@ -95,6 +101,7 @@ impl Connection {
             commands,
             is_held: true,
             backlog: VecDeque::new(),
+            given_up: 0,
             pending: Pending::new(receipt_timeout),
             subscriptions: HashMap::new(),
             untaken,
@@ -248,7 +255,7 @@ impl Connection {
                     }
                 }
                 Command::Frame(Content::Disconnect, responder) => {
-                    self.farewell = Some(Farewell::Waits(responder));
+                    self.say_farewell(responder, now);
                 }
                 Command::Frame(content, responder) => {
                     let has_receipt = content.has_receipt();
@@ -266,19 +273,24 @@ impl Connection {
             let error = if entry.is_encoded() {
                 Error::ReceiptTimeout { after }
             } else {
+                self.given_up += 1;
                 NotSentReason::TimedOut { after }.into()
             };
             let purpose = entry.answer(Err(error));
             self.forget(purpose);
         }
-        // Deadlines and backlog are in the same order, so those given up are at its front.
-        while self
-            .backlog
-            .front()
-            .is_some_and(|(number, _)| number.is_some_and(|number| !self.pending.contains(number)))
-        {
-            self.backlog.pop_front();
+        // They may lie behind ACKs without a receipt, which are kept, as the broker may go on. Not at
+        // each, or those that wait would be looked at again and again.
+        if 2 * self.given_up > self.backlog.len() {
+            self.backlog
+                .retain(|(number, _)| number.is_none_or(|number| self.pending.contains(number)));
+            self.given_up = 0;
         }
+    }
+
+    fn say_farewell(&mut self, responder: Option<Responder>, now: Instant) {
+        let until = now + self.pending.timeout().min(FAR);
+        self.farewell = Some(Farewell::Waits { responder, until });
     }
 
     /// Encodes what may be written now.
@@ -290,23 +302,29 @@ impl Connection {
             let Some((number, content)) = self.backlog.pop_front() else {
                 break;
             };
-            // One that was given up may lie behind frames without a receipt.
             if number.is_none_or(|number| self.pending.contains(number)) {
                 self.encode(number, content, now);
+            } else {
+                self.given_up = self.given_up.saturating_sub(1);
             }
         }
         if !self.is_held && self.farewell.is_none() {
-            self.farewell = Some(Farewell::Waits(None));
+            self.say_farewell(None, now);
         }
         // RabbitMQ's receipt for DISCONNECT does not stand for those of SENDs.
-        if self.backlog.is_empty()
-            && self.pending.is_empty()
-            && let Some(Farewell::Waits(responder)) = &mut self.farewell
+        if self.pending.is_empty()
+            && let Some(Farewell::Waits { responder, until }) = &mut self.farewell
         {
-            let responder = responder.take();
-            self.farewell = Some(Farewell::Said);
-            let number = self.pending.insert(&Content::Disconnect, responder, now);
-            self.encode(Some(number), Content::Disconnect, now);
+            if *until <= now {
+                // ACKs without a receipt, which a broker that does not read would keep for ever.
+                self.backlog.clear();
+            }
+            if self.backlog.is_empty() {
+                let responder = responder.take();
+                self.farewell = Some(Farewell::Said);
+                let number = self.pending.insert(&Content::Disconnect, responder, now);
+                self.encode(Some(number), Content::Disconnect, now);
+            }
         }
         if let Some(interval) = self.heartbeat.send
             && !self.has_output()
@@ -371,9 +389,14 @@ impl Connection {
     }
 
     fn next_wake(&mut self, now: Instant) -> Instant {
-        let may_beat =
-            !self.has_output() && self.broken.is_none() && self.close_after_error.is_none();
+        let may_fill = self.broken.is_none() && self.close_after_error.is_none();
+        let may_beat = may_fill && !self.has_output();
+        let farewell = match &self.farewell {
+            Some(Farewell::Waits { until, .. }) if may_fill => Some(*until),
+            _ => None,
+        };
         [
+            farewell,
             self.pending.deadline(),
             self.close_after_error,
             self.broken.as_ref().map(|(limit, _)| *limit),
@@ -412,7 +435,11 @@ impl Connection {
             }));
         };
         self.pending.take_all().for_each(answer);
-        if let Some(Farewell::Waits(Some(responder))) = self.farewell {
+        if let Some(Farewell::Waits {
+            responder: Some(responder),
+            ..
+        }) = self.farewell
+        {
             let _ = responder.send(Err(not_sent.clone()));
         }
         self.commands.close();

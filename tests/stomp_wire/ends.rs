@@ -1,8 +1,14 @@
 //! How a connection ends.
 
-use diesel_outbox::stomp::{Client, Error, ErrorKind, Subscribe, Subscription};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{Peer, message, pair, sent, within};
+use bytes::Bytes;
+use diesel_outbox::stomp::{Client, Error, ErrorKind, SendFrame, Subscribe, Subscription};
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+
+use crate::{Peer, message, pair, pair_with, sent, within};
 
 async fn subscribed(client: &Client, peer: &mut Peer) -> Subscription {
     let subscribe = Subscribe {
@@ -219,4 +225,83 @@ async fn only_what_was_begun_has_an_unknown_fate() {
         "{begun} begun, {frames} seen"
     );
     assert!((1..300).contains(&begun));
+}
+
+/// Sends more than the socket's buffers hold, with the receipts 2 to 33, to a broker that does not
+/// read; then acknowledges a message without a receipt.
+async fn clog(client: &Client, peer: &mut Peer, subscription: &mut Subscription) {
+    peer.send(b"MESSAGE\nsubscription:sub-1\ndestination:/s\nmessage-id:1\nack:1\n\n\0")
+        .await;
+    let delivery = within(subscription.next()).await.unwrap();
+    let body = Bytes::from(vec![b'x'; 1 << 20]);
+    for _ in 0..32 {
+        let frame = SendFrame {
+            body: body.clone(),
+            ..message("/big")
+        };
+        drop(client.send(frame));
+    }
+    client.ack_unconfirmed(&delivery).unwrap();
+}
+
+/// An ACK without a receipt has no time limit of its own.
+#[tokio::test]
+async fn a_broker_that_does_not_read_cannot_keep_us_from_leaving() {
+    let timeout = Duration::from_millis(500);
+    for is_dropped in [false, true] {
+        let (client, mut peer) = pair_with(|options| options.receipt_timeout(timeout)).await;
+        let mut subscription = subscribed(&client, &mut peer).await;
+        clog(&client, &mut peer, &mut subscription).await;
+        let started = Instant::now();
+        if is_dropped {
+            drop(client);
+        } else {
+            let error = within(client.disconnect()).await.unwrap_err();
+            assert!(error.is_timeout(), "{error}");
+        }
+        // With the connection its subscription.
+        assert!(within(subscription.next()).await.is_none());
+        assert!(started.elapsed() < 6 * timeout);
+    }
+}
+
+/// The body of a frame that was given up is not kept until the broker reads again.
+#[tokio::test]
+async fn what_is_given_up_takes_no_memory() {
+    struct Body {
+        _held: Arc<()>,
+    }
+    impl AsRef<[u8]> for Body {
+        fn as_ref(&self) -> &[u8] {
+            b"x"
+        }
+    }
+    let timeout = Duration::from_millis(500);
+    let (client, mut peer) = pair_with(|options| options.receipt_timeout(timeout)).await;
+    let mut subscription = subscribed(&client, &mut peer).await;
+    clog(&client, &mut peer, &mut subscription).await;
+    let held = Arc::new(());
+    let frame = SendFrame {
+        body: Bytes::from_owner(Body {
+            _held: held.clone(),
+        }),
+        ..message("/given-up")
+    };
+    let error = within(client.send(frame)).await.unwrap_err();
+    assert!(error.is_timeout() && !error.is_fate_unknown(), "{error}");
+    within(async {
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // The ACK waits on.
+    let mut bytes = Vec::new();
+    within(async {
+        while !bytes.windows(4).any(|bytes| bytes == b"ACK\n") {
+            bytes.drain(..bytes.len().saturating_sub(3));
+            peer.stream.read_buf(&mut bytes).await.unwrap();
+        }
+    })
+    .await;
 }
