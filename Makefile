@@ -10,11 +10,19 @@ OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
 	OUTBOX_TEST_STOMP_TLS_PORT=16612 OUTBOX_TEST_ACTIVEMQ_TLS_PORT=16622
 FAULTS ?= 200
 ROWS ?= 100000
+TARGET ?= decoder
+SECONDS ?= 1200
 
-.PHONY: test soak bench-relay bench-inbox check files ci fmt fmt-check clippy docs examples servers servers-down tools
+.PHONY: test fuzz soak bench-relay bench-inbox check files ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
+
+## Looks for bytes that the STOMP client stumbles over: `make fuzz TARGET=client SECONDS=60`, without
+## them the decoder, for 20 minutes. It installs cargo-fuzz where that is missing. `make test` runs the
+## inputs that were found and kept.
+fuzz: tools
+	scripts/fuzz $(TARGET) $(SECONDS)
 
 ## Faults by the hundred, with restarts of PostgreSQL and RabbitMQ, memory alarms and full queues, on
 ## servers of its own: about ten minutes. `make soak FAULTS=50 ROWS=20000` is shorter.

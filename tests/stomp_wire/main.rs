@@ -17,6 +17,8 @@ mod versions;
 
 #[path = "../support/network.rs"]
 mod network;
+#[path = "../fuzz/pieces.rs"]
+mod pieces;
 
 use std::time::Duration;
 
