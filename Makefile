@@ -13,7 +13,7 @@ ROWS ?= 100000
 TARGET ?= decoder
 SECONDS ?= 1200
 
-.PHONY: test fuzz soak bench-relay bench-inbox check files ci fmt fmt-check clippy docs examples servers servers-down tools
+.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp check files ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
@@ -39,6 +39,10 @@ bench-relay: tools
 ## The same for the inbox.
 bench-inbox: tools
 	scripts/with-servers cargo bench --features $(FEATURES) --bench inbox
+
+## The STOMP layer beside tokio-stomp-2, and on RabbitMQ.
+bench-stomp: tools
+	scripts/with-servers cargo bench --features $(FEATURES) --bench stomp
 
 ## Everything that a change has to pass.
 check: fmt-check files test clippy docs examples
