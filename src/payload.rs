@@ -78,9 +78,11 @@ impl Payload {
     /// counts.
     pub(crate) fn new(delivery: &Delivery, id_headers: &[String], consumer: &str) -> Self {
         let mut headers = BTreeMap::new();
-        for (name, value) in &delivery.headers {
+        for (name, value) in delivery.headers.iter() {
             // STOMP 1.2, "Repeated Header Entries": the first one counts.
-            headers.entry(name.clone()).or_insert_with(|| value.clone());
+            headers
+                .entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
         }
         let (id_header, id) = id_headers
             .iter()

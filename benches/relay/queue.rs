@@ -56,12 +56,18 @@ impl Queue {
 }
 
 /// Sends so many bodies with so many in flight, by the client alone: what no relay can beat.
-pub(crate) async fn send_bare(destination: String, body: &'static str, rows: i64, window: usize) {
+pub(crate) async fn send_bare(
+    destination: String,
+    body: impl Into<bytes::Bytes>,
+    rows: i64,
+    window: usize,
+) {
     let options = Options::from_url(&crate::broker()).unwrap();
     let client = Client::connect(&options).await.unwrap();
+    let body = body.into();
     let mut in_flight = FuturesUnordered::new();
     for n in 0..rows {
-        let frame = SendFrame::new(destination.as_str(), body)
+        let frame = SendFrame::new(destination.as_str(), body.clone())
             .header("content-type", "application/json")
             .header("persistent", "true")
             .header("dop-msg-id", uuid::Uuid::from_u128(n.unsigned_abs().into()))

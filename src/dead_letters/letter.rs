@@ -61,14 +61,14 @@ pub(crate) fn encoded(name: &str) -> String {
 /// A message's own headers: without those of a broker, of a frame, and of an earlier story.
 pub(crate) fn own_headers(delivery: &Delivery) -> Vec<(String, String)> {
     let mut own: Vec<(String, String)> = Vec::new();
-    for (name, value) in &delivery.headers {
-        let is_own = !BROKERS.contains(&name.as_str())
+    for (name, value) in delivery.headers.iter() {
+        let is_own = !BROKERS.contains(&name)
             && !name.starts_with(OWN)
             && !name.starts_with("x-death")
             && !name.starts_with("x-first-death")
             && !name.starts_with("x-last-death");
         if is_own && !own.iter().any(|(other, _)| other == name) {
-            own.push((name.clone(), value.clone()));
+            own.push((name.to_owned(), value.to_owned()));
         }
     }
     own
@@ -89,8 +89,7 @@ mod tests {
             ("x-death", false),
             ("outbox-error", false),
         ] {
-            let header = |value: &str| (name.to_owned(), value.to_owned());
-            let headers = vec![header("first"), header("second")];
+            let headers = [(name, "first"), (name, "second")].into_iter().collect();
             let delivery = Delivery::by_hand("/queue/a", headers, "{}");
             let own = own_headers(&delivery);
             let expected: &[(String, String)] = if is_own {

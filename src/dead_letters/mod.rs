@@ -81,8 +81,8 @@ impl Letter {
         self.delivery.header(name)
     }
 
-    pub(crate) fn headers(&self) -> &[(String, String)] {
-        &self.delivery.headers
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.delivery.headers.iter()
     }
 
     pub(crate) fn body(&self) -> &[u8] {

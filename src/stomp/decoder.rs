@@ -6,6 +6,7 @@ use tokio_util::codec::Decoder as TokioDecoder;
 
 use super::dialect::{Dialect, Escapes};
 use super::frame::Frame;
+use super::headers::Headers;
 use super::limits::Limits;
 
 /// From this size on a body shares the buffer in which it came; a smaller one is copied, so that it
@@ -70,10 +71,8 @@ pub struct Decoder {
     state: State,
     /// Bytes at the front of the buffer that were searched in vain.
     searched: usize,
-    /// Where the line that is being searched begins.
-    line: usize,
-    /// Lines before it: the command and headers.
-    lines: usize,
+    /// Where the lines before the one that is being searched end: the command and headers.
+    lines: Vec<usize>,
 }
 
 impl Decoder {
@@ -85,8 +84,7 @@ impl Decoder {
             limits,
             state: State::Head,
             searched: 0,
-            line: 0,
-            lines: 0,
+            lines: Vec::new(),
         }
     }
 
@@ -102,31 +100,32 @@ impl Decoder {
             if end >= self.limits.head {
                 break;
             }
-            let is_first = self.lines == 0;
-            let is_empty = match &src[self.line..end] {
+            let start = self.lines.last().map_or(0, |end| end + 1);
+            let is_empty = match &src[start..end] {
                 [] => true,
                 // No command begins so: before a frame it is a heart-beat in each version.
-                [b'\r'] => is_first || self.dialect.has_crlf(),
+                [b'\r'] => start == 0 || self.dialect.has_crlf(),
                 _ => false,
             };
             if is_empty {
-                let frame = match self.lines {
+                let frame = match start {
                     0 => None,
-                    lines => Some(parse(&src[..self.line], lines, self.dialect)?),
+                    _ => Some(parse(&src[..start], &self.lines, self.dialect)?),
                 };
                 src.advance(end + 1);
-                (self.searched, self.line, self.lines) = (0, 0, 0);
+                self.searched = 0;
+                self.lines.clear();
                 if frame.is_some() {
                     return Ok(frame);
                 }
                 continue;
             }
-            self.lines += 1;
+            self.lines.push(end);
             // The first line is the command.
-            if self.lines > self.limits.headers.saturating_add(1) {
+            if self.lines.len() > self.limits.headers.saturating_add(1) {
                 return Err(DecodeError::TooManyHeaders(self.limits.headers));
             }
-            (self.searched, self.line) = (end + 1, end + 1);
+            self.searched = end + 1;
         }
         if src.len() > self.limits.head {
             return Err(DecodeError::HeadersTooLong(self.limits.head));
@@ -218,36 +217,43 @@ fn grow(src: &mut BytesMut, length: usize) {
     }
 }
 
-/// A frame without its body, from lines that each end with LF.
-fn parse(head: &[u8], lines: usize, dialect: Dialect) -> Result<Frame, DecodeError> {
-    let mut text = std::str::from_utf8(head).map_err(|_| DecodeError::NotUtf8)?;
-    let mut line = || {
-        let (line, rest) = text.split_at(memchr(b'\n', text.as_bytes())?);
-        text = &rest[1..];
-        match line.strip_suffix('\r') {
-            Some(shorter) if dialect.has_crlf() => Some(shorter),
-            _ => Some(line),
-        }
-    };
-    let mut frame = Frame::new(line().unwrap_or_default());
+/// A frame without its body, from lines that each end at LF.
+fn parse(head: &[u8], ends: &[usize], dialect: Dialect) -> Result<Frame, DecodeError> {
+    let text = std::str::from_utf8(head).map_err(|_| DecodeError::NotUtf8)?;
+    let mut start = 0;
+    let mut lines = ends.iter().map(|&end| {
+        let has_return = dialect.has_crlf() && head[start..end].ends_with(b"\r");
+        let line = (start, end - usize::from(has_return));
+        start = end + 1;
+        line
+    });
+    let (_, end) = lines.next().unwrap_or_default();
+    let mut frame = Frame::new(&text[..end]);
     // The same two in each version, as in STOMP 1.0 (STOMP 1.2, "Value Encoding").
     let is_plain = matches!(frame.command.as_str(), "CONNECT" | "CONNECTED");
     let is_escaped = !is_plain && dialect.read != Escapes::None && memchr(b'\\', head).is_some();
-    frame.headers.reserve_exact(lines.saturating_sub(1));
-    while let Some(line) = line() {
-        let colon = memchr(b':', line.as_bytes()).ok_or(DecodeError::MalformedHeader)?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        if name.is_empty() {
+    let count = lines.len();
+    frame.headers = if is_escaped {
+        Headers::with_capacity(count, head.len())
+    } else {
+        Headers::of_text(text, count)
+    };
+    for (start, end) in lines {
+        let colon = memchr(b':', &head[start..end]).ok_or(DecodeError::MalformedHeader)?;
+        if colon == 0 {
             return Err(DecodeError::MalformedHeader);
         }
-        frame.headers.push(if is_escaped {
-            (
-                unescape(name, dialect.read)?,
-                unescape(value, dialect.read)?,
-            )
+        let colon = start + colon;
+        if !is_escaped {
+            frame.headers.found(start, colon, end);
+        } else if memchr(b'\\', &head[start..end]).is_none() {
+            let (name, value) = (&text[start..colon], &text[colon + 1..end]);
+            frame.headers.push(name, value);
         } else {
-            (name.to_owned(), value.to_owned())
-        });
+            let name = unescape(&text[start..colon], dialect.read)?;
+            let value = unescape(&text[colon + 1..end], dialect.read)?;
+            frame.headers.push(&name, &value);
+        }
     }
     Ok(frame)
 }
@@ -257,9 +263,9 @@ fn unescape(text: &str, escapes: Escapes) -> Result<String, DecodeError> {
     let mut rest = text;
     while let Some(at) = memchr(b'\\', rest.as_bytes()) {
         plain.push_str(&rest[..at]);
-        let meaning = rest.as_bytes().get(at + 1).copied();
+        let letter = rest.as_bytes().get(at + 1).copied();
         plain.push(
-            meaning
+            letter
                 .and_then(|letter| escapes.meaning(letter))
                 .ok_or(DecodeError::UndefinedEscape)?,
         );

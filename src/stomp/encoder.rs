@@ -82,7 +82,7 @@ pub fn encode_frame(
     let result = frame
         .headers
         .iter()
-        .try_for_each(|(name, value)| writer.header(name.as_bytes(), value.as_bytes()));
+        .try_for_each(|(name, value)| writer.text(name, value));
     let is_counted = frame.body.is_empty() || frame.header("content-length").is_some();
     writer.end(&frame.body, !is_counted);
     if result.is_err() {

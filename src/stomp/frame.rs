@@ -4,14 +4,15 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::headers::Headers;
+
 /// A frame: a command, headers in their order, a body.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Frame {
     /// The command, such as `MESSAGE`.
     pub command: String,
-    /// The headers, unescaped. Where a name repeats, the first counts (STOMP 1.2, "Repeated Header
-    /// Entries").
-    pub headers: Vec<(String, String)>,
+    /// The headers, unescaped.
+    pub headers: Headers,
     /// The body, empty where there is none.
     pub body: Bytes,
 }
@@ -28,8 +29,8 @@ impl Frame {
 
     /// Appends a header.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
+    pub fn with(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.headers.push(name, value.as_ref());
         self
     }
 
@@ -43,23 +44,14 @@ impl Frame {
     /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+        self.headers.get(name)
     }
 }
 
-// A passcode never shows, and a body may be a customer's.
+// A body may be a customer's.
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.command)?;
-        for (name, value) in &self.headers {
-            let shown = match name.as_str() {
-                "passcode" | "login" => "***",
-                _ => value,
-            };
-            write!(f, " {name}:{shown}")?;
-        }
+        write!(f, "{} {:?}", self.command, self.headers)?;
         write!(f, " ({} bytes)", self.body.len())
     }
 }

@@ -8,6 +8,7 @@ use super::client::Outbound;
 use super::command::Content;
 use super::error::Error;
 use super::frame::Frame;
+use super::headers::Headers;
 use super::receipt::Receipt;
 use super::untaken::Inbox;
 use super::version::Version;
@@ -74,7 +75,7 @@ pub struct Delivery {
     /// The `message-id` header. RabbitMQ gives a message another one at every delivery.
     pub message_id: String,
     /// All headers, in their order; where a name repeats, the first counts.
-    pub headers: Vec<(String, String)>,
+    pub headers: Headers,
     /// The body.
     pub body: Bytes,
     pub(super) subscription: String,
@@ -112,11 +113,7 @@ impl Delivery {
 
     /// A delivery that no broker made, and that nobody can acknowledge.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn by_hand(
-        destination: &str,
-        headers: Vec<(String, String)>,
-        body: impl Into<Bytes>,
-    ) -> Self {
+    pub(crate) fn by_hand(destination: &str, headers: Headers, body: impl Into<Bytes>) -> Self {
         Self {
             destination: destination.to_owned(),
             message_id: "by-hand".to_owned(),
@@ -143,9 +140,7 @@ impl Delivery {
     /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
+        self.headers.get(name)
     }
 
     /// Whether the broker says that it has delivered the message before: `redelivered:true`, of

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::subscription::Delivery;
 
-/// What a message costs beside its body and the texts of its headers.
+/// What a message costs beside its body and its headers.
 const OVERHEAD: usize = 256;
 
 /// The bytes of messages that wait, of all subscriptions of a connection.
@@ -105,10 +105,5 @@ impl Drop for Inbox {
 }
 
 fn size(delivery: &Delivery) -> usize {
-    let headers: usize = delivery
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + OVERHEAD / 4)
-        .sum();
-    delivery.body.len() + headers + OVERHEAD
+    delivery.body.len() + delivery.headers.size() + OVERHEAD
 }

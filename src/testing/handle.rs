@@ -107,7 +107,11 @@ where
         ready.body.to_string().into(),
         None,
     );
-    let delivery = Delivery::by_hand(&frame.destination, frame.headers, frame.body);
+    let delivery = Delivery::by_hand(
+        &frame.destination,
+        frame.headers.into_iter().collect(),
+        frame.body,
+    );
     let id_headers = [crate::headers::MSG_ID.to_owned()];
     let payload = Payload::new(&delivery, &id_headers, "");
     Ok(

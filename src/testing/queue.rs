@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use crate::stomp::Headers;
+
 /// A message in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,15 +60,15 @@ impl Queue {
 }
 
 /// The arguments among the headers of a SEND or a SUBSCRIBE.
-pub(super) fn arguments(headers: &[(String, String)]) -> BTreeMap<String, String> {
+pub(super) fn arguments(headers: &Headers) -> BTreeMap<String, String> {
     let mut arguments: BTreeMap<String, String> = [("durable", "true"), ("auto-delete", "false")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
-    for (name, value) in headers {
-        let is_argument = matches!(name.as_str(), "durable" | "auto-delete")
-            || (name.starts_with("x-") && QUEUE_ARGUMENTS.contains(&name.as_str()));
+    for (name, value) in headers.iter() {
+        let is_argument = matches!(name, "durable" | "auto-delete")
+            || (name.starts_with("x-") && QUEUE_ARGUMENTS.contains(&name));
         if is_argument {
-            arguments.insert(name.clone(), value.clone());
+            arguments.insert(name.to_owned(), value.to_owned());
         }
     }
     arguments

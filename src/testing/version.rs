@@ -27,10 +27,10 @@ pub(super) fn ack_header(version: Version) -> &'static str {
 /// A client's frame as this version reads it: spaces before a value count from 1.1 on.
 pub(super) fn read(version: Version, mut frame: Frame) -> Frame {
     if version == Version::V1_0 {
-        for (_, value) in &mut frame.headers {
-            let blank = value.len() - value.trim_start_matches(' ').len();
-            value.drain(..blank);
-        }
+        let headers = frame.headers.iter();
+        frame.headers = headers
+            .map(|(name, value)| (name, value.trim_start_matches(' ')))
+            .collect();
     }
     frame
 }

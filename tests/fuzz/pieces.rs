@@ -45,7 +45,7 @@ pub(crate) fn decode(bytes: &[u8], sizes: &[usize], dialect: Dialect, limits: Li
 }
 
 fn check(frame: &Frame, limits: Limits) {
-    let texts = |(name, value): &(String, String)| name.len() + value.len();
+    let texts = |(name, value): (&str, &str)| name.len() + value.len();
     let head = frame.command.len() + frame.headers.iter().map(texts).sum::<usize>();
     assert!(head <= limits.head && frame.headers.len() <= limits.headers);
     assert!(frame.body.len() <= limits.body);

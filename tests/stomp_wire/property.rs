@@ -95,7 +95,7 @@ fn part() -> impl Strategy<Value = Part> {
             }
             let frame = Frame {
                 command,
-                headers,
+                headers: headers.into_iter().collect(),
                 body: body.into(),
             };
             Part {

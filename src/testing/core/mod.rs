@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::stomp::Version;
 use crate::stomp::frame::Frame;
+use crate::stomp::{Headers, Version};
 
 use super::destination::{Destination, fits};
 use super::faults::Faults;
@@ -252,10 +252,10 @@ impl Core {
             }
         };
         let mut headers: Vec<(String, String)> = Vec::new();
-        for (name, value) in &frame.headers {
-            let is_frames = matches!(name.as_str(), "destination" | "content-length");
+        for (name, value) in frame.headers.iter() {
+            let is_frames = matches!(name, "destination" | "content-length");
             if !is_frames && !headers.iter().any(|(other, _)| other == name) {
-                headers.push((name.clone(), value.clone()));
+                headers.push((name.to_owned(), value.to_owned()));
             }
         }
         for queue in queues {
@@ -263,7 +263,7 @@ impl Core {
         }
         self.sent.push(Sent {
             destination,
-            headers: frame.headers,
+            headers: owned(&frame.headers),
             body: frame.body,
             connection: number,
         });
@@ -481,4 +481,11 @@ fn no_destination(frame: &Frame) -> Refusal {
         &frame.command,
         "a 'destination' header",
     )
+}
+
+fn owned(headers: &Headers) -> Vec<(String, String)> {
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }

@@ -38,9 +38,10 @@ impl Core {
             Turn::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
             Turn::Commit => {
                 for mut frame in transactions.remove(name).ok_or_else(bad)? {
-                    frame
-                        .headers
-                        .retain(|(name, _)| name != "transaction" && name != "receipt");
+                    let headers = frame.headers.iter();
+                    frame.headers = headers
+                        .filter(|(name, _)| !matches!(*name, "transaction" | "receipt"))
+                        .collect();
                     self.obey(number, frame)?;
                 }
                 Ok(())
