@@ -55,6 +55,7 @@ pub(super) struct Connection {
     pub(super) input: BytesMut,
     piece: usize,
     output: BytesMut,
+    has_tls: bool,
     /// Bytes that the socket has taken since the beginning, or TLS before it.
     pub(super) written: u64,
     /// TLS may hold some of them back.
@@ -105,6 +106,7 @@ impl Connection {
             pending: Pending::new(receipt_timeout),
             subscriptions: HashMap::new(),
             untaken,
+            has_tls: matches!(connected.transport, Transport::Tls(_)),
             transport: Some(connected.transport),
             dialect: connected.dialect,
             mask: connected.mask,
@@ -238,6 +240,11 @@ impl Connection {
             Ok(Pushed::Bytes(_)) => Error::Disconnected,
             Err(error) => error.into(),
         };
+        if self.has_tls {
+            // It does not say what it has taken, and sent in part, before it failed.
+            self.written += self.output.len() as u64;
+            self.output.clear();
+        }
         self.broken = Some((now + GRACE_AFTER_WRITE, error));
     }
 

@@ -414,3 +414,38 @@ async fn what_does_not_speak_tls() {
     let error = client.unwrap_err().to_string();
     assert!(error.contains("use stomp+ssl://"), "{error}");
 }
+
+/// What TLS has taken before a write failed may have left, in part or all of it.
+#[tokio::test]
+async fn what_a_failed_write_has_taken_has_an_unknown_fate() {
+    let authority = Authority::new();
+    let signed = authority.sign(&["localhost"], |_| ());
+    for version in VERSIONS {
+        let acceptor = authority.acceptor(&signed, version, false);
+        let listener = listener().await;
+        let tls = Tls::new().ca_file(authority.file());
+        let options =
+            options(&listener, "localhost", tls).heartbeat(Duration::ZERO, Duration::ZERO);
+        let broker = async {
+            let (stream, _) = within(listener.accept()).await.unwrap();
+            let mut stream = within(acceptor.accept(stream)).await.unwrap();
+            let connect = String::from_utf8_lossy(CONNECT).replace("10000,10000", "0,0");
+            expect(&mut stream, connect.as_bytes()).await;
+            within(stream.write_all(b"CONNECTED\nversion:1.2\n\n\0"))
+                .await
+                .unwrap();
+            within(stream.flush()).await.unwrap();
+            stream
+        };
+        let (client, stream) = tokio::join!(within(Client::connect(&options)), broker);
+        let client = client.unwrap();
+        // It waits for what may come now.
+        tokio::task::yield_now().await;
+        let (stream, _) = stream.into_inner();
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        // In this thread nothing tells of the end before this is written.
+        let error = within(client.send(message("/a"))).await.unwrap_err();
+        assert!(error.is_fate_unknown(), "{error:?}");
+    }
+}
