@@ -226,10 +226,7 @@ impl Connection {
                 self.written += length as u64;
                 self.must_flush = true;
                 self.last_write = now;
-                if self.output.is_empty() && self.output.capacity() > 4 * OUTPUT_LIMIT {
-                    // A big body was in it.
-                    self.output = BytesMut::new();
-                }
+                let_go(&mut self.output);
                 return;
             }
             Ok(Pushed::All) => {
@@ -458,6 +455,14 @@ impl Connection {
     }
 }
 
+/// Gives the memory of a big body back when all of it is written.
+fn let_go(output: &mut BytesMut) {
+    // Its capacity says nothing: what was written is no part of it any more.
+    if output.is_empty() && output.try_reclaim(4 * OUTPUT_LIMIT) {
+        *output = BytesMut::new();
+    }
+}
+
 /// What a step of writing has done.
 enum Pushed {
     /// So many bytes were taken.
@@ -476,4 +481,24 @@ async fn push<W: AsyncWrite + Unpin>(
         return Ok(Pushed::All);
     }
     Ok(Pushed::Bytes(writer.write_buf(output).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Buf;
+
+    #[test]
+    fn the_memory_of_a_big_body_is_given_back() {
+        let mut output = BytesMut::new();
+        let body = vec![b'x'; 8 * OUTPUT_LIMIT];
+        output.reserve(body.len());
+        output.put_slice(&body);
+        output.advance(body.len() - 1);
+        let_go(&mut output);
+        assert_eq!(output.len(), 1);
+        output.advance(1);
+        let_go(&mut output);
+        assert!(!output.try_reclaim(body.len()));
+    }
 }
