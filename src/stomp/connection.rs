@@ -163,7 +163,9 @@ impl Connection {
                 return Ok(());
             }
             self.check_ends(now)?;
-            let wake = self.next_wake(now);
+            // Once, as it may change while we look.
+            let may_read = untaken.has_place();
+            let wake = self.next_wake(now, may_read);
             // It may go off early, and then finds nothing to do.
             if wake < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(wake);
@@ -172,7 +174,6 @@ impl Connection {
                 self.input.reserve(self.piece);
             }
             let may_write = self.broken.is_none() && self.has_output();
-            let may_read = untaken.has_place();
             tokio::select! {
                 read = reader.read_buf(&mut self.input), if may_read => self.take_input(read)?,
                 // Reading goes on meanwhile: a broker that does not read may still write.
@@ -392,7 +393,7 @@ impl Connection {
             .is_some_and(|limit| now >= self.last_read + limit)
     }
 
-    fn next_wake(&mut self, now: Instant) -> Instant {
+    fn next_wake(&mut self, now: Instant, may_read: bool) -> Instant {
         let may_fill = self.broken.is_none() && self.close_after_error.is_none();
         let may_beat = may_fill && !self.has_output();
         let farewell = match &self.farewell {
@@ -406,7 +407,7 @@ impl Connection {
             self.broken.as_ref().map(|(limit, _)| *limit),
             self.heartbeat
                 .receive
-                .filter(|_| self.untaken.has_place())
+                .filter(|_| may_read)
                 .map(|limit| self.last_read + limit),
             self.heartbeat
                 .send
