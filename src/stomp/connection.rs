@@ -141,7 +141,8 @@ impl Connection {
             }
             None => Ok(()),
         };
-        self.finish(result.err().unwrap_or(Error::Closed), &end);
+        self.finish(result.err().unwrap_or(Error::Closed), &end)
+            .await;
     }
 
     async fn drive<R, W>(&mut self, mut reader: R, mut writer: W) -> Result<(), Error>
@@ -421,7 +422,7 @@ impl Connection {
     }
 
     /// Tells everybody who waits.
-    fn finish(mut self, cause: Error, end: &watch::Sender<Option<Error>>) {
+    async fn finish(mut self, cause: Error, end: &watch::Sender<Option<Error>>) {
         let is_ours = matches!(cause, Error::Closed);
         let lost = Error::ConnectionLost {
             source: Arc::new(cause),
@@ -448,7 +449,8 @@ impl Connection {
             let _ = responder.send(Err(not_sent.clone()));
         }
         self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
+        // To the last one: a handle may be about to put it in.
+        while let Some(command) = self.commands.recv().await {
             if let Command::Frame(_, Some(responder)) = command {
                 let _ = responder.send(Err(not_sent.clone()));
             }
