@@ -296,8 +296,11 @@ impl TlsError {
             },
             rustls::Error::AlertReceived(alert) => match alert {
                 AlertDescription::CertificateRequired => Self::ClientCertificateMissing { source },
-                // RabbitMQ's answer in TLS 1.2; it may have other reasons.
-                AlertDescription::HandshakeFailure if !has_certificate => {
+                // RabbitMQ's answer in TLS 1.2, which may have other reasons, and that of Java 17, and
+                // so of ActiveMQ, in each version.
+                AlertDescription::HandshakeFailure | AlertDescription::BadCertificate
+                    if !has_certificate =>
+                {
                     Self::ClientCertificateMissing { source }
                 }
                 AlertDescription::BadCertificate
@@ -317,5 +320,27 @@ impl TlsError {
             rustls::Error::InvalidMessage(_) => Self::NotTls { source },
             _ => Self::Other { source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_broker_has_its_own_alert_for_a_missing_certificate() {
+        for alert in [
+            AlertDescription::CertificateRequired,
+            AlertDescription::HandshakeFailure,
+            AlertDescription::BadCertificate,
+        ] {
+            let error = TlsError::of(rustls::Error::AlertReceived(alert), false);
+            let is_missing = matches!(error, TlsError::ClientCertificateMissing { .. });
+            assert!(is_missing && error.is_distrust(), "{error}");
+        }
+        let alert = rustls::Error::AlertReceived(AlertDescription::BadCertificate);
+        let error = TlsError::of(alert, true);
+        let is_refused = matches!(error, TlsError::ClientCertificateRefused { .. });
+        assert!(is_refused, "{error}");
     }
 }
