@@ -61,8 +61,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The first reason why there is no connection; [`Error::is_refused_login`] tells settings
-    /// that the broker refuses from a broker that is away.
+    /// Why there is no connection: of several brokers the first reason of
+    /// [`Error::is_final`], else the last one. [`Error::is_refused_login`] tells settings that the
+    /// broker refuses from a broker that is away.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
         let connected = handshake::connect(options).await?;
         let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
