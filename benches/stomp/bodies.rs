@@ -33,6 +33,15 @@ pub(crate) fn headers() -> Vec<(String, String)> {
     .into()
 }
 
+/// How much more time the first takes than the second: the median of the rounds, in each of which
+/// they were measured one after the other.
+pub(crate) fn ratio(these: &[Duration], those: &[Duration]) -> f64 {
+    let ratio = |(one, other): (&Duration, &Duration)| one.as_secs_f64() / other.as_secs_f64();
+    let mut ratios: Vec<f64> = these.iter().zip(those).map(ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
 /// How fast so many bytes in so many frames were.
 pub(crate) fn speed(bytes: usize, frames: usize, time: Duration) -> String {
     #[allow(clippy::cast_precision_loss)] // a figure for people

@@ -10,7 +10,7 @@ use memchr::memchr_iter;
 use tokio_stomp_2::client::ClientCodec;
 use tokio_util::codec::Decoder as _;
 
-use crate::bodies::{SIZES, TOTAL, body, headers, speed};
+use crate::bodies::{SIZES, TOTAL, body, headers, ratio, speed};
 use crate::median;
 use crate::report::{Goal, Report};
 
@@ -64,6 +64,8 @@ fn of(size: usize, name: &str, is_counted: bool, feed: Feed, rounds: usize, repo
             Feed::Pieces => search_in_pieces(&bytes),
         });
     }
+    let than_other = ratio(&times[1], &times[0]);
+    let than_scan = ratio(&times[0], &times[2]);
     let [own, other, scan] = times.map(median);
     let how = match (is_counted, feed) {
         (true, Feed::Whole) => "content-length, whole",
@@ -75,7 +77,7 @@ fn of(size: usize, name: &str, is_counted: bool, feed: Feed, rounds: usize, repo
     report.add(
         &format!("decode {name}, {how}: times tokio-stomp-2"),
         format!("{} beside {}", speed(own), speed(other)),
-        other.as_secs_f64() / own.as_secs_f64(),
+        than_other,
         match size {
             1024 => Goal::AtLeast(3.0),
             _ => Goal::None,
@@ -84,7 +86,7 @@ fn of(size: usize, name: &str, is_counted: bool, feed: Feed, rounds: usize, repo
     report.add(
         &format!("decode {name}, {how}: time beside the search"),
         format!("the search: {}", speed(scan)),
-        own.as_secs_f64() / scan.as_secs_f64(),
+        than_scan,
         match size {
             65536 => Goal::AtMost(3.0),
             _ => Goal::None,

@@ -10,7 +10,7 @@ use tokio_stomp_2::client::ClientCodec;
 use tokio_stomp_2::{Message, ToServer};
 use tokio_util::codec::Encoder as _;
 
-use crate::bodies::{SIZES, TOTAL, body, headers, speed};
+use crate::bodies::{SIZES, TOTAL, body, headers, ratio, speed};
 use crate::median;
 use crate::report::{Goal, Report};
 
@@ -36,12 +36,13 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) {
                 ClientCodec.encode(black_box(message), output).unwrap();
             }));
         }
+        let than_other = ratio(&times[1], &times[0]);
         let [own, other] = times.map(median);
         let speed = |time| speed(frames * length, frames, time);
         report.add(
             &format!("encode {name}: times tokio-stomp-2"),
             format!("{} beside {}", speed(own), speed(other)),
-            other.as_secs_f64() / own.as_secs_f64(),
+            than_other,
             Goal::AtLeast(0.9),
         );
     }

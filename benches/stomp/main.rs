@@ -2,8 +2,8 @@
 //!
 //! Decoding and encoding beside tokio-stomp-2's codec, decoding beside a search for one byte in the
 //! same bytes as well; the memory of a connection at rest; SEND with receipts on RabbitMQ. What is
-//! compared is measured in turn, in rounds, and each figure is the median of the rounds. The results
-//! are printed as a table and written to `target/bench-stomp.json`.
+//! compared is measured in turn, in rounds, and each figure is the median of the rounds, of their
+//! ratios where it is one. The results are printed as a table and written to `target/bench-stomp.json`.
 //!
 //! Words on the command line choose parts: `decode`, `encode`, `rest`, `windows`. With
 //! `BENCH_ROUNDS` and `BENCH_ROWS` it is shorter, and says less.
