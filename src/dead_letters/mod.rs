@@ -166,7 +166,8 @@ impl DeadLetters {
         queue: &str,
         from: Option<&str>,
     ) -> Result<Self, DeadLettersError> {
-        let options = config.stomp_options()?;
+        // Receipts come behind all that the broker hands over at once, and are waited for between.
+        let options = config.stomp_options()?.untaken_limit(usize::MAX);
         Ok(Self {
             reads: Client::connect(&options).await?,
             writes: Client::connect(&options).await?,

@@ -187,6 +187,17 @@ pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place)
     }
 }
 
+/// More than a subscriber would let wait: nothing of it is acknowledged before all is seen.
+#[cfg(feature = "sqlite")]
+pub(crate) fn a_long_queue_is_read_to_its_end<C: Subject>(place: &Place) {
+    const ROWS: usize = 96;
+    place.send_letters(ROWS, &vec![b'x'; 1 << 20]);
+    let list = command(place, "list", &["--limit", "1"]);
+    assert!(list.contains("1 listed of 96"), "{list}");
+    let dropped = command(place, "drop", &["--all"]);
+    assert!(dropped.contains("96 deleted of 96"), "{dropped}");
+}
+
 /// Whenever a replay is killed, each letter is in one of the two queues at least.
 #[cfg(feature = "testing")]
 pub(crate) fn a_killed_replay_loses_nothing<C: Subject>(place: &Place) {

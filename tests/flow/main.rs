@@ -124,6 +124,16 @@ mod on_demand {
 
 suite! {
     blocking: a_message_has_its_effect_once, ids_may_differ_by_a_space_or_a_case, a_failing_callback_ends_at_the_dead_letters,
+/// Cases that take a lot of memory, and no database.
+#[cfg(feature = "sqlite")]
+mod large {
+    #[cfg(feature = "testing")]
+    suite!(@broker loopback, diesel::SqliteConnection, sqlite,
+        dead_letters: a_long_queue_is_read_to_its_end;);
+    suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
+        dead_letters: a_long_queue_is_read_to_its_end;);
+}
+
         a_panic_is_the_failure_of_one_message, a_discarded_message_leaves_no_row,
         a_managed_callback_proves_what_it_did, a_proof_without_a_commit_is_a_failure,
         any_body_is_handed_over, a_body_of_any_length_is_handed_over,

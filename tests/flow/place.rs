@@ -232,6 +232,24 @@ impl Place {
         });
     }
 
+    /// Sends so many of one body to a queue of dead letters.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn send_letters(&self, count: usize, body: &[u8]) {
+        let options = Options::from_url(&self.broker.url).unwrap();
+        let frame = diesel_outbox::stomp::SendFrame::new(
+            format!("/queue/DLQ.{}", self.name),
+            body.to_vec(),
+        )
+        .header("x-expires", "600000");
+        self.runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            for _ in 0..count {
+                client.send(frame.clone()).await.unwrap();
+            }
+            client.disconnect().await.unwrap();
+        });
+    }
+
     /// Consumes the case's queue with the callback `"it"` of the registry.
     pub(crate) fn subscribe<C: Subject>(&self, registry: &Registry<C>) -> Consumer {
         self.subscribe_with(registry, "it", &self.config())
