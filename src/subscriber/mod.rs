@@ -341,7 +341,12 @@ impl<C: Backend> Subscriber<C> {
                 );
                 Ok((client, subscription))
             }
-            Err(error) if error.error_frame().is_none() => Err(Unreached::Lost(error)),
+            Err(error) if error.error_frame().is_none() => Err(if client.is_closed() {
+                Unreached::Lost(error)
+            } else {
+                // The connector has no reason to wait, so we have.
+                Unreached::Refused(error)
+            }),
             Err(error) if was_subscribed => Err(Unreached::Refused(error)),
             Err(error) => Err(Unreached::Final(error)),
         }
@@ -385,7 +390,7 @@ async fn passes(pause: Duration, shutdown: &Shutdown) -> bool {
 enum Unreached {
     /// As the settings are, there will be none.
     Final(stomp::Error),
-    /// The broker does not let us subscribe, though it did before.
+    /// The broker does not let us subscribe, though it did before, or though the connection is well.
     Refused(stomp::Error),
     /// The connection was lost before.
     Lost(stomp::Error),

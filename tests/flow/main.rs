@@ -22,6 +22,8 @@ mod place;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
+#[cfg(feature = "sqlite")]
+mod stranger;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
@@ -122,8 +124,6 @@ mod on_demand {
     }
 }
 
-suite! {
-    blocking: a_message_has_its_effect_once, ids_may_differ_by_a_space_or_a_case, a_failing_callback_ends_at_the_dead_letters,
 /// Cases that take a lot of memory, and no database.
 #[cfg(feature = "sqlite")]
 mod large {
@@ -134,6 +134,8 @@ mod large {
         dead_letters: a_long_queue_is_read_to_its_end;);
 }
 
+suite! {
+    blocking: a_message_has_its_effect_once, ids_may_differ_by_a_space_or_a_case, a_failing_callback_ends_at_the_dead_letters,
         a_panic_is_the_failure_of_one_message, a_discarded_message_leaves_no_row,
         a_managed_callback_proves_what_it_did, a_proof_without_a_commit_is_a_failure,
         any_body_is_handed_over, a_body_of_any_length_is_handed_over,

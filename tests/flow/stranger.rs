@@ -1,0 +1,90 @@
+//! A broker of another make, with rules of its own.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use diesel::SqliteConnection;
+use diesel_outbox::Registry;
+
+use crate::place::{BrokerPlace, Place, databases, wait_until};
+
+/// A peer that speaks STOMP 1.0 as it was written, and may hang up on every second connection.
+struct Stranger {
+    url: String,
+    /// When connections were asked for.
+    asked: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Stranger {
+    fn start(hangs_up: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("stomp://guest:guest@{}/", listener.local_addr().unwrap());
+        let asked = Arc::<Mutex<Vec<Instant>>>::default();
+        let stranger = Self {
+            url,
+            asked: Arc::clone(&asked),
+        };
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let mut asked = asked.lock().unwrap();
+                asked.push(Instant::now());
+                if !hangs_up || asked.len() % 2 == 1 {
+                    std::thread::spawn(move || serve(&socket));
+                }
+            }
+        });
+        stranger
+    }
+
+    fn place(&self) -> Place {
+        let broker = BrokerPlace {
+            url: self.url.clone(),
+            guard: Box::new(()),
+        };
+        Place::new::<SqliteConnection>(databases::sqlite().unwrap(), broker)
+    }
+}
+
+/// Answers until the other one goes.
+fn serve(mut socket: &TcpStream) {
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    let mut frame = Vec::new();
+    loop {
+        frame.clear();
+        if !matches!(reader.read_until(0, &mut frame), Ok(1..)) {
+            return;
+        }
+        let text = String::from_utf8_lossy(&frame);
+        let text = text.trim_start();
+        let receipt = text.lines().find_map(|line| line.strip_prefix("receipt:"));
+        let answer = match receipt {
+            Some(id) => format!("RECEIPT\nreceipt-id:{id}\n\n\0"),
+            None if text.starts_with("CONNECT\n") => {
+                "CONNECTED\nversion:1.0\nserver:Stranger/1\n\n\0".to_owned()
+            }
+            None => continue,
+        };
+        if socket.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// The connection that declares the dead letters' queue is not let in: no reason to hammer.
+#[test]
+fn a_subscription_that_fails_is_tried_ever_more_slowly() {
+    let stranger = Stranger::start(true);
+    let place = stranger.place();
+    let settings = place.settings().set("stomp_versions", "1.0").build();
+    let registry = Registry::<SqliteConnection>::new();
+    let consumer = place.subscribe_with(&registry, "store", &settings.unwrap());
+    let asked = || stranger.asked.lock().unwrap().clone();
+    wait_until("some attempts", || asked().len() >= 8);
+    consumer.stop();
+    let asked = asked();
+    // Two connections an attempt, and three pauses of a quarter of a second at least.
+    let took = asked[7] - asked[0];
+    assert!(took > Duration::from_millis(700), "{took:?}");
+}
