@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use diesel::SqliteConnection;
-use diesel_outbox::Registry;
+use diesel_outbox::{Message, Registry};
 
-use crate::place::{BrokerPlace, Place, databases, wait_until};
+use crate::place::{BrokerPlace, Place, Subject, databases, wait_until};
 
 /// A peer that speaks STOMP 1.0 as it was written, and may hang up on every second connection.
 struct Stranger {
@@ -87,4 +87,20 @@ fn a_subscription_that_fails_is_tried_ever_more_slowly() {
     // Two connections an attempt, and three pauses of a quarter of a second at least.
     let took = asked[7] - asked[0];
     assert!(took > Duration::from_millis(700), "{took:?}");
+}
+
+/// What STOMP 1.0 cannot carry is the row's own fault, and no reason to try again for ever.
+#[test]
+fn a_row_that_cannot_be_carried_is_parked() {
+    let stranger = Stranger::start(false);
+    let place = stranger.place();
+    let settings = place.settings().set("stomp_versions", "1.0").build();
+    let mut conn = place.connect::<SqliteConnection>();
+    let lines = Message::new("/queue/a", 1).header("x", "two\nlines");
+    lines.publish(&mut conn).unwrap();
+    Message::new("/queue/a", 2).publish(&mut conn).unwrap();
+    let sent = place.relay_with::<SqliteConnection>(&settings.unwrap());
+    assert_eq!((sent.sent, sent.parked), (1, 1));
+    let why = conn.text("select last_error from published where status = -1");
+    assert!(why.unwrap().contains("header \"x\" holds a line break"));
 }

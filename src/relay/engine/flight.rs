@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::backend::{Backend, Failure, Verdict};
 use crate::relay::hooks::Fate;
 use crate::relay::row::Row;
-use crate::stomp::{Client, Error as StompError};
+use crate::stomp::{Client, Error as StompError, NotSentReason};
 
 use super::Engine;
 
@@ -125,6 +125,14 @@ impl<C: Backend> Engine<'_, C> {
                 self.flying.clear();
             }
             return self.release(row);
+        }
+        if let StompError::NotSent {
+            reason: NotSentReason::Encode(_) | NotSentReason::ReservedHeader { .. },
+        } = &error
+        {
+            // It never will.
+            let verdict = self.settings.retry.parked(&row.claimed);
+            return self.park(row, verdict, error.to_string());
         }
         if !error.is_fate_unknown() {
             // It never left: the lease has ended, or the connection was gone before.
