@@ -240,8 +240,12 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
         &mut output,
     )
     .map_err(NotSentReason::from)?;
-    stream.write_all(&output).await?;
-    stream.flush().await?;
+    // One that refuses us may close before it has read all; what it says is the better reason.
+    let written = async {
+        stream.write_all(&output).await?;
+        stream.flush().await
+    };
+    let written = written.await;
 
     let mut decoder = Decoder::new(dialect, options.limits);
     let mut input = BytesMut::new();
@@ -250,9 +254,10 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
             break frame;
         }
         if stream.read_buf(&mut input).await? == 0 {
-            return Err(match input.first() {
-                Some(&TLS_ALERT) => Error::SpeaksTls,
-                _ => Error::Disconnected,
+            return Err(match (input.first(), written) {
+                (Some(&TLS_ALERT), _) => Error::SpeaksTls,
+                (_, Err(error)) => error.into(),
+                (_, Ok(())) => Error::Disconnected,
             });
         }
         if input.first() == Some(&TLS_ALERT) && !endpoint.has_tls {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use diesel_outbox::stomp::{Broker, Client, Error, Options};
 
+use tokio::io::AsyncReadExt;
+
 use crate::{Peer, listener, options, within};
 
 #[tokio::test]
@@ -102,4 +104,21 @@ async fn no_answer_at_all() {
         matches!(error, Error::Resolve { .. } | Error::ResolveTimeout { .. }),
         "{error}"
     );
+}
+
+/// What the broker says counts, not that it does not read to the end.
+#[tokio::test]
+async fn refused_before_connect_was_written() {
+    let listener = listener().await;
+    // More than the socket's buffers hold.
+    let options = options(&listener).client_id(&"x".repeat(32 << 20));
+    let broker = async {
+        let mut peer = Peer::accept(&listener).await;
+        within(peer.stream.read_exact(&mut [0; 7])).await.unwrap();
+        peer.send(b"ERROR\nmessage:Bad CONNECT\n\nAccess refused for user 'u'\n\0")
+            .await;
+    };
+    let (client, ()) = tokio::join!(within(Client::connect(&options)), broker);
+    let error = client.unwrap_err();
+    assert!(error.is_refused_login(), "{error}");
 }
