@@ -115,11 +115,16 @@ impl Connection {
             // RabbitMQ's "Server cancelled subscription".
             self.subscriptions.remove(id);
         }
-        // The BEGIN of a ping is `<number>.begin`.
+        // The BEGIN of a ping is `<number>.begin`. As with a receipt, it may be late, but not of a
+        // frame that the broker cannot have.
         let number = frame
             .header("receipt-id")
             .and_then(|id| id.split('.').next()?.parse().ok())
-            .filter(|number| self.pending.was_given(*number));
+            .filter(|number| {
+                self.pending.was_given(*number)
+                    && (!self.pending.contains(*number)
+                        || self.pending.is_written(*number, self.written))
+            });
         if let Some(number) = number {
             if let Some(entry) = self.pending.take(number) {
                 let purpose = entry.answer(Err(Error::ErrorFrame(error.clone())));

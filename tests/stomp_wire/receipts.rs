@@ -139,3 +139,27 @@ async fn a_broker_that_stops_reading_is_still_read() {
     peer.receipt(65).await;
     within(next).await.unwrap();
 }
+
+/// Of a frame that the broker cannot have it can say nothing: neither by RECEIPT nor by ERROR.
+#[tokio::test]
+async fn what_was_not_written_is_not_answered() {
+    let (client, mut peer) = pair().await;
+    let body = Bytes::from(vec![b'x'; 1 << 20]);
+    let mut receipts: Vec<_> = (0..32)
+        .map(|_| {
+            client.send(SendFrame {
+                body: body.clone(),
+                ..message("/big")
+            })
+        })
+        .collect();
+    peer.receipt(32).await;
+    peer.receipt(1).await;
+    within(&mut receipts[0]).await.unwrap();
+    peer.send(b"ERROR\nreceipt-id:32\nmessage:no\n\n\0\n").await;
+    let last = within(receipts.pop().unwrap()).await;
+    // The ERROR is about something else: it ends the connection.
+    let frame = last.as_ref().unwrap_err().error_frame();
+    assert_eq!(frame.unwrap().message, "no");
+    assert!(not_sent(last).contains("after the error no"));
+}
