@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use diesel_outbox::correlation::{self, Trace};
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
@@ -243,18 +243,10 @@ pub(crate) fn a_queue_collects_while_nobody_listens<C: Subject>(place: &Place) {
     assert_eq!(consumer.stop().done, 20);
 }
 
-/// Held by what sends large bodies: side by side they are more than ActiveMQ's memory holds, and it
-/// closes the connection.
-fn large() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// On MariaDB it is longer than a statement may be (`max_allowed_packet`), and the server closes the
 /// connection for it.
 pub(crate) fn a_body_of_any_length_is_handed_over<C: Subject>(place: &Place) {
     const LONG: usize = 16 * 1024 * 1024 + 1;
-    let _alone = large();
     let (sender, lengths) = channel();
     let sender = Mutex::new(sender);
     let tells = move |conn: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
@@ -282,7 +274,6 @@ pub(crate) fn a_body_of_any_length_is_handed_over<C: Subject>(place: &Place) {
 /// The same for a callback that saves by itself.
 pub(crate) fn a_managed_callback_saves_a_body_of_any_length<C: Subject>(place: &Place) {
     const LONG: usize = 16 * 1024 * 1024 + 1;
-    let _alone = large();
     let registry = Registry::<C>::new().on_managed("it", |conn: &mut C, payload: &Payload| {
         conn.transaction::<_, BoxError, _>(|conn| {
             let proof = payload.save(conn)?;

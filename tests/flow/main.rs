@@ -63,6 +63,14 @@ macro_rules! suite {
     };
 }
 
+/// A long body by each broker. ActiveMQ, in memory and small, keeps each that went through a topic: one
+/// is enough, where it is longer than a statement may be.
+#[cfg(feature = "mysql")]
+mod long {
+    suite!(@broker activemq, diesel::MysqlConnection, mysql,
+        blocking: a_body_of_any_length_is_handed_over;);
+}
+
 /// The cases that need a broker which breaks on demand.
 #[cfg(feature = "testing")]
 mod on_demand {
@@ -70,7 +78,6 @@ mod on_demand {
         ($feature:literal, $connection:ty, $database:ident: $($case:ident),*) => {
             #[cfg(feature = $feature)]
             mod $database {
-                // ActiveMQ, in memory and small, keeps each body that went through a topic.
                 suite!(@broker rabbitmq, $connection, $database,
                     blocking: a_body_of_any_length_is_handed_over;);
                 suite!(@broker loopback, $connection, $database, faults: $($case),*;
