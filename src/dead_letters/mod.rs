@@ -166,8 +166,7 @@ impl DeadLetters {
         queue: &str,
         from: Option<&str>,
     ) -> Result<Self, DeadLettersError> {
-        // Receipts come behind all that the broker hands over at once, and are waited for between.
-        let options = config.stomp_options()?.untaken_limit(usize::MAX);
+        let options = config.stomp_options()?;
         Ok(Self {
             reads: Client::connect(&options).await?,
             writes: Client::connect(&options).await?,
