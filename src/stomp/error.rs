@@ -247,13 +247,23 @@ impl Error {
     }
 
     /// Whether trying again with the same settings is unlikely to help: the login is refused, one
-    /// side does not trust the other's certificate, there is no version that both speak, or our own
-    /// settings are at fault.
+    /// side does not trust the other's certificate, there is no version that both speak, our own
+    /// settings are at fault, or the frame cannot be written.
     #[must_use]
     pub fn is_final(&self) -> bool {
         let is_distrust = matches!(self, Self::Tls { source, .. } if source.is_distrust());
         let is_foreign = matches!(self, Self::UnsupportedVersion { .. });
-        self.is_refused_login() || is_distrust || is_foreign || self.is_misconfigured()
+        let is_unwritable = matches!(
+            self,
+            Self::NotSent {
+                reason: NotSentReason::Encode(_)
+            }
+        );
+        self.is_refused_login()
+            || is_distrust
+            || is_foreign
+            || is_unwritable
+            || self.is_misconfigured()
     }
 
     /// Whether a receipt did not come in time, the frame written or not.

@@ -171,8 +171,15 @@ async fn prepare(endpoint: &Endpoint, options: &Options) -> Result<Arc<ClientCon
              whoever is between"
         );
     }
-    let config = tls.prepare().await;
-    config.map_err(|error| no_tls(endpoint, error))
+    // A file may lie behind a network that hangs.
+    let after = options.time_for_tls();
+    match timeout(after, tls.prepare()).await {
+        Ok(config) => config.map_err(|error| no_tls(endpoint, error)),
+        Err(_) => Err(Error::TlsTimeout {
+            address: endpoint.address(),
+            after,
+        }),
+    }
 }
 
 /// Agrees on TLS.

@@ -122,3 +122,13 @@ async fn refused_before_connect_was_written() {
     let error = client.unwrap_err();
     assert!(error.is_refused_login(), "{error}");
 }
+
+/// Trying again would not help.
+#[tokio::test]
+async fn a_client_id_that_connect_cannot_carry() {
+    let listener = listener().await;
+    let options = options(&listener).client_id("two\nlines");
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(error.to_string().contains("client-id"), "{error}");
+    assert!(error.is_final());
+}

@@ -449,3 +449,19 @@ async fn what_a_failed_write_has_taken_has_an_unknown_fate() {
         assert!(error.is_fate_unknown(), "{error:?}");
     }
 }
+
+/// A file behind a network that hangs: here it is a pipe that nobody writes to.
+#[tokio::test]
+async fn a_file_that_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("ca.pem");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let listener = listener().await;
+    let options = options(&listener, "localhost", Tls::new().ca_file(&pipe))
+        .tls_timeout(Duration::from_millis(50));
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(matches!(error, Error::TlsTimeout { .. }), "{error}");
+    // The thread that reads it ends.
+    std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+}
