@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// How many bytes are decoded or encoded in a round, of frames as long as one of them or less.
-pub(crate) const TOTAL: usize = 32 << 20;
+/// How many bytes are decoded or encoded in a round, or one frame where that is more: so few that a
+/// round is mostly over before the system gives the processor to somebody else.
+pub(crate) const TOTAL: usize = 1 << 20;
 
 /// The sizes of bodies, and their names.
 pub(crate) const SIZES: [(usize, &str); 4] = [

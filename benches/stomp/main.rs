@@ -39,7 +39,7 @@ fn main() {
         rest::peer();
         return;
     }
-    let rounds = number("BENCH_ROUNDS").unwrap_or(9);
+    let rounds = number("BENCH_ROUNDS").unwrap_or(51);
     let mut report = Report::default();
     // First, while the process is small.
     if is_chosen("rest") {
