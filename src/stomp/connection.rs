@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
@@ -20,11 +20,10 @@ use super::handshake::{Connected, Transport};
 use super::heartbeat::Heartbeat;
 use super::mask::Mask;
 use super::outgoing;
+use super::output::Output;
 use super::pending::{Entry, FAR, Pending};
 use super::untaken::{Deliveries, Untaken};
 
-/// Over so many bytes that wait for the socket no more frames are encoded.
-const OUTPUT_LIMIT: usize = 256 * 1024;
 /// The sizes of the pieces in which the socket is read: the first while little comes, the other where
 /// pieces come full.
 const INPUT_PIECES: (usize, usize) = (4 * 1024, 64 * 1024);
@@ -54,15 +53,9 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) input: BytesMut,
     piece: usize,
-    output: BytesMut,
-    has_tls: bool,
-    /// Bytes that the socket has taken since the beginning, or TLS before it.
-    pub(super) written: u64,
-    /// TLS may hold some of them back.
-    must_flush: bool,
+    pub(super) output: Output,
     heartbeat: Heartbeat,
     last_read: Instant,
-    last_write: Instant,
     /// Nothing more is taken: we say DISCONNECT when what is in flight has its receipts.
     farewell: Option<Farewell>,
     /// The receipt of DISCONNECT has come, or we were told to end at once.
@@ -96,7 +89,6 @@ impl Connection {
         connected: Connected,
         untaken: Arc<Untaken>,
     ) -> Self {
-        let now = Instant::now();
         Self {
             id,
             commands,
@@ -106,19 +98,15 @@ impl Connection {
             pending: Pending::new(receipt_timeout),
             subscriptions: HashMap::new(),
             untaken,
-            has_tls: matches!(connected.transport, Transport::Tls(_)),
+            output: Output::new(matches!(connected.transport, Transport::Tls(_))),
             transport: Some(connected.transport),
             dialect: connected.dialect,
             mask: connected.mask,
             decoder: connected.decoder,
             input: connected.input,
             piece: INPUT_PIECES.0,
-            output: BytesMut::new(),
-            written: 0,
-            must_flush: false,
             heartbeat: connected.heartbeat,
-            last_read: now,
-            last_write: now,
+            last_read: Instant::now(),
             farewell: None,
             is_over: false,
             error_frame: None,
@@ -174,11 +162,13 @@ impl Connection {
             if self.input.capacity() - self.input.len() < self.piece / 4 {
                 self.input.reserve(self.piece);
             }
-            let may_write = self.broken.is_none() && self.has_output();
+            let may_write = self.broken.is_none() && !self.output.is_empty();
             tokio::select! {
                 read = reader.read_buf(&mut self.input), if may_read => self.take_input(read)?,
                 // Reading goes on meanwhile: a broker that does not read may still write.
-                result = push(&mut writer, &mut self.output), if may_write => self.wrote(result),
+                result = self.output.push(&mut writer), if may_write => if let Err(error) = result {
+                    self.broken = Some((Instant::now() + GRACE_AFTER_WRITE, error));
+                },
                 _ = self.commands.recv_many(&mut arrived, COMMANDS), if self.is_held => {
                     self.take_commands(&mut arrived);
                 }
@@ -200,11 +190,6 @@ impl Connection {
         }
     }
 
-    /// Whether there are bytes that the socket does not have.
-    fn has_output(&self) -> bool {
-        self.must_flush || !self.output.is_empty()
-    }
-
     fn take_input(&mut self, read: std::io::Result<usize>) -> Result<(), Error> {
         let error = match read {
             Ok(0) => Error::Disconnected,
@@ -219,32 +204,6 @@ impl Connection {
         };
         // The earlier reason is the better one.
         Err(self.broken.take().map_or(error, |(_, earlier)| earlier))
-    }
-
-    fn wrote(&mut self, result: std::io::Result<Pushed>) {
-        let now = Instant::now();
-        let error = match result {
-            Ok(Pushed::Bytes(length)) if length > 0 => {
-                self.written += length as u64;
-                self.must_flush = true;
-                self.last_write = now;
-                let_go(&mut self.output);
-                return;
-            }
-            Ok(Pushed::All) => {
-                self.must_flush = false;
-                self.last_write = now;
-                return;
-            }
-            Ok(Pushed::Bytes(_)) => Error::Disconnected,
-            Err(error) => error.into(),
-        };
-        if self.has_tls {
-            // It does not say what it has taken, and sent in part, before it failed.
-            self.written += self.output.len() as u64;
-            self.output.clear();
-        }
-        self.broken = Some((now + GRACE_AFTER_WRITE, error));
     }
 
     fn take_commands(&mut self, arrived: &mut Vec<Command>) {
@@ -304,7 +263,7 @@ impl Connection {
         if self.close_after_error.is_some() || self.broken.is_some() {
             return;
         }
-        while self.output.len() < OUTPUT_LIMIT {
+        while !self.output.is_full() {
             let Some((number, content)) = self.backlog.pop_front() else {
                 break;
             };
@@ -333,10 +292,10 @@ impl Connection {
             }
         }
         if let Some(interval) = self.heartbeat.send
-            && !self.has_output()
-            && now >= self.last_write + interval
+            && self.output.is_empty()
+            && now >= self.output.last_write() + interval
         {
-            self.output.put_u8(b'\n');
+            self.output.beat();
         }
     }
 
@@ -353,14 +312,14 @@ impl Connection {
             }
             _ => {}
         }
-        let begins_at = self.written + self.output.len() as u64;
+        let begins_at = self.output.end();
         match (
             // One without a receipt has no use for its number.
             outgoing::put(
                 content,
                 number.unwrap_or_default(),
                 self.dialect,
-                &mut self.output,
+                self.output.buffer(),
             ),
             number,
         ) {
@@ -396,7 +355,7 @@ impl Connection {
 
     fn next_wake(&mut self, now: Instant, may_read: bool) -> Instant {
         let may_fill = self.broken.is_none() && self.close_after_error.is_none();
-        let may_beat = may_fill && !self.has_output();
+        let may_beat = may_fill && self.output.is_empty();
         let farewell = match &self.farewell {
             Some(Farewell::Waits { until, .. }) if may_fill => Some(*until),
             _ => None,
@@ -413,7 +372,7 @@ impl Connection {
             self.heartbeat
                 .send
                 .filter(|_| may_beat)
-                .map(|interval| self.last_write + interval),
+                .map(|interval| self.output.last_write() + interval),
         ]
         .into_iter()
         .flatten()
@@ -433,7 +392,7 @@ impl Connection {
         end.send_replace(Some(why.clone()));
         let not_sent = why.into_not_sent();
         let answer = |entry: Entry| {
-            let is_written = entry.is_written(self.written);
+            let is_written = entry.is_written(self.output.written());
             entry.answer(Err(if is_written {
                 lost.clone()
             } else {
@@ -455,53 +414,5 @@ impl Connection {
                 let _ = responder.send(Err(not_sent.clone()));
             }
         }
-    }
-}
-
-/// Gives the memory of a big body back when all of it is written.
-fn let_go(output: &mut BytesMut) {
-    // Its capacity says nothing: what was written is no part of it any more.
-    if output.is_empty() && output.try_reclaim(4 * OUTPUT_LIMIT) {
-        *output = BytesMut::new();
-    }
-}
-
-/// What a step of writing has done.
-enum Pushed {
-    /// So many bytes were taken.
-    Bytes(usize),
-    /// All that was taken is on its way.
-    All,
-}
-
-/// One step of writing. Safe to cancel: what was taken is told, or was not taken.
-async fn push<W: AsyncWrite + Unpin>(
-    writer: &mut W,
-    output: &mut BytesMut,
-) -> std::io::Result<Pushed> {
-    if output.is_empty() {
-        writer.flush().await?;
-        return Ok(Pushed::All);
-    }
-    Ok(Pushed::Bytes(writer.write_buf(output).await?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Buf;
-
-    #[test]
-    fn the_memory_of_a_big_body_is_given_back() {
-        let mut output = BytesMut::new();
-        let body = vec![b'x'; 8 * OUTPUT_LIMIT];
-        output.reserve(body.len());
-        output.put_slice(&body);
-        output.advance(body.len() - 1);
-        let_go(&mut output);
-        assert_eq!(output.len(), 1);
-        output.advance(1);
-        let_go(&mut output);
-        assert!(!output.try_reclaim(body.len()));
     }
 }

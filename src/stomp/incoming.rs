@@ -64,13 +64,13 @@ impl Connection {
         }
         match self.subscriptions.get(&delivery.subscription) {
             Some(deliveries) => {
-                let id = delivery.subscription.clone();
                 if !deliveries.send(delivery) {
-                    self.subscriptions.remove(&id);
+                    self.subscriptions
+                        .retain(|_, deliveries| deliveries.is_wanted());
                 }
             }
             None => debug!(
-                message_id = delivery.message_id,
+                message_id = flatten(&self.mask.hide(&delivery.message_id), 200),
                 "a message for a subscription that has ended"
             ),
         }
@@ -82,7 +82,7 @@ impl Connection {
         let number = id
             .parse()
             .ok()
-            .filter(|number| self.pending.is_written(*number, self.written));
+            .filter(|number| self.pending.is_written(*number, self.output.written()));
         let Some(number) = number else {
             debug!(
                 receipt = flatten(&self.mask.hide(id), 40),
@@ -123,7 +123,7 @@ impl Connection {
             .filter(|number| {
                 self.pending.was_given(*number)
                     && (!self.pending.contains(*number)
-                        || self.pending.is_written(*number, self.written))
+                        || self.pending.is_written(*number, self.output.written()))
             });
         if let Some(number) = number {
             if let Some(entry) = self.pending.take(number) {

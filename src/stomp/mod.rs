@@ -25,6 +25,7 @@ mod limits;
 mod mask;
 mod options;
 mod outgoing;
+mod output;
 mod pending;
 mod receipt;
 mod subscription;

@@ -85,6 +85,11 @@ impl Deliveries {
         }
         is_wanted
     }
+
+    /// Whether the subscription is still there.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
 }
 
 impl Inbox {
