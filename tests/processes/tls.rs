@@ -1,6 +1,7 @@
 //! The programs over TLS, to a RabbitMQ that wants a client certificate.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use diesel::prelude::*;
 use diesel_outbox::schema::received;
@@ -181,4 +182,36 @@ fn an_unverified_broker_is_warned_of() {
     let mut program = start(&world, PUBLISH, &arguments);
     program.wait_for_line("any certificate of the broker is accepted");
     assert!(program.ended().success(), "{:#?}", program.lines());
+}
+
+/// Without a file of our own the system's authorities count; here the system is told of the tests' one.
+#[test]
+fn the_systems_authorities_count() {
+    let Some((world, folder)) = world() else {
+        return;
+    };
+    let publish = |authorities: &str| {
+        let mut command = Command::new(PUBLISH);
+        command
+            .args(["--once", "--tls-cert-file"])
+            .arg(format!("{folder}/client.pem"))
+            .arg("--tls-key-file")
+            .arg(format!("{folder}/client.key"))
+            .env("DATABASE_URL", &world.database.url)
+            .env("STOMP_URL", &world.broker)
+            .env("SSL_CERT_FILE", format!("{folder}/{authorities}"))
+            .env_remove("SSL_CERT_DIR")
+            .stdin(Stdio::null());
+        let mut program = Program::spawn(&mut command);
+        let code = program.ended().code();
+        (code, program.lines().join("\n"))
+    };
+    let (code, lines) = publish("ca.pem");
+    assert_eq!(code, Some(0), "{lines}");
+    let (code, lines) = publish("other-ca.pem");
+    assert_eq!(code, Some(1), "{lines}");
+    assert!(
+        lines.contains("not signed by a certificate authority"),
+        "{lines}"
+    );
 }

@@ -6,7 +6,12 @@ use diesel_outbox::stomp::{Broker, Client, Error, Options};
 
 use tokio::io::AsyncReadExt;
 
-use crate::{Peer, listener, options, within};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::{Peer, accept, listener, options, within};
+
+const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
 async fn connect() {
@@ -131,4 +136,39 @@ async fn a_client_id_that_connect_cannot_carry() {
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(error.to_string().contains("client-id"), "{error}");
     assert!(error.is_final());
+}
+
+/// The system takes in no more connections than were asked for; what comes then hangs.
+#[tokio::test]
+async fn a_connection_that_hangs() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(SHORT, tokio::net::TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+        assert!(waiting.len() < 100, "nothing hangs");
+    }
+    let options = options(&listener).connect_timeout(SHORT);
+    let error = within(Client::connect(&options)).await.unwrap_err();
+    assert!(matches!(error, Error::ConnectTimeout { .. }), "{error}");
+    let expected = format!("no connection to {address} within {SHORT:?}");
+    assert_eq!(error.to_string(), expected);
+}
+
+/// IPv6, and a name with addresses of which one refuses.
+#[tokio::test]
+async fn addresses_of_both_kinds() {
+    for (bound, url) in [
+        ("[::1]:0", "stomp://u:p@[::1]"),
+        ("127.0.0.1:0", "stomp://u:p@localhost"),
+    ] {
+        let listener = TcpListener::bind(bound).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let options = Options::from_url(&format!("{url}:{port}/")).unwrap();
+        let options = options.heartbeat(Duration::ZERO, Duration::ZERO);
+        let (client, _peer) = tokio::join!(within(Client::connect(&options)), accept(&listener));
+        client.unwrap();
+    }
 }

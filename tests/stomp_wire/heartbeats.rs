@@ -61,3 +61,45 @@ async fn theirs_keep_the_connection_and_their_lack_ends_it() {
     assert!(within(pending).await.unwrap_err().is_fate_unknown());
     peer.rest().await;
 }
+
+/// Half a frame of the broker is no reason to be silent, and each of its bytes a sign of life.
+#[tokio::test]
+async fn ours_are_sent_while_a_frame_is_half_way() {
+    let (client, mut peer) = beating("50,50").await;
+    let receipt = client.send(message("/a"));
+    peer.expect_after_beats(sent("/a", 1)).await;
+    let frame = b"RECEIPT\nreceipt-id:1\nx:a header that takes its time\n\n\0";
+    for byte in frame.chunks(8) {
+        peer.send(byte).await;
+        peer.expect(b"\n\n").await;
+    }
+    within(receipt).await.unwrap();
+    assert!(!client.is_closed());
+}
+
+/// So it is with a frame of ours that the broker reads in its own time: what it reads are signs of life,
+/// and heart-beats follow when it has all.
+#[tokio::test]
+async fn ours_go_on_after_a_frame_that_is_read_slowly() {
+    let (client, mut peer) = beating("0,50").await;
+    let mut frame = message("/a");
+    frame.body = vec![b'x'; 16 << 20].into();
+    let receipt = client.send(frame);
+    let head = "SEND\ndestination:/a\nreceipt:1\ncontent-length:16777216\n\n";
+    peer.expect_after_beats(head).await;
+    let mut left = (16 << 20) + 1;
+    while left > 0 {
+        // No heart-beat may come between.
+        let piece = left.min(2 << 20);
+        let mut expected = vec![b'x'; piece];
+        left -= piece;
+        if left == 0 {
+            expected[piece - 1] = 0;
+        }
+        peer.expect(expected).await;
+        tokio::time::sleep(INTERVAL).await;
+    }
+    peer.expect(b"\n\n").await;
+    peer.receipt(1).await;
+    within(receipt).await.unwrap();
+}

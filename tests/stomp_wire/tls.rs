@@ -76,11 +76,15 @@ fn reason(result: Result<Client, Error>) -> TlsError {
 #[tokio::test]
 async fn frames_go_both_ways() {
     let authority = Authority::new();
-    let signed = authority.sign(&["localhost", "127.0.0.1"], |_| ());
+    let signed = authority.sign(&["localhost", "127.0.0.1", "::1"], |_| ());
     for version in VERSIONS {
-        for host in ["localhost", "127.0.0.1"] {
+        for (host, bound) in [
+            ("localhost", "127.0.0.1:0"),
+            ("127.0.0.1", "127.0.0.1:0"),
+            ("[::1]", "[::1]:0"),
+        ] {
             let acceptor = authority.acceptor(&signed, version, false);
-            let listener = listener().await;
+            let listener = TcpListener::bind(bound).await.unwrap();
             let tls = Tls::new().ca_file(authority.file());
             let options = options(&listener, host, tls);
             let (client, stream) = tokio::join!(
