@@ -187,6 +187,22 @@ pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place)
     }
 }
 
+/// ActiveMQ pages a few hundred messages in at a time; a reading still reaches the end of the queue.
+#[cfg(feature = "sqlite")]
+pub(crate) fn many_letters_are_read_to_their_end<C: Subject>(place: &Place) {
+    const ROWS: usize = 1_000;
+    place.send_letters(ROWS, b"a letter");
+    for _ in 0..2 {
+        let list = command(place, "list", &["--limit", "1"]);
+        assert!(list.contains("1 listed of 1000"), "{list}");
+    }
+    let dry = command(place, "drop", &["--limit", "400", "--dry-run"]);
+    assert!(dry.contains("400 to be deleted of 1000"), "{dry}");
+    let dropped = command(place, "drop", &["--all"]);
+    assert!(dropped.contains("1000 deleted of 1000"), "{dropped}");
+    assert!(command(place, "list", &[]).contains("0 listed of 0"));
+}
+
 /// More than a subscriber would let wait: nothing of it is acknowledged before all is seen.
 #[cfg(feature = "sqlite")]
 pub(crate) fn a_long_queue_is_read_to_its_end<C: Subject>(place: &Place) {
