@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Storage;
 use super::dialect::Dialect;
+use super::qualify::RunQueryDsl;
 use crate::schema::{Document, Id, outbox_deliveries, received};
 
 /// A message on its way into `received`.

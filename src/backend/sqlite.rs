@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::claim::Words;
 use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
+use super::qualify::RunQueryDsl;
 use super::scope::Filter;
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment};

@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::dialect::Dialect;
 use super::outbox::{FAILED, SCHEDULE, SUCCEEDED};
+use super::qualify::RunQueryDsl;
 use crate::schema::{self, Moment, outbox_deliveries, outbox_streams, published, received};
 
 /// One of the tables that are cleaned.

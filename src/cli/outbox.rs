@@ -1,5 +1,6 @@
 //! `outbox`: the tables, by hand.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,9 +32,12 @@ struct Arguments {
 enum Task {
     /// Make the tables, or bring them up to date
     Migrate {
-        /// Remove the tables and all that is in them
+        /// Remove the tables; refused if rows wait, are leased or are parked
         #[arg(long)]
         revert: bool,
+        /// With --revert: delete those rows too
+        #[arg(long, requires = "revert")]
+        force: bool,
         /// Print the SQL for this database instead, and change nothing
         #[arg(long)]
         print: bool,
@@ -116,14 +120,16 @@ async fn perform<C: Backend + Migrate>(
     if let Task::Migrate {
         revert,
         print: true,
+        ..
     } = task
     {
-        print!("{}", sql(C::SCRIPTS, revert));
+        let schema = config.database_schema.as_deref();
+        print!("{}", sql(C::SCRIPTS, revert, schema));
         return Ok(());
     }
     let db = Db::<C>::new(config, address, 1);
-    if let Task::Migrate { revert, .. } = task {
-        let changed = migrate(&db, revert).await?;
+    if let Task::Migrate { revert, force, .. } = task {
+        let changed = migrate(&db, revert, force).await?;
         match changed.as_slice() {
             [] => println!("nothing to do"),
             versions => println!(
@@ -199,16 +205,18 @@ async fn pause<C: Backend>(db: &Db<C>, streams: Vec<String>, paused: bool) -> Re
     Ok(())
 }
 
-async fn migrate<C: Backend + Migrate>(db: &Db<C>, revert: bool) -> Result<Vec<String>, Failure> {
+async fn migrate<C: Backend + Migrate>(
+    db: &Db<C>,
+    revert: bool,
+    force: bool,
+) -> Result<Vec<String>, Failure> {
     let db = db.clone();
     let work = move || {
         db.lend(
-            |conn| {
-                if revert {
-                    conn.revert()
-                } else {
-                    conn.migrate()
-                }
+            |conn| match (revert, force) {
+                (false, _) => conn.migrate(),
+                (true, false) => conn.revert(),
+                (true, true) => conn.force_revert(),
             },
             Result::is_err,
         )
@@ -229,14 +237,30 @@ fn all_found(chosen: usize, changed: usize, what: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sql(scripts: &[Script], revert: bool) -> String {
+fn sql(scripts: &[Script], revert: bool, schema: Option<&str>) -> String {
     let text = |script: &Script| {
         let sql = if revert { script.down } else { script.up };
-        format!("-- {}\n{}\n", script.name, sql.trim_end())
+        format!(
+            "-- {}\n{}\n",
+            script.name,
+            in_schema(sql.trim_end(), schema)
+        )
     };
     if revert {
-        scripts.iter().rev().map(text).collect()
+        let warning = "-- Deletes all rows, also those that wait, are leased or are parked.\n";
+        let scripts = scripts.iter().rev().map(text);
+        std::iter::once(warning.to_owned()).chain(scripts).collect()
     } else {
         scripts.iter().map(text).collect()
     }
+}
+
+/// SQL with the names of the schema in it; only PostgreSQL has one.
+fn in_schema<'a>(sql: &'a str, schema: Option<&str>) -> Cow<'a, str> {
+    #[cfg(feature = "postgres")]
+    if let Some(schema) = schema {
+        return Cow::Owned(crate::backend::qualified(sql, schema));
+    }
+    let _ = schema;
+    Cow::Borrowed(sql)
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::current_schema::set_schema;
 use crate::db::{Address, AddressError};
 use crate::logging;
 
@@ -73,6 +74,10 @@ fn run_with(
 ) -> ExitCode {
     let outcome = config.map_err(Failure::from).and_then(|config| {
         logging::init(config.log_format, &config.log_level)?;
+        if let Some(schema) = &config.database_schema {
+            // Callbacks with connections of their own mean the same outbox.
+            set_schema(Some(schema));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -24,6 +24,7 @@ pub(super) fn problems(
         problems: Vec::new(),
     };
     found.secrets(config);
+    found.schema(config);
     found.numbers(config);
     found.times(config);
     found.texts(config);
@@ -83,6 +84,28 @@ impl Found<'_> {
                 value: None,
                 origin: (self.origin)(key.name),
                 expected: format!("{}: {reason}", key.expected),
+            });
+        }
+    }
+
+    fn schema(&mut self, config: &Config) {
+        let Some(name) = &config.database_schema else {
+            return;
+        };
+        let fits = (1..=63).contains(&name.len()) && !name.contains('\0');
+        self.demand(fits, "database_schema", || value::shorten(name));
+        let is_postgres = config.database_url.as_ref().is_none_or(|url| {
+            let scheme = url.expose().trim().split(':').next().unwrap_or_default();
+            ["postgres", "postgresql"].contains(&scheme.to_ascii_lowercase().as_str())
+        });
+        if let (false, Some(key)) = (is_postgres, keys::find("database_schema")) {
+            self.problems.push(ConfigError::BadValue {
+                key: key.name,
+                value: Some(value::shorten(name)),
+                origin: (self.origin)(key.name),
+                expected: "for this database_url: only PostgreSQL has schemas; MySQL, MariaDB and \
+                           SQLite keep the outbox in the database that database_url names"
+                    .to_owned(),
             });
         }
     }

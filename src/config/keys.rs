@@ -96,6 +96,9 @@ keys! {
         broker "broker" "BROKER" = "none",
             "rabbitmq, activemq, or none",
             "The broker's make; none: the one that it names when we connect";
+        database_schema "database-schema" "NAME" = "none",
+            "the name of a schema of 1 to 63 bytes, or none",
+            "PostgreSQL schema of the outbox; none: the first of the search path that has an outbox or that we may create tables in";
         database_pool_size "database-pool-size" "COUNT" = "none",
             "a whole number from 1 to 1000, or none",
             "Most database connections at a time; none: as many as the program needs";

@@ -95,6 +95,9 @@ pub struct Config {
     pub stomp_url: Secret,
     /// The broker's make. Default `None`: the one that its CONNECTED frame names.
     pub broker: Option<Broker>,
+    /// The schema of the outbox on PostgreSQL, at most 63 bytes. Default `None`: the first of the
+    /// search path that has an outbox or in which we may create tables.
+    pub database_schema: Option<String>,
     /// Most database connections at a time, 1 to 1000. Default `None`: as many as are needed.
     pub database_pool_size: Option<u32>,
     /// Longest wait for a database connection, 1 ms to 365 days. Default 5 s.
@@ -248,6 +251,7 @@ impl Default for Config {
             database_url: None,
             stomp_url: Secret::new("stomp://guest:guest@127.0.0.1:61613/"),
             broker: None,
+            database_schema: None,
             database_pool_size: None,
             database_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
@@ -422,7 +426,7 @@ impl Config {
             };
         }
         fields! {
-            database_url stomp_url broker database_pool_size database_timeout connect_timeout
+            database_url stomp_url broker database_schema database_pool_size database_timeout connect_timeout
             resolve_timeout tls_timeout connected_timeout stomp_versions
             tls_ca_file tls_cert_file tls_key_file tls_key_password tls_verify
             maximum_header_size maximum_headers maximum_body_size

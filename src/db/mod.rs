@@ -3,6 +3,7 @@
 mod address;
 mod fault;
 mod manager;
+mod schema;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::shutdown::Shutdown;
 pub use address::{Address, AddressError};
 pub(crate) use fault::{is_contention, is_infrastructure};
 use manager::Manager;
+use schema::Schema;
 
 /// Why work on the database was not done.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +34,14 @@ pub enum DbError {
     Statement(#[from] diesel::result::Error),
     /// A table is missing, or has another shape.
     #[error(
-        "the outbox's tables are missing or out of date: run `outbox migrate` on this database ({0})"
+        "the outbox's tables are missing or out of date{place}: run `outbox migrate` on this database ({source})"
     )]
-    Tables(#[source] diesel::result::Error),
+    Tables {
+        /// In which schema they were looked for, and which others have an outbox.
+        place: String,
+        /// The database's words.
+        source: diesel::result::Error,
+    },
     /// The server is older than what the outbox needs.
     #[error(transparent)]
     TooOld(#[from] TooOld),
@@ -53,7 +60,7 @@ impl DbError {
                 !REFUSALS.iter().any(|refusal| text.contains(refusal))
             }
             Self::Statement(error) => is_infrastructure(error),
-            Self::Tables(_) | Self::TooOld(_) | Self::Unfinished(_) => false,
+            Self::Tables { .. } | Self::TooOld(_) | Self::Unfinished(_) => false,
         }
     }
 }
@@ -75,6 +82,7 @@ const REFUSALS: [&str; 9] = [
 pub(crate) struct Db<C: Backend> {
     pool: Pool<Manager<C>>,
     apart: Arc<Manager<C>>,
+    schema: Arc<Schema>,
 }
 
 impl<C: Backend> Clone for Db<C> {
@@ -82,6 +90,7 @@ impl<C: Backend> Clone for Db<C> {
         Self {
             pool: self.pool.clone(),
             apart: Arc::clone(&self.apart),
+            schema: Arc::clone(&self.schema),
         }
     }
 }
@@ -108,6 +117,7 @@ impl<C: Backend> Db<C> {
         Self {
             pool,
             apart: Arc::new(Manager::new(address, config.database_timeout)),
+            schema: Arc::new(Schema::new(config.database_schema.as_deref())),
         }
     }
 
@@ -129,7 +139,7 @@ impl<C: Backend> Db<C> {
         work: impl FnOnce(&mut C) -> diesel::QueryResult<T>,
     ) -> Result<T, DbError> {
         let mut slot = self.pool.get().map_err(DbError::Connection)?;
-        let outcome = work(slot.connection());
+        let outcome = self.schema.within(slot.connection(), work);
         if outcome.is_err() {
             slot.look_after_failure();
         }
@@ -154,21 +164,60 @@ impl<C: Backend> Db<C> {
         failed: impl FnOnce(&T) -> bool,
     ) -> Result<(T, bool), DbError> {
         let mut slot = self.pool.get().map_err(DbError::Connection)?;
-        let outcome = work(slot.connection());
+        let outcome = self.schema.within(slot.connection(), work);
         let is_dead = failed(&outcome) && slot.look_after_failure();
         Ok((outcome, is_dead))
     }
 
-    /// Fails with [`DbError::Tables`] where the tables are not there, and with
-    /// [`DbError::TooOld`] where they could not be.
+    /// Runs work that has no connection of ours, on this thread, so that what it does with the
+    /// outbox means the same schema.
+    pub(crate) fn in_schema<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::current_schema::within(self.schema.name(), work)
+    }
+
+    /// The schema of the outbox, if it is known.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn schema(&self) -> Option<Arc<str>> {
+        self.schema.name()
+    }
+
+    /// Fails with [`DbError::Tables`] if the tables are not there, and with [`DbError::TooOld`] if
+    /// they could not be.
     pub(crate) async fn check_tables(&self) -> Result<(), DbError> {
         check_version(&self.run(C::server_version).await?)?;
-        self.run(C::check_tables)
-            .await
-            .map_err(|error| match error {
-                DbError::Statement(error) if !is_infrastructure(&error) => DbError::Tables(error),
-                other => other,
-            })
+        let source = match self.run(C::check_tables).await {
+            Ok(()) => {
+                self.warn_of_others().await;
+                return Ok(());
+            }
+            Err(DbError::Statement(error)) if !is_infrastructure(&error) => error,
+            Err(other) => return Err(other),
+        };
+        let given = self.schema.given();
+        let found = self
+            .run(move |conn| conn.find_schema(given.as_deref()))
+            .await?;
+        Err(DbError::Tables {
+            place: schema::place(&found),
+            source,
+        })
+    }
+
+    /// A search path with two outboxes in it means one of them today and another one tomorrow.
+    async fn warn_of_others(&self) {
+        if self.schema.given().is_some() {
+            return;
+        }
+        // The tables are there: what fails here is told by the next statement.
+        if let Ok(found) = self.run(|conn| conn.find_schema(None)).await
+            && !found.others.is_empty()
+        {
+            tracing::warn!(
+                schema = found.schema,
+                others = ?found.others,
+                "the search path has more than one outbox; set database_schema"
+            );
+        }
     }
 
     /// Waits until the database is there and has the tables. False where `shutdown` was wished for

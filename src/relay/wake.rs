@@ -43,7 +43,7 @@ impl Watcher {
             let over = || is_over.load(Ordering::Relaxed);
             while !over() {
                 if !listen(&db, &waker, &over)
-                    && let Err(error) = watch(&db, &waker, &over)
+                    && let Err(error) = db.in_schema(|| watch(&db, &waker, &over))
                 {
                     tracing::debug!(error, "nothing is told of new rows for a while");
                 }
@@ -75,7 +75,8 @@ fn listen<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> bo
     if !C::NOTIFIES {
         return false;
     }
-    let result = listen(db.url().expose(), waker, over);
+    let schema = db.schema();
+    let result = listen(db.url().expose(), schema.as_deref(), waker, over);
     if let Err(error) = &result {
         tracing::debug!(error = %error, "not listening");
     }

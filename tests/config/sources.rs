@@ -140,6 +140,7 @@ fn values_read_alike_from_every_source() {
         ("stream", "[\"a\", \"b\"]", "a,b"),
         ("destination", "[\"/topic/a\"]", "/topic/a"),
         ("broker", "\"activemq\"", "activemq"),
+        ("database_schema", "\"Tenant 1\"", "Tenant 1"),
         ("consumer", "\"billing\"", "billing"),
         ("consumer", "\"17\"", "17"),
         ("days_to_keep", "0", "0"),

@@ -12,6 +12,7 @@ mod mistakes;
 mod poison;
 mod program;
 mod proxy;
+mod schemas;
 mod signals;
 mod streams;
 mod tls;
