@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use crate::config::{Config, ConfigError, Flags};
 use crate::db::{Address, AddressError};
 use crate::logging;
+use crate::process_group;
+use crate::shutdown::exit_code_at_once;
 
 /// Why a program ends with another code than 0.
 #[derive(Debug)]
@@ -83,6 +85,7 @@ fn run_with(
         runtime.shutdown_background();
         outcome
     });
+    process_group::end_all();
     let code = match outcome {
         Ok(()) => 0,
         Err(Failure::Usage(text)) => {
@@ -103,7 +106,7 @@ fn run_with(
     // use, which ended in `double free or corruption`.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
-    signal_hook::low_level::exit(code)
+    signal_hook::low_level::exit(exit_code_at_once().unwrap_or(code))
 }
 
 #[allow(clippy::print_stderr)] // a program's last word, also where log lines are switched off
