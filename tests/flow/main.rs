@@ -24,6 +24,8 @@ mod log;
 mod managed;
 mod place;
 #[cfg(feature = "testing")]
+mod retention;
+#[cfg(feature = "testing")]
 mod rules;
 mod sending;
 #[cfg(feature = "sqlite")]
@@ -99,6 +101,9 @@ mod on_demand {
                         saving_twice_makes_no_duplicate, a_proof_holds_for_its_attempt_only,
                         an_error_after_its_commit_is_looked_at_by_a_person,
                         a_body_that_its_column_cannot_hold_is_left_out;
+                    retention: a_relay_leaves_the_inbox_alone,
+                        the_inbox_is_kept_as_long_as_any_subscriber_wants,
+                        the_inbox_is_never_emptied_at_once;
                     disorder: a_callback_that_commits_is_given_up,
                         a_callback_that_rolls_back_is_given_up;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
