@@ -13,6 +13,7 @@ mod outage;
 mod outgoing;
 mod payload;
 mod permanent;
+mod process_group;
 mod producer;
 mod publish;
 mod registry;

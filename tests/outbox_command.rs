@@ -174,8 +174,24 @@ fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
     rows::<C>(database);
     outbox(database, &["clean", "--older-than", "1h"]).says("deleted 0 sent and 0 received");
     outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
-    let counts = counts::<C>(database);
-    assert_eq!((counts.waiting, counts.failed, counts.sent), (1, 2, 0));
+    let after = counts::<C>(database);
+    assert_eq!((after.waiting, after.failed, after.sent), (1, 2, 0));
+}
+
+fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied");
+    rows::<C>(database);
+    let mut conn = C::establish(&database.url).unwrap();
+    conn.batch_execute(&format!(
+        "insert into received (id, msg_id, added) values ('{SENT}', 'm', '2001-01-01 00:00:00.000000');
+         insert into outbox_deliveries (msg_id, begun) values ('n', 3)"
+    ))
+    .unwrap();
+    outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
+    assert_eq!(counts::<C>(database).received, 1);
+    outbox(database, &["clean", "--inbox-older-than", "20000d"]).says("0 sent and 0 received");
+    outbox(database, &["clean", "--inbox-older-than", "1d"]).says("0 sent and 1 received");
+    assert_eq!(counts::<C>(database).received, 0);
 }
 
 fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
@@ -232,6 +248,7 @@ on_each_database!(
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
     only_what_was_sent_is_deleted,
+    the_inbox_is_deleted_if_it_is_named,
     streams_are_paused_and_rows_cancelled,
     mistakes_are_named,
 );

@@ -87,9 +87,6 @@ impl Dialect for diesel::PgConnection {
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
     const DELETE_DELIVERIES: &'static str = standard::DELETE_DELIVERIES;
     const BEGIN_AGAIN: &'static str = standard::BEGIN_AGAIN;
-    // It answers COMMIT of an aborted transaction with a quiet ROLLBACK: only a statement before it
-    // fails, and this one is the cheapest. Both go in one message.
-    const COMMIT: Option<&'static str> = Some("set constraints all immediate; commit");
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))

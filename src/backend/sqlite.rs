@@ -73,8 +73,6 @@ impl Dialect for diesel::SqliteConnection {
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
     const DELETE_DELIVERIES: &'static str = standard::DELETE_DELIVERIES;
     const BEGIN_AGAIN: &'static str = standard::BEGIN_AGAIN;
-    // Writers take turns from the beginning, so that none finds itself out of date later.
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))

@@ -11,7 +11,7 @@ use super::EXIT_CODES;
 use super::dead_letters;
 use super::run::{Failure, run, run_without_database};
 use crate::backend::Backend;
-use crate::cleanup;
+use crate::cleanup::{Part, delete_older};
 use crate::config::{Config, ConnectionArgs, LogArgs};
 use crate::db::{Address, Db};
 use crate::migrations::{Migrate, Script};
@@ -42,11 +42,15 @@ enum Task {
         #[arg(long)]
         print: bool,
     },
-    /// Delete rows that were sent or received longer ago
+    /// Delete rows that were sent longer ago, or received
     Clean {
-        /// Such as 7d, 12h, or 0s for all
+        /// Sent rows: such as 7d, 12h, or 0s for all
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
+            required_unless_present = "inbox_older_than")]
+        older_than: Option<Duration>,
+        /// Rows of the inbox: a message that comes again after its row was deleted has its effect twice
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-        older_than: Duration,
+        inbox_older_than: Option<Duration>,
     },
     /// Send parked rows again, with all their attempts
     Retry {
@@ -144,12 +148,18 @@ async fn perform<C: Backend + Migrate>(
     match task {
         // Done before.
         Task::Migrate { .. } | Task::DeadLetters(_) => {}
-        Task::Clean { older_than } => {
-            let cleaned = cleanup::delete_older(&db, older_than).await?;
-            println!(
-                "deleted {} sent and {} received",
-                cleaned.published, cleaned.received
-            );
+        Task::Clean {
+            older_than,
+            inbox_older_than,
+        } => {
+            let (mut sent, mut received) = (0, 0);
+            if let Some(age) = older_than {
+                sent = delete_older(&db, Part::Outbox, age).await?.published;
+            }
+            if let Some(age) = inbox_older_than {
+                received = delete_older(&db, Part::Inbox, age).await?.received;
+            }
+            println!("deleted {sent} sent and {received} received");
         }
         Task::Retry { ids, .. } => {
             let chosen = ids.len();

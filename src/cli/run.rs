@@ -8,6 +8,8 @@ use crate::config::{Config, ConfigError, Flags};
 use crate::current_schema::set_schema;
 use crate::db::{Address, AddressError};
 use crate::logging;
+use crate::process_group;
+use crate::shutdown::exit_code_at_once;
 
 /// Why a program ends with another code than 0.
 #[derive(Debug)]
@@ -88,6 +90,7 @@ fn run_with(
         runtime.shutdown_background();
         outcome
     });
+    process_group::end_all();
     let code = match outcome {
         Ok(()) => 0,
         Err(Failure::Usage(text)) => {
@@ -108,7 +111,7 @@ fn run_with(
     // use, which ended in `double free or corruption`.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
-    signal_hook::low_level::exit(code)
+    signal_hook::low_level::exit(exit_code_at_once().unwrap_or(code))
 }
 
 #[allow(clippy::print_stderr)] // a program's last word, also where log lines are switched off

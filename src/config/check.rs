@@ -211,7 +211,12 @@ impl Found<'_> {
         if let Some(limit) = config.delivery_limit {
             self.number("delivery_limit", wide(limit), 1..=1_000_000);
         }
-        self.number("days_to_keep", wide(config.days_to_keep), 0..=36_500);
+        for (name, days) in [
+            ("days_to_keep", config.days_to_keep),
+            ("inbox_days_to_keep", config.inbox_days_to_keep),
+        ] {
+            self.number(name, wide(days), 0..=36_500);
+        }
         if let Some(size) = config.database_pool_size {
             self.number("database_pool_size", wide(size), 1..=1_000);
         }

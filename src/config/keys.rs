@@ -265,7 +265,10 @@ keys! {
     Cleanup {
         days_to_keep "days-to-keep" "DAYS" = "30",
             "a whole number from 0 to 36500",
-            "Age at which rows that succeeded are deleted";
+            "Age at which publish deletes rows that were sent";
+        inbox_days_to_keep "inbox-days-to-keep" "DAYS" = "30",
+            "a whole number from 0 to 36500",
+            "Age at which subscribe deletes rows of the inbox; at least 1, and as long as any subscriber wants";
         cleanup_interval "cleanup-interval" "TIME" = "24h",
             "a time from 1s to 365 days, such as 30s or 1m 30s",
             "Pause between clean-ups";

@@ -234,8 +234,11 @@ pub struct Config {
     /// What one process of `subscribe` subscribes to, where its arguments do not say: the tables
     /// `[[subscription]]` of the file. Default none.
     pub subscription: Vec<SubscriptionConfig>,
-    /// Age in days at which rows that succeeded are deleted, 0 to 36500. Default 30.
+    /// Age in days at which a relay deletes rows that were sent, 0 to 36500. Default 30.
     pub days_to_keep: u32,
+    /// Age in days at which a subscriber deletes rows of the inbox, 0 to 36500; less than 1 counts as 1,
+    /// and of several subscribers of one database the longest counts. Default 30.
+    pub inbox_days_to_keep: u32,
     /// Pause between clean-ups, 1 s to 365 days. Default 24 h.
     pub cleanup_interval: Duration,
     /// How log lines are written. Default text.
@@ -308,6 +311,7 @@ impl Default for Config {
             exec_timeout: None,
             subscription: Vec::new(),
             days_to_keep: 30,
+            inbox_days_to_keep: 30,
             cleanup_interval: Duration::from_secs(24 * 3600),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
@@ -434,7 +438,7 @@ impl Config {
             chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of
             ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count queue_headers exclusive callback_attempts callback_first_delay
-            dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
+            dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep inbox_days_to_keep cleanup_interval log_format log_level
         }
         Ok(())
     }

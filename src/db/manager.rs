@@ -1,11 +1,15 @@
 //! How the pool opens a connection, and when it gives one up.
 
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Address;
 use crate::backend::Backend;
 use crate::config::Secret;
+
+/// A server may close a connection that is idle for longer, so it is asked before the next use. A round
+/// trip before each use would cost more than it finds.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Opens connections for r2d2. Diesel's own manager asks only whether a transaction was left in
 /// disorder; a connection that the server has closed would come back again and again.
@@ -19,6 +23,7 @@ pub(super) struct Manager<C> {
 pub(super) struct Slot<C> {
     connection: C,
     broken: bool,
+    last_used: Instant,
 }
 
 /// Why no connection could be opened, with no password in it.
@@ -85,16 +90,22 @@ impl<C: Backend> r2d2::ManageConnection for Manager<C> {
         Ok(Slot {
             connection,
             broken: false,
+            last_used: Instant::now(),
         })
     }
 
     fn is_valid(&self, slot: &mut Slot<C>) -> Result<(), ConnectError> {
+        if slot.last_used.elapsed() < IDLE {
+            return Ok(());
+        }
         slot.connection
             .ping()
             .map_err(|error| ConnectError(self.url.mask(&error.to_string())))
     }
 
     fn has_broken(&self, slot: &mut Slot<C>) -> bool {
+        // The pool asks when a connection is given back.
+        slot.last_used = Instant::now();
         // A panic may have left a transaction open.
         slot.broken || std::thread::panicking() || slot.connection.is_broken()
     }

@@ -109,8 +109,9 @@ impl<C: Backend> Db<C> {
             .max_size(config.database_pool_size.unwrap_or(connections))
             .min_idle(Some(0))
             .connection_timeout(config.database_timeout)
-            // A round trip before each use would cost more than the rare failure it finds.
-            .test_on_check_out(false)
+            // Asks the server only if the connection was idle: one that the server has closed is
+            // replaced before work is tried on it.
+            .test_on_check_out(true)
             // Its own handler logs each attempt; an outage is told once, by whoever notices.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(Manager::new(address, config.database_timeout));

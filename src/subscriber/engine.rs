@@ -17,12 +17,17 @@ use super::patience::Patience;
 use super::{Handled, Settings};
 use crate::backend::Backend;
 use crate::outage::Outage;
+use crate::process_group::GRACE;
 use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
 use crate::stomp::{Broker, Client, Delivery, Subscription};
 
 /// How long broker and database have to answer when we take our leave.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long programs may take to end when they are not waited for any more: a little longer than until
+/// they are killed.
+const PROGRAMS_END: Duration = GRACE.saturating_add(Duration::from_millis(500));
 
 /// Messages that may wait for the broker to hear that they are given up. With one that heeds the
 /// prefetch there are never more than that anyway.
@@ -142,25 +147,30 @@ impl<'a, C: Backend> Engine<'a, C> {
         self.is_stopping = true;
         self.crew.stop();
         let limit = self.settings.shutdown_timeout;
-        let finish = async {
-            while self.crew.running() > 0 {
-                let (taken, attempt) = self.crew.next().await;
-                self.ended(taken, attempt, client);
-            }
-        };
         match limit {
-            None => finish.await,
-            Some(limit) if timeout(limit, finish).await.is_err() => {
+            None => self.finish_all(client).await,
+            Some(limit) if timeout(limit, self.finish_all(client)).await.is_err() => {
                 tracing::warn!(
                     running = self.crew.running(),
                     after = ?limit,
                     "callbacks did not finish in time; their messages are left to be delivered again"
                 );
+                // Before the broker gives their messages to others.
+                if self.crew.end_programs() {
+                    let _ = timeout(PROGRAMS_END, self.finish_all(client)).await;
+                }
                 return false;
             }
             Some(_) => {}
         }
         true
+    }
+
+    async fn finish_all(&mut self, client: Option<&Client>) {
+        while self.crew.running() > 0 {
+            let (taken, attempt) = self.crew.next().await;
+            self.ended(taken, attempt, client);
+        }
     }
 
     /// Takes back what is counted of messages: the process lives, and leaves by its own will.

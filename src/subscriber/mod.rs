@@ -5,9 +5,11 @@ mod count;
 mod crew;
 mod dead_letter;
 mod engine;
+mod external;
 mod inbox;
 mod job;
 mod lanes;
+mod managed;
 mod patience;
 mod queue;
 mod worker;
@@ -166,7 +168,7 @@ impl<C: Backend> Subscriber<C> {
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
         let db = Db::new(config, &address, workers.saturating_add(CONNECTIONS));
         Ok(Self {
-            cleanup: Cleanup::new(db.clone(), config),
+            cleanup: Cleanup::of_inbox(db.clone(), config),
             db,
             callback,
             options: config.stomp_options()?,

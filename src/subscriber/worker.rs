@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 use super::count::Count;
+use super::external;
 use super::inbox::{self, Attempt};
 use super::job::Job;
 use crate::backend::Backend;
@@ -32,12 +33,14 @@ pub(super) fn attempt<C: Backend>(
     attempt
 }
 
-/// The same for a callback whose work is not in the database.
+/// The same for a callback whose work is not in the database. `abandoned` when nobody waits for the
+/// attempt any more.
 pub(super) async fn attempt_apart<C: Backend>(
     count: &Count<C>,
     callback: &Arc<External>,
     job: &Job,
     is_alone: bool,
+    abandoned: impl Future<Output = ()>,
 ) -> Attempt {
     let is_counted = count.concerns(job);
     if is_counted {
@@ -48,7 +51,7 @@ pub(super) async fn attempt_apart<C: Backend>(
         }
     }
     let failures = job.course.failures;
-    let attempt = inbox::attempt_apart(count.db(), callback, &job.payload, failures).await;
+    let attempt = external::attempt(count.db(), callback, &job.payload, failures, abandoned).await;
     if !is_counted && !count.is_behind() {
         return attempt;
     }

@@ -158,6 +158,7 @@ fn every_limit_holds_in_every_source() {
         ("consumer", &long),
         ("exec_timeout", "0"),
         ("days_to_keep", "36501"),
+        ("inbox_days_to_keep", "36501"),
         ("cleanup_interval", "0"),
         ("log_format", "xml"),
         ("broker", "kafka"),

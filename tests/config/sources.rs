@@ -144,6 +144,7 @@ fn values_read_alike_from_every_source() {
         ("consumer", "\"billing\"", "billing"),
         ("consumer", "\"17\"", "17"),
         ("days_to_keep", "0", "0"),
+        ("inbox_days_to_keep", "7", "7"),
         ("heartbeat_send", "0", "0s"),
         (
             "database_url",

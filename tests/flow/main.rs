@@ -8,6 +8,8 @@ mod blocking;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
 mod dead_letters;
+#[cfg(feature = "testing")]
+mod disorder;
 mod external;
 #[cfg(feature = "testing")]
 mod faults;
@@ -18,7 +20,11 @@ mod hooks;
 #[cfg(feature = "testing")]
 #[path = "../support/log.rs"]
 mod log;
+#[cfg(feature = "testing")]
+mod managed;
 mod place;
+#[cfg(feature = "testing")]
+mod retention;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
@@ -90,6 +96,16 @@ mod on_demand {
                     dead_letters: a_killed_replay_loses_nothing,
                         a_broker_that_stands_still_costs_no_story,
                         a_letter_is_sent_until_its_receipt_comes;
+                    managed: a_panic_in_its_own_transaction_is_one_messages_failure,
+                        a_transaction_that_is_left_open_is_rolled_back,
+                        saving_twice_makes_no_duplicate, a_proof_holds_for_its_attempt_only,
+                        an_error_after_its_commit_is_looked_at_by_a_person,
+                        a_body_that_its_column_cannot_hold_is_left_out;
+                    retention: a_relay_leaves_the_inbox_alone,
+                        the_inbox_is_kept_as_long_as_any_subscriber_wants,
+                        the_inbox_is_never_emptied_at_once;
+                    disorder: a_callback_that_commits_is_given_up,
+                        a_callback_that_rolls_back_is_given_up;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
                         failing_over_and_over_kills_nobody, being_left_at_a_stop_kills_nobody;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
@@ -123,16 +139,30 @@ mod on_demand {
         suite!(@broker loopback, diesel::PgConnection, postgres, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             an_attempt_that_lost_everything_is_not_counted,
+            an_external_callback_runs_once_though_its_connections_are_closed,
+            what_is_done_is_kept_until_the_database_is_back,
+            what_cannot_be_remembered_does_not_hold_up_a_stop,
+            a_connection_closed_while_idle_costs_no_attempt,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
             no_transaction_waits_for_the_broker;);
+
+        mod latin1 {
+            suite!(@broker loopback, diesel::PgConnection, postgres_in_latin1, managed:
+                a_body_that_the_encoding_cannot_hold_is_left_out;);
+        }
     }
 
     #[cfg(feature = "mysql")]
     mod with_mysql {
         suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
-            an_attempt_that_lost_everything_is_not_counted;);
+            an_attempt_that_lost_everything_is_not_counted,
+            an_external_callback_runs_once_though_its_connections_are_closed,
+            what_is_done_is_kept_until_the_database_is_back,
+            what_cannot_be_remembered_does_not_hold_up_a_stop,
+            a_connection_closed_while_idle_costs_no_attempt;
+            disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;);
     }
 }
 
@@ -162,6 +192,7 @@ suite! {
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
         a_wish_to_stop_waits_for_all_that_block, a_wish_to_stop_waits_for_all_that_run;
     external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
+        a_program_is_asked_before_it_is_killed, a_program_ends_with_a_subscriber_that_is_dropped,
         an_async_callback_holds_no_connection;
     sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,
         a_producer_sends_without_an_outbox, the_first_broker_that_answers_is_taken, a_row_too_large_for_the_broker_is_parked, old_rows_are_deleted_once_in_the_interval;

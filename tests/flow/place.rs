@@ -90,6 +90,11 @@ pub(crate) mod databases {
     pub(crate) fn postgres() -> Option<TestDatabase> {
         crate::support::postgres()
     }
+
+    #[cfg(all(feature = "postgres", feature = "testing"))]
+    pub(crate) fn postgres_in_latin1() -> Option<TestDatabase> {
+        crate::support::postgres_in_latin1()
+    }
 }
 
 /// A broker of the case's own, or one that it shares with others.

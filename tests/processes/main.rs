@@ -11,6 +11,7 @@ mod listener;
 mod mistakes;
 mod poison;
 mod program;
+mod programs;
 mod proxy;
 mod schemas;
 mod signals;
