@@ -3,9 +3,11 @@
 #[cfg(feature = "postgres")]
 use std::time::{Duration, Instant};
 
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use diesel::connection::SimpleConnection;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 use diesel::dsl::sql;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
 use diesel::prelude::*;
 #[cfg(feature = "postgres")]
 use diesel::sql_types::Bool;
