@@ -38,7 +38,7 @@ pub(crate) use outbox::SUCCEEDED;
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
 use qualify::RunQueryDsl;
 #[cfg(feature = "postgres")]
-pub(crate) use qualify::{lock_key, qualified, quoted};
+pub(crate) use qualify::{here, lock_key, quoted};
 #[doc(hidden)]
 pub use schemas::{Found, Schemas};
 #[doc(hidden)]

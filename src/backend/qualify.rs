@@ -67,10 +67,11 @@ unchanged!("mysql", diesel::MysqlConnection);
 unchanged!("sqlite", diesel::SqliteConnection);
 
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::{lock_key, qualified, quoted};
+pub(crate) use postgres::{here, lock_key, quoted};
 
 #[cfg(feature = "postgres")]
 mod postgres {
+    use std::borrow::Cow;
     use std::cell::OnceCell;
     use std::sync::Arc;
 
@@ -211,9 +212,18 @@ mod postgres {
     /// The function of our trigger, which has the same name.
     const FUNCTION: &str = "outbox_wake";
 
+    /// SQL of ours that means the schema that was named, for what is sent without being a statement
+    /// of Diesel's, such as several statements at once.
+    pub(crate) fn here(sql: &str) -> Cow<'_, str> {
+        match current() {
+            Some(schema) => Cow::Owned(qualified(sql, &schema)),
+            None => Cow::Borrowed(sql),
+        }
+    }
+
     /// SQL of ours with `"schema".` before each of our tables and functions. Texts, comments and
     /// what belongs to a table (`published.id`) stay as they are.
-    pub(crate) fn qualified(sql: &str, schema: &str) -> String {
+    fn qualified(sql: &str, schema: &str) -> String {
         let prefix = format!("{}.", quoted(schema, '"'));
         let bytes = sql.as_bytes();
         let mut made = String::with_capacity(sql.len() + 4 * prefix.len());

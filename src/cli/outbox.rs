@@ -127,8 +127,7 @@ async fn perform<C: Backend + Migrate>(
         ..
     } = task
     {
-        let schema = config.database_schema.as_deref();
-        print!("{}", sql(C::SCRIPTS, revert, schema));
+        print!("{}", sql(C::SCRIPTS, revert));
         return Ok(());
     }
     let db = Db::<C>::new(config, address, 1);
@@ -247,14 +246,10 @@ fn all_found(chosen: usize, changed: usize, what: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sql(scripts: &[Script], revert: bool, schema: Option<&str>) -> String {
+fn sql(scripts: &[Script], revert: bool) -> String {
     let text = |script: &Script| {
         let sql = if revert { script.down } else { script.up };
-        format!(
-            "-- {}\n{}\n",
-            script.name,
-            in_schema(sql.trim_end(), schema)
-        )
+        format!("-- {}\n{}\n", script.name, in_schema(sql.trim_end()))
     };
     if revert {
         let warning = "-- Deletes all rows, also those that wait, are leased or are parked.\n";
@@ -265,12 +260,10 @@ fn sql(scripts: &[Script], revert: bool, schema: Option<&str>) -> String {
     }
 }
 
-/// SQL with the names of the schema in it; only PostgreSQL has one.
-fn in_schema<'a>(sql: &'a str, schema: Option<&str>) -> Cow<'a, str> {
+/// SQL with the schema that the settings name; only PostgreSQL has one.
+fn in_schema(sql: &str) -> Cow<'_, str> {
     #[cfg(feature = "postgres")]
-    if let Some(schema) = schema {
-        return Cow::Owned(crate::backend::qualified(sql, schema));
-    }
-    let _ = schema;
+    return crate::backend::here(sql);
+    #[cfg(not(feature = "postgres"))]
     Cow::Borrowed(sql)
 }
