@@ -28,6 +28,8 @@ mod retention;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod slow_link;
 #[cfg(feature = "sqlite")]
 mod stranger;
 #[cfg(feature = "testing")]

@@ -8,6 +8,7 @@ mod ends;
 mod frames;
 mod heartbeats;
 mod hostile;
+mod late;
 #[path = "../support/log.rs"]
 mod log;
 mod property;
