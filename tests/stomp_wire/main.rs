@@ -4,6 +4,7 @@
 mod certificates;
 mod connect;
 mod connector;
+mod defects;
 mod ends;
 mod frames;
 mod heartbeats;
