@@ -4,7 +4,11 @@
 //! subscribes, sends a marker of its own behind all that is there, and stops at it; what it does not
 //! acknowledge goes back when its connection ends.
 
+mod choice;
+mod guard;
 pub(crate) mod letter;
+
+pub(crate) use choice::{Choice, Found};
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,6 +18,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use guard::Guard;
 
 use crate::config::Config;
 use crate::stomp::defect::listed;
@@ -123,39 +129,6 @@ impl Letter {
     }
 }
 
-/// Which letters are meant. Whatever is not said fits.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Choice {
-    pub(crate) ids: Vec<String>,
-    /// A part of the error.
-    pub(crate) error: Option<String>,
-    pub(crate) older_than: Option<Duration>,
-    pub(crate) limit: Option<usize>,
-    /// Whether those that could not be decoded as a whole are left where they are.
-    pub(crate) only_whole: bool,
-}
-
-impl Choice {
-    /// Whether the letter is meant, where so many were taken before it.
-    fn takes(&self, letter: &Letter, before: usize) -> bool {
-        self.limit.is_none_or(|limit| before < limit) && self.fits(letter)
-    }
-
-    fn fits(&self, letter: &Letter) -> bool {
-        let age = |limit: Duration| {
-            let age = letter.last().map(|last| Utc::now() - last);
-            age.and_then(|age| age.to_std().ok())
-                .is_some_and(|age| age > limit)
-        };
-        (self.ids.is_empty() || self.ids.contains(&letter.id))
-            && self
-                .error
-                .as_ref()
-                .is_none_or(|part| letter.error().contains(part))
-            && self.older_than.is_none_or(age)
-    }
-}
-
 /// Where letters go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -163,30 +136,6 @@ pub(crate) enum Way {
     Back,
     /// Nowhere.
     Gone,
-}
-
-/// What a reading found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// All letters.
-    pub(crate) all: usize,
-    /// Those that were chosen.
-    pub(crate) chosen: usize,
-    /// Those that would have been, and stay because they could not be decoded as a whole.
-    pub(crate) left: usize,
-}
-
-impl Found {
-    /// Counts a letter; whether it is chosen.
-    fn add(&mut self, letter: &Letter, choice: &Choice) -> bool {
-        self.all += 1;
-        let is_meant = choice.takes(letter, self.chosen);
-        let is_left = is_meant && choice.only_whole && !letter.is_whole();
-        self.left += usize::from(is_left);
-        let is_chosen = is_meant && !is_left;
-        self.chosen += usize::from(is_chosen);
-        is_chosen
-    }
 }
 
 /// A queue's dead letters, as one connection sees them.
@@ -268,7 +217,7 @@ impl DeadLetters {
         mut done: impl FnMut(),
     ) -> Result<Found, DeadLettersError> {
         let guard = match way {
-            Way::Back => self.guard_queue().await?,
+            Way::Back => Guard::of(self).await?,
             Way::Gone => None,
         };
         let take = async |letter: Letter| {
@@ -316,33 +265,6 @@ impl DeadLetters {
 
     fn address(&self, queue: &str) -> String {
         letter::existing_queue(queue, self.writes.broker())
-    }
-
-    /// RabbitMQ takes a message for a queue that is not there, gives its receipt, and drops it. A
-    /// subscription learns of its queue's end.
-    async fn guard_queue(&self) -> Result<Option<Guard>, DeadLettersError> {
-        if self.writes.broker() == Broker::ActiveMq {
-            return Ok(None);
-        }
-        let client = Client::connect(&self.options).await?;
-        let subscribe = Subscribe {
-            destination: self.address(&self.queue),
-            headers: vec![
-                ("prefetch-count".to_owned(), "1".to_owned()),
-                // Whoever handles the queue's messages comes first.
-                ("x-priority".to_owned(), "-1000".to_owned()),
-            ],
-        };
-        match client.subscribe(subscribe).await {
-            Ok(subscription) => Ok(Some(Guard {
-                client,
-                _subscription: subscription,
-            })),
-            Err(error) => {
-                client.abort();
-                Err(no_queue(error, &self.queue))
-            }
-        }
     }
 
     async fn read(&self, seen: usize) -> Result<Reading<'_>, DeadLettersError> {
@@ -401,29 +323,6 @@ impl DeadLetters {
             body: letter.delivery.body.clone(),
             not_after: None,
         }
-    }
-}
-
-/// A subscription to the queue that letters go back to.
-struct Guard {
-    client: Client,
-    _subscription: Subscription,
-}
-
-impl Guard {
-    /// Whether the queue was there up to now.
-    async fn is_there(&self, queue: &str) -> Result<(), DeadLettersError> {
-        self.client
-            .ping()
-            .await
-            .map_err(|_| DeadLettersError::QueueGone(queue.to_owned()))
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        // What it was given goes back.
-        self.client.abort();
     }
 }
 

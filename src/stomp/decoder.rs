@@ -73,11 +73,11 @@ pub(super) enum State {
     /// Before it, or in its command and headers.
     Head,
     /// In the headers of a MESSAGE that has more of them than is held.
-    LongHead(LongHead),
+    LongHead(Box<LongHead>),
     /// Its body, with its length where `content-length` tells.
     Body(Frame, Option<usize>),
     /// In the body of a MESSAGE that has more of it than is held.
-    LongBody(LongBody),
+    LongBody(Box<LongBody>),
 }
 
 /// What a look at the bytes has led to.
@@ -173,12 +173,8 @@ impl Decoder {
         let kept = src.split_to(self.lines.last().map_or(0, |end| end + 1));
         self.searched = 0;
         let lines = std::mem::take(&mut self.lines);
-        Ok(Step::On(State::LongHead(LongHead::new(
-            kept,
-            lines,
-            defect,
-            self.limits.head,
-        ))))
+        let long = LongHead::new(kept, lines, defect, self.limits.head);
+        Ok(Step::On(State::LongHead(Box::new(long))))
     }
 
     /// How the body of a frame is to be read.
@@ -211,11 +207,8 @@ impl Decoder {
             return Err(defect.into());
         }
         frame.add_defect(defect);
-        Ok(State::LongBody(LongBody::new(
-            frame,
-            length,
-            self.limits.body,
-        )))
+        let long = LongBody::new(frame, length, self.limits.body);
+        Ok(State::LongBody(Box::new(long)))
     }
 
     /// Looks for the end of the body; its NUL is taken too.
@@ -382,7 +375,7 @@ mod tests {
                 matches!(e, BodyTooLong(16))
             }),
             (
-                b"MESSAGE\nx:1234567890123456789012345678901234567890123456789012345678",
+                b"MESSAGE\nx:1234567890123456789012345678901234567890123456789012345678\n\n\0",
                 |e| matches!(e, HeadersTooLong(64)),
             ),
         ];

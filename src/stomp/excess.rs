@@ -52,10 +52,10 @@ impl LongHead {
 
     /// The frame without its body, or the same again where its end is not there yet.
     pub(super) fn take(
-        mut self,
+        mut self: Box<Self>,
         src: &mut BytesMut,
         dialect: Dialect,
-    ) -> Result<Result<Frame, Self>, DecodeError> {
+    ) -> Result<Result<Frame, Box<Self>>, DecodeError> {
         let most = self.longest.saturating_mul(HEADS);
         loop {
             let found = memchr(b'\n', &src[self.searched..]).map(|at| self.searched + at);
@@ -145,7 +145,7 @@ impl LongBody {
         }
     }
 
-    pub(super) fn take(mut self, src: &mut BytesMut) -> Result<Step, DecodeError> {
+    pub(super) fn take(mut self: Box<Self>, src: &mut BytesMut) -> Result<Step, DecodeError> {
         let length = match self.left {
             Some(left) => left.min(src.len()),
             None => memchr(0, src).unwrap_or(src.len()),

@@ -17,7 +17,7 @@ pub struct Frame {
     /// The body, empty where there is none.
     pub body: Bytes,
     /// What is wrong with it; nothing, unless it is a MESSAGE that could be decoded in part only.
-    pub defects: Vec<Defect>,
+    pub defects: Box<[Defect]>,
 }
 
 impl Frame {
@@ -46,7 +46,9 @@ impl Frame {
 
     pub(super) fn add_defect(&mut self, defect: Defect) {
         if !self.defects.contains(&defect) {
-            self.defects.push(defect);
+            let mut all = std::mem::take(&mut self.defects).into_vec();
+            all.push(defect);
+            self.defects = all.into();
         }
     }
 

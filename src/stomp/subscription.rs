@@ -88,7 +88,7 @@ pub struct Delivery {
     pub body: Bytes,
     pub(super) subscription: String,
     pub(super) ack: Option<String>,
-    pub(super) defects: Vec<Defect>,
+    pub(super) defects: Box<[Defect]>,
     /// The connection it came through.
     pub(super) connection: u64,
 }
@@ -131,7 +131,7 @@ impl Delivery {
             body: body.into(),
             subscription: String::new(),
             ack: None,
-            defects: Vec::new(),
+            defects: Box::default(),
             connection: 0,
         }
     }
@@ -157,7 +157,7 @@ impl Delivery {
             body: Bytes::new(),
             subscription: self.subscription.clone(),
             ack: self.ack.clone(),
-            defects: Vec::new(),
+            defects: Box::default(),
             connection: self.connection,
         }
     }

@@ -9,6 +9,9 @@ use diesel_outbox::{BoxError, Outcome, Payload, Registry};
 use crate::amqp::Publisher;
 use crate::place::{Consumer, Place, Subject, next, wait_until};
 
+/// A name and a value.
+type Header<'a> = (&'a [u8], &'a [u8]);
+
 /// The longest body that is taken.
 const BODY: usize = 2048;
 
@@ -31,8 +34,8 @@ fn publish(place: &Place) -> usize {
     let many: Vec<(Vec<u8>, Vec<u8>)> = (0..1500)
         .map(|n| (format!("h{n}").into_bytes(), b"v".to_vec()))
         .collect();
-    let many: Vec<(&[u8], &[u8])> = many.iter().map(|(n, v)| (&n[..], &v[..])).collect();
-    let bad: [(&[(&[u8], &[u8])], &[u8]); 5] = [
+    let many: Vec<Header<'_>> = many.iter().map(|(n, v)| (&n[..], &v[..])).collect();
+    let bad: [(&[Header<'_>], &[u8]); 5] = [
         (&[(b"x", b"\xff\xfe"), (b"dop-msg-id", b"value")], b"1"),
         (&[(b"na\xc3me", b"v"), (b"dop-msg-id", b"name")], b"1"),
         (&[(b"", b"v"), (b"dop-msg-id", b"empty")], b"1"),
@@ -141,7 +144,7 @@ pub(crate) fn from_a_queue_of_others_their_letters_are_ours<C: Subject>(place: &
 pub(crate) fn a_length_that_the_sender_makes_up_is_not_heeded<C: Subject>(place: &Place) {
     place.declare::<C>();
     let mut publisher = Publisher::connect(place.broker_url());
-    let made_up: [(&[u8], &[u8]); 2] = [(b"content-length", b"5"), (b"content-length", b"1")];
+    let made_up: [Header<'_>; 2] = [(b"content-length", b"5"), (b"content-length", b"1")];
     for n in 0..3 {
         let body = format!("\"body {n}\"");
         publisher.publish(&place.name, &made_up, body.as_bytes());

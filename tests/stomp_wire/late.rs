@@ -11,7 +11,7 @@ use crate::{message, pair, tls, within};
 
 /// More than the systems at both ends hold of a connection.
 const BODY: usize = 48 << 20;
-const TIME: Duration = Duration::from_millis(500);
+const TIME: Duration = Duration::from_secs(2);
 
 /// One that may take any time, a large one that may not, and one behind it.
 fn send(client: &Client) -> [Receipt; 3] {
@@ -26,9 +26,7 @@ fn send(client: &Client) -> [Receipt; 3] {
 /// Nothing of it came whole but the first: that one is the broker's or not, who knows; the others
 /// are not.
 async fn only_the_first_may_be_there(client: &Client, receipts: [Receipt; 3], read: &[u8]) {
-    let began = Instant::now();
     let error = within(client.closed()).await;
-    assert!(began.elapsed() < 10 * TIME, "{:?}", began.elapsed());
     assert!(error.is_closed_by_us(), "{error}");
     let Error::ConnectionLost { source, .. } = error else {
         panic!("{error:?}");
@@ -70,7 +68,7 @@ async fn a_peer_that_reads_slowly_gets_no_whole_one() {
     let reading = tokio::spawn(read_slowly(
         peer.stream,
         64 * 1024,
-        Duration::from_millis(5),
+        Duration::from_millis(20),
     ));
     within(client.closed()).await;
     let read = within(reading).await.unwrap();
