@@ -205,6 +205,7 @@ impl Found<'_> {
                 1024,
                 2_147_483_647,
             ),
+            ("prefetch_bytes", config.prefetch_bytes, 1024, 2_147_483_647),
         ] {
             self.number(name, number, least..=most);
         }
@@ -328,11 +329,14 @@ impl Found<'_> {
                     && value == value.trim()
             })
         };
-        self.demand(
-            config.queue_headers.iter().all(good_header),
-            "queue_headers",
-            || value::shorten(&config.queue_headers.join(",")),
-        );
+        for (name, headers) in [
+            ("queue_headers", &config.queue_headers),
+            ("dead_letter_headers", &config.dead_letter_headers),
+        ] {
+            self.demand(headers.iter().all(good_header), name, || {
+                value::shorten(&headers.join(","))
+            });
+        }
         self.demand(
             config.consumer.chars().count() <= 100 && !config.consumer.contains('\0'),
             "consumer",

@@ -234,9 +234,15 @@ keys! {
         prefetch_count "prefetch-count" "COUNT" = "none",
             "a whole number from 1 to 65535, or none",
             "Messages the broker may hand over unacknowledged; none: twice the workers";
+        prefetch_bytes "prefetch-bytes" "BYTES" = "67108864",
+            "a whole number from 1024 to 2147483647",
+            "Most bytes of messages that are received and not handled; with more, nothing is read until some are";
         queue_headers "queue-headers" "HEADERS" = "",
             "a list of headers such as x-queue-type:quorum, none of them one that the subscription has by itself",
             "Further headers of SUBSCRIBE, or other values for durable and auto-delete";
+        dead_letter_headers "dead-letter-headers" "HEADERS" = "",
+            "a list of headers such as x-queue-type:quorum, none of them one that the subscription has by itself",
+            "Further headers of the queue of dead letters, or other values of those that it takes from queue_headers";
         exclusive "exclusive" "BOOL" = "false",
             "true or false",
             "Whether this subscription shuts out all others from its queue";

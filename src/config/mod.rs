@@ -208,9 +208,17 @@ pub struct Config {
     /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the
     /// workers.
     pub prefetch_count: Option<u32>,
+    /// Most bytes of messages that a subscriber has received and not handled, 1024 to 2147483647: with
+    /// more, nothing is read from the broker until some are. A longer message is taken alone. Default
+    /// 67108864.
+    pub prefetch_bytes: usize,
     /// Further headers of SUBSCRIBE, each as `name:value`, such as `x-queue-type:quorum`; `durable`
     /// and `auto-delete` may be given other values. Default none.
     pub queue_headers: Vec<String>,
+    /// Further headers of the queue of dead letters, each as `name:value`, or other values of those that
+    /// it takes from `queue_headers`: all but those that would delete the queue or its letters by
+    /// themselves. Default none.
+    pub dead_letter_headers: Vec<String>,
     /// Whether the subscription shuts out all others from its queue. Default false.
     pub exclusive: bool,
     /// Attempts of a callback before its message goes to the dead letters, 1 to 1000. Default 3.
@@ -298,7 +306,9 @@ impl Default for Config {
             workers: 1,
             key_header: "key".to_owned(),
             prefetch_count: None,
+            prefetch_bytes: 64 << 20,
             queue_headers: Vec::new(),
+            dead_letter_headers: Vec::new(),
             exclusive: false,
             callback_attempts: 3,
             callback_first_delay: Duration::from_secs(1),
@@ -389,6 +399,7 @@ impl Config {
             .heartbeat(self.heartbeat_send, self.heartbeat_receive)
             .broker(self.broker)
             .versions(&self.stomp_versions)
+            .untaken_limit(self.prefetch_bytes)
             .limits(Limits {
                 head: self.maximum_header_size,
                 headers: self.maximum_headers,
@@ -437,7 +448,7 @@ impl Config {
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of
-            ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count queue_headers exclusive callback_attempts callback_first_delay
+            ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count prefetch_bytes queue_headers dead_letter_headers exclusive callback_attempts callback_first_delay
             dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep inbox_days_to_keep cleanup_interval log_format log_level
         }
         Ok(())

@@ -13,14 +13,14 @@ use super::crew::Crew;
 use super::inbox::Attempt;
 use super::job::{Job, Taken};
 use super::lanes::{Lanes, Ticket};
-use super::patience::Patience;
 use super::{Handled, Settings};
 use crate::backend::Backend;
 use crate::outage::Outage;
 use crate::process_group::GRACE;
 use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
-use crate::stomp::{Broker, Client, Delivery, Subscription};
+use crate::stomp::defect::listed;
+use crate::stomp::{Broker, Client, Delivery, Kept, Subscription};
 
 /// How long broker and database have to answer when we take our leave.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         settings: &'a Settings,
         crew: Crew<C>,
         outage: Outage,
-        patience: Patience,
+        answers: Answers,
     ) -> Self {
         Self {
             settings,
@@ -79,7 +79,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             pausing: BTreeMap::new(),
             pauses: 0,
             suspects: VecDeque::new(),
-            answers: Answers::new(patience),
+            answers,
             outage,
             resume: None,
             session: 0,
@@ -115,7 +115,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         let stop = shutdown.wished();
         tokio::pin!(stop);
         let ended = loop {
-            self.dispatch();
+            self.dispatch(client);
             let wake = self.next_wake();
             tokio::select! {
                 biased;
@@ -125,7 +125,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                 (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
                 // A broker that heeds no prefetch is not to fill the memory.
-                delivery = subscription.next(), if self.has_room() => match delivery {
+                delivery = subscription.next_kept(), if self.has_room() => match delivery {
                     Some(delivery) => self.take(delivery, client),
                     None => break Ended::Lost,
                 },
@@ -183,13 +183,17 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     /// Waits for the broker's receipts, and leaves it.
-    pub(super) async fn take_leave(&mut self, client: &Client, subscription: &Subscription) {
+    pub(super) async fn take_leave(&mut self, client: &Client, subscription: &mut Subscription) {
         let answers = &mut self.answers;
         let farewell = async {
-            while answers.next().await.is_some() {}
+            while_dropping(subscription, async {
+                while answers.next().await.is_some() {}
+            })
+            .await;
             // RabbitMQ answers an ACK after UNSUBSCRIBE with ERROR, so this comes last.
-            subscription.unsubscribe().await?;
-            client.disconnect().await
+            let receipt = subscription.unsubscribe();
+            while_dropping(subscription, receipt).await?;
+            while_dropping(subscription, client.disconnect()).await
         };
         match timeout(FAREWELL, farewell).await {
             Ok(Ok(())) => {}
@@ -198,7 +202,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         }
     }
 
-    fn take(&mut self, delivery: Delivery, client: &Client) {
+    fn take(&mut self, delivery: (Delivery, Kept), client: &Client) {
         let job = Job::new(delivery, self.settings, self.session);
         if !self.has_warned && job.payload.id_header() == "message-id" {
             // ActiveMQ's is stable.
@@ -243,7 +247,7 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     /// Starts what may run.
-    fn dispatch(&mut self) {
+    fn dispatch(&mut self, client: &Client) {
         while self.resume.is_none() && !self.is_alone {
             // While the database is away one message is enough to find that it is back.
             let most = if self.outage.is_on() {
@@ -270,11 +274,16 @@ impl<'a, C: Backend> Engine<'a, C> {
                 return;
             };
             let is_alone = self.settings.workers == 1;
-            self.crew.start(Taken {
+            let taken = Taken {
                 ticket,
                 job,
                 is_alone,
-            });
+            };
+            if taken.job.delivery.defects().is_empty() {
+                self.crew.start(taken);
+            } else {
+                self.give_up_unread(taken, client);
+            }
         }
     }
 
@@ -407,9 +416,36 @@ impl<'a, C: Backend> Engine<'a, C> {
         }
     }
 
+    /// The same for one that could not be decoded as a whole: no callback is to take it for what its
+    /// sender has sent.
+    fn give_up_unread(&mut self, taken: Taken, client: &Client) {
+        let defects = listed(taken.job.delivery.defects());
+        let reason = format!("the message cannot be read: {defects}");
+        tracing::error!(
+            id = taken.job.payload.msg_id(),
+            defects,
+            "a message that cannot be read is given up without being run; it goes to the dead letters"
+        );
+        self.handled.dead += 1;
+        self.give_up(taken, &reason, Some(client));
+    }
+
     fn answered(&mut self, lane: Option<Ticket>) {
         if let Some(ticket) = lane {
             self.lanes.free(&ticket);
+        }
+    }
+}
+
+/// Waits for a receipt, which may be behind messages that nobody will take.
+async fn while_dropping<T>(subscription: &mut Subscription, wait: impl Future<Output = T>) -> T {
+    tokio::pin!(wait);
+    loop {
+        tokio::select! {
+            output = &mut wait => return output,
+            delivery = subscription.next() => if delivery.is_none() {
+                return wait.await;
+            },
         }
     }
 }

@@ -4,9 +4,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "sqlite")]
+#[path = "../support/amqp.rs"]
+mod amqp;
 mod blocking;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod dead_letter_queue;
 mod dead_letters;
 #[cfg(feature = "testing")]
 mod disorder;
@@ -28,8 +33,12 @@ mod retention;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod slow_link;
 #[cfg(feature = "sqlite")]
 mod stranger;
+#[cfg(feature = "sqlite")]
+mod unreadable;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
@@ -176,6 +185,26 @@ mod large {
         dead_letters: many_letters_are_read_to_their_end;);
     suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
         dead_letters: a_long_queue_is_read_to_its_end, many_letters_are_read_to_their_end;);
+}
+
+/// Messages of publishers that speak AMQP, to a database of any make.
+#[cfg(feature = "sqlite")]
+mod foreign {
+    suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
+        unreadable: they_go_to_the_dead_letters, where_nobody_wants_them_they_are_acknowledged,
+            from_a_queue_of_others_their_letters_are_ours,
+            a_length_that_the_sender_makes_up_is_not_heeded;);
+    #[cfg(feature = "testing")]
+    mod letters {
+        suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite, dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
+            letters_go_to_a_queue_that_others_have_declared,
+            letters_find_their_queue_though_it_has_expired,
+            letters_outlive_what_deletes_the_queue_of_their_messages;);
+        suite!(@broker loopback, diesel::SqliteConnection, sqlite,
+        dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
+            a_replay_to_a_queue_that_is_deleted_loses_no_letter,
+            a_letter_that_the_broker_closes_at_is_left_to_it;);
+    }
 }
 
 suite! {

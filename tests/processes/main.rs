@@ -10,6 +10,7 @@ mod kill;
 mod listener;
 mod mistakes;
 mod poison;
+mod prefetch;
 mod program;
 mod programs;
 mod proxy;
