@@ -109,6 +109,9 @@ pub trait Storage: sealed::Sealed {
     /// How many bytes a statement and its values may take together.
     fn longest_statement(&mut self) -> QueryResult<usize>;
 
+    /// The present moment by the database's clock.
+    fn present(&mut self) -> QueryResult<DateTime<Utc>>;
+
     /// Runs `work` in a transaction, or in a savepoint where one is open.
     fn atomically<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
     where
@@ -199,6 +202,10 @@ macro_rules! storage {
 
             fn longest_statement(&mut self) -> QueryResult<usize> {
                 dialect::Dialect::longest_statement(self)
+            }
+
+            fn present(&mut self) -> QueryResult<DateTime<Utc>> {
+                dialect::Dialect::now(self)
             }
 
             fn atomically<T, E>(

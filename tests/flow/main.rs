@@ -97,7 +97,8 @@ mod on_demand {
                     blocking: a_body_of_any_length_is_handed_over,
                         a_managed_callback_saves_a_body_of_any_length;
                     hooks: hooks_are_told_what_became_of_each_row,
-                        a_hook_that_panics_or_blocks_harms_nothing;
+                        a_hook_that_panics_or_blocks_harms_nothing,
+                        a_slow_hook_keeps_no_more_than_its_share;
                     spelling: an_id_in_another_spelling_is_sent_once;
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;

@@ -521,3 +521,60 @@ pub(crate) fn an_id_in_any_spelling_is_settled_and_found<C: Subject>(url: &str) 
     assert_eq!(conn.settle_sent(token, &keys(&rows)).unwrap(), rows.len());
     assert_eq!(conn.counts().unwrap().sent, stored.len() as i64);
 }
+
+/// The database's clock is an hour ahead of the writer's, as far as a session can set it.
+pub(crate) fn times_count_by_the_databases_clock<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    conn.batch_execute(match C::NAME {
+        "PostgreSQL" => {
+            "create schema early;
+            create function early.clock_timestamp() returns timestamptz language sql
+                as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$;
+            set search_path = early, pg_catalog, public"
+        }
+        "SQLite" => "select 1",
+        _ => "set timestamp = unix_timestamp() + 3600",
+    })
+    .unwrap();
+    let after = |seconds: i64| match C::NAME {
+        "PostgreSQL" => format!("clock_timestamp() + interval '{seconds} s'"),
+        "SQLite" => format!("strftime('%Y-%m-%d %H:%M:%f', 'now', '+{seconds} seconds') || '000'"),
+        _ => format!("utc_timestamp(6) + interval {seconds} second"),
+    };
+    let message = || Message::new("/queue/a", 1);
+    message()
+        .delay(MINUTE)
+        .expires_in(3 * MINUTE)
+        .publish(&mut conn)
+        .unwrap();
+    let mut count = |column: &str, from: i64, to: i64| {
+        let (from, to) = (after(from), after(to));
+        let condition = format!("{column} > {from} and {column} <= {to}");
+        conn.run(&format!("update published set retry = 0 where {condition}"))
+            .unwrap()
+    };
+    assert_eq!(count("due_at", 30, 61), 1);
+    assert_eq!(count("expires_at", 150, 181), 1);
+    // Neither late nor expired at once.
+    message().expires_in(MINUTE).publish(&mut conn).unwrap();
+    message().delay(Duration::ZERO).publish(&mut conn).unwrap();
+    let rows = conn.claim(Uuid::new_v4(), MINUTE, 9).unwrap();
+    let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    assert_eq!(seqs, [2, 3]);
+    assert!(rows.iter().all(|row| !row.expired));
+    // What is absolute stays as it is.
+    let moment: chrono::DateTime<chrono::Utc> = "2031-02-03T04:05:06Z".parse().unwrap();
+    message()
+        .due_at(moment)
+        .expires_at(moment)
+        .publish(&mut conn)
+        .unwrap();
+    let at = match C::NAME {
+        "PostgreSQL" => "'2031-02-03T04:05:06Z'",
+        _ => "'2031-02-03 04:05:06.000000'",
+    };
+    let same = conn.run(&format!(
+        "update published set retry = 0 where due_at = {at} and expires_at = {at}"
+    ));
+    assert_eq!(same.unwrap(), 1);
+}

@@ -140,7 +140,7 @@ suite! {
         rows_under_our_own_leases_hold_up_no_own_key, a_row_passed_by_is_parked_and_its_key_goes_on, an_expired_row_says_so_and_is_out_of_the_way,
         a_claim_brings_no_more_bytes_than_there_is_room_for,
         rows_that_have_not_failed_are_taken_by_themselves,
-        an_id_in_any_spelling_is_settled_and_found;
+        an_id_in_any_spelling_is_settled_and_found, times_count_by_the_databases_clock;
     parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;
     inbox: a_message_is_remembered_once_for_each_consumer;
     upkeep: only_old_and_settled_rows_go, a_job_is_begun_once_in_its_interval,
