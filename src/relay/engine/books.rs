@@ -55,7 +55,7 @@ impl<C: Backend> Engine<'_, C> {
 
     /// Bytes that a claim brings at most: they are in memory twice while they are read.
     fn piece(&self) -> usize {
-        self.settings.memory_limit / 4
+        self.settings.memory_limit / 8
     }
 
     /// How much a claim may bring.

@@ -164,7 +164,8 @@ impl<'a, C: Backend> Engine<'a, C> {
             wait_for_settled: false,
             claimed_beside_others: false,
             drained: false,
-            memory: Memory::new(settings.memory_limit / 4 * 3),
+            // The rest is the hooks', and for what is read twice.
+            memory: Memory::new(settings.memory_limit / 8 * 5),
             mean_size: None,
             wait_for_memory: false,
             locked: LockedRows::default(),
