@@ -407,7 +407,7 @@ pub(crate) fn a_claim_brings_no_more_bytes_than_there_is_room_for<C: Subject>(ur
         message.key(key).publish(&mut conn).unwrap();
     }
     let everything = Scope::default();
-    let mut take = |conn: &mut C, bytes: usize, any_first: bool| {
+    let take = |conn: &mut C, bytes: usize, any_first: bool| {
         let room = Room {
             rows: 10,
             bytes,
