@@ -187,7 +187,7 @@ pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place)
     }
 }
 
-/// ActiveMQ pages a few hundred messages in at a time; a reading still reaches the end of the queue.
+/// Not on ActiveMQ, which pages a few hundred messages in at a time and takes a minute for these.
 #[cfg(feature = "sqlite")]
 pub(crate) fn many_letters_are_read_to_their_end<C: Subject>(place: &Place) {
     const ROWS: usize = 1_000;

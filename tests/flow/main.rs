@@ -197,8 +197,6 @@ mod large {
     #[cfg(feature = "testing")]
     suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letters: a_long_queue_is_read_to_its_end, many_letters_are_read_to_their_end;);
-    suite!(@broker activemq, diesel::SqliteConnection, sqlite,
-        dead_letters: many_letters_are_read_to_their_end;);
     suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
         dead_letters: a_long_queue_is_read_to_its_end, many_letters_are_read_to_their_end;);
 }
