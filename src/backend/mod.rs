@@ -24,6 +24,7 @@ use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::db::LastError;
 use crate::schema::{Document, Id, Moment, published};
 
 #[doc(hidden)]
@@ -95,6 +96,9 @@ pub trait Storage: sealed::Sealed {
 
     /// How many bytes a statement and its values may take together.
     fn longest_statement(&mut self) -> QueryResult<usize>;
+
+    /// The session's last error, if the server keeps it; to be asked before any other statement.
+    fn last_error(&mut self) -> Option<LastError>;
 
     /// Runs `work` in a transaction, or in a savepoint where one is open.
     fn atomically<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
@@ -186,6 +190,10 @@ macro_rules! storage {
 
             fn longest_statement(&mut self) -> QueryResult<usize> {
                 dialect::Dialect::longest_statement(self)
+            }
+
+            fn last_error(&mut self) -> Option<LastError> {
+                dialect::Dialect::last_error(self)
             }
 
             fn atomically<T, E>(

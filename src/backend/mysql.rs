@@ -7,18 +7,24 @@ use chrono::{DateTime, Utc};
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Unsigned};
 use uuid::Uuid;
 
 use super::dialect::{Dialect, digest};
 use super::never;
 use super::outbox::{Claimed, SCHEDULE};
 use super::scope::Filter;
+use crate::db::LastError;
 use crate::schema::{self, Id, Moment, published};
 
 /// The row that is locked while claims are made. InnoDB's gap locks would deadlock two claims,
 /// hence READ COMMITTED, which takes none.
-const LOCK: &str = "select name from outbox_jobs where name = 'claim' for update";
+const LOCK: &str = "\
+select name, cast(@@global.read_only as signed) = 1 as is_read_only
+from outbox_jobs where name = 'claim' for update";
+/// Changes nothing, and fails where this session may not write. A former primary that is read-only
+/// hands out the lock, and has no rows that would show it by their claim.
+const WRITE: &str = "update outbox_jobs set begun = begun where name = 'claim'";
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The indexes are named because the optimizer prefers a sort of all
@@ -176,7 +182,11 @@ impl Dialect for diesel::MysqlConnection {
             self.batch_execute("set transaction isolation level read committed")?;
         }
         self.transaction(|conn| {
-            if diesel::sql_query(LOCK).load::<Lock>(conn)?.is_empty() {
+            let locks = diesel::sql_query(LOCK).load::<Lock>(conn)?;
+            if locks.iter().any(|lock| lock.is_read_only) {
+                diesel::sql_query(WRITE).execute(conn)?;
+            }
+            if locks.is_empty() {
                 let epoch = Moment(DateTime::UNIX_EPOCH);
                 diesel::sql_query(Self::INSERT_JOB)
                     .bind::<schema::Utc, _>(epoch)
@@ -242,6 +252,23 @@ impl Dialect for diesel::MysqlConnection {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    fn last_error(&mut self) -> Option<LastError> {
+        // Not a prepared statement: to prepare one forgets the error.
+        self.batch_execute(
+            "get diagnostics condition 1 @outbox_number = mysql_errno, @outbox_text = message_text",
+        )
+        .ok()?;
+        let last: Diagnosed = diesel::sql_query(
+            "select cast(@outbox_number as unsigned) as number, @outbox_text as text",
+        )
+        .get_result(self)
+        .ok()?;
+        Some(LastError {
+            number: u32::try_from(last.number?).ok()?,
+            text: last.text?,
+        })
+    }
+
     fn told_apart(id: &str) -> Cow<'_, str> {
         // Its comparisons pay no heed to spaces at the end.
         if id.ends_with(' ') {
@@ -255,4 +282,15 @@ impl Dialect for diesel::MysqlConnection {
 struct Lock {
     #[diesel(sql_type = Text, column_name = name)]
     _name: String,
+    #[diesel(sql_type = Bool)]
+    is_read_only: bool,
+}
+
+/// What the server keeps of the last error.
+#[derive(QueryableByName)]
+struct Diagnosed {
+    #[diesel(sql_type = Nullable<Unsigned<BigInt>>)]
+    number: Option<u64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    text: Option<String>,
 }

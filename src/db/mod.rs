@@ -2,12 +2,12 @@
 
 mod address;
 mod fault;
+mod health;
 mod manager;
 
 use std::fmt;
-use std::sync::Arc;
 
-use r2d2::Pool;
+use r2d2::{Pool, PooledConnection};
 
 use crate::backend::{Backend, TooOld, check_version};
 use crate::config::Config;
@@ -17,7 +17,11 @@ use crate::outage::Outage;
 use crate::shutdown::Shutdown;
 
 pub use address::{Address, AddressError};
-pub(crate) use fault::{is_contention, is_infrastructure};
+#[doc(hidden)]
+pub use fault::LastError;
+pub(crate) use fault::{Fault, fault, is_infrastructure, is_unknown, is_unsent};
+pub(crate) use health::{Health, Witness};
+pub use manager::ConnectError;
 use manager::Manager;
 
 /// Why work on the database was not done.
@@ -27,6 +31,9 @@ pub enum DbError {
     /// No connection could be had in time: the server is away, or refuses us.
     #[error("no connection to the database: {0}")]
     Connection(#[source] r2d2::Error),
+    /// A connection beside the pool could not be opened.
+    #[error("no connection to the database: {0}")]
+    Connect(#[from] ConnectError),
     /// A statement failed.
     #[error("the database refused: {0}")]
     Statement(#[from] diesel::result::Error),
@@ -48,10 +55,8 @@ impl DbError {
     /// not exist is a mistake in the settings.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::Connection(error) => {
-                let text = error.to_string().to_ascii_lowercase();
-                !REFUSALS.iter().any(|refusal| text.contains(refusal))
-            }
+            Self::Connection(error) => !is_refusal(error),
+            Self::Connect(error) => !is_refusal(error),
             Self::Statement(error) => is_infrastructure(error),
             Self::Tables(_) | Self::TooOld(_) | Self::Unfinished(_) => false,
         }
@@ -71,17 +76,22 @@ const REFUSALS: [&str; 9] = [
     "file is not a database",
 ];
 
+fn is_refusal(error: &impl fmt::Display) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    REFUSALS.iter().any(|refusal| text.contains(refusal))
+}
+
 /// A pool of connections. Cheap to clone.
 pub(crate) struct Db<C: Backend> {
     pool: Pool<Manager<C>>,
-    apart: Arc<Manager<C>>,
+    manager: Manager<C>,
 }
 
 impl<C: Backend> Clone for Db<C> {
     fn clone(&self) -> Self {
         Self {
             pool: self.pool.clone(),
-            apart: Arc::clone(&self.apart),
+            manager: self.manager.clone(),
         }
     }
 }
@@ -96,6 +106,7 @@ impl<C: Backend> Db<C> {
     /// A pool for at most `connections` at a time, unless the settings say otherwise. Nothing is
     /// connected yet.
     pub(crate) fn new(config: &Config, address: &Address, connections: u32) -> Self {
+        let manager = Manager::new(address, config.database_timeout);
         let pool = Pool::builder()
             .max_size(config.database_pool_size.unwrap_or(connections))
             .min_idle(Some(0))
@@ -104,35 +115,55 @@ impl<C: Backend> Db<C> {
             .test_on_check_out(false)
             // Its own handler logs each attempt; an outage is told once, by whoever notices.
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Manager::new(address, config.database_timeout));
-        Self {
-            pool,
-            apart: Arc::new(Manager::new(address, config.database_timeout)),
-        }
+            .build_unchecked(manager.clone());
+        Self { pool, manager }
     }
 
     /// The database's address, with its password.
     #[cfg(feature = "postgres")]
     pub(crate) fn url(&self) -> &Secret {
-        self.apart.url()
+        self.manager.url()
     }
 
     /// A connection that is not the pool's, for what holds it as long as it lives.
-    pub(crate) fn connect_apart(&self) -> Result<C, String> {
-        self.apart.open()
+    pub(crate) fn open(&self) -> Result<C, DbError> {
+        Ok(self.manager.open()?)
+    }
+
+    /// A number that changes when connections that are open are no longer trusted.
+    pub(crate) fn generation(&self) -> u64 {
+        self.manager.generation().current()
+    }
+
+    /// Connections that are open now are not used any more: they may lead to a server that is dead, or
+    /// no longer the primary.
+    pub(crate) fn retire_all(&self) {
+        self.manager.generation().end();
+    }
+
+    fn slot(&self) -> Result<PooledConnection<Manager<C>>, DbError> {
+        loop {
+            let mut slot = self.pool.get().map_err(DbError::Connection)?;
+            if slot.is_good(self.manager.generation()) {
+                return Ok(slot);
+            }
+        }
     }
 
     /// Runs blocking work on a connection. A connection that fails a ping after failed work is
-    /// given up.
+    /// given up; so are all others if it is dead, or its server takes no writes.
     pub(crate) fn work<T>(
         &self,
         work: impl FnOnce(&mut C) -> diesel::QueryResult<T>,
     ) -> Result<T, DbError> {
-        let mut slot = self.pool.get().map_err(DbError::Connection)?;
+        let mut slot = self.slot()?;
         let outcome = work(slot.connection());
-        if outcome.is_err() {
-            slot.look_after_failure();
+        if let Err(error) = &outcome
+            && (slot.look_after_failure() || fault(error, None) == Fault::ReadOnly)
+        {
+            self.retire_all();
         }
+        slot.used();
         outcome.map_err(DbError::Statement)
     }
 
@@ -153,9 +184,13 @@ impl<C: Backend> Db<C> {
         work: impl FnOnce(&mut C) -> T,
         failed: impl FnOnce(&T) -> bool,
     ) -> Result<(T, bool), DbError> {
-        let mut slot = self.pool.get().map_err(DbError::Connection)?;
+        let mut slot = self.slot()?;
         let outcome = work(slot.connection());
         let is_dead = failed(&outcome) && slot.look_after_failure();
+        if is_dead {
+            self.retire_all();
+        }
+        slot.used();
         Ok((outcome, is_dead))
     }
 

@@ -42,6 +42,9 @@ impl Watcher {
         let watch = move || {
             let over = || is_over.load(Ordering::Relaxed);
             while !over() {
+                // A connection to a former primary tells nothing of what the new one writes.
+                let generation = db.generation();
+                let over = || over() || db.generation() != generation;
                 if !listen(&db, &waker, &over)
                     && let Err(error) = watch(&db, &waker, &over)
                 {
@@ -89,7 +92,7 @@ fn listen<C: Backend>(_: &Db<C>, _: &Waker, _: &impl Fn() -> bool) -> bool {
 
 fn watch<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> Result<(), String> {
     let told = |error: diesel::result::Error| error.to_string();
-    let mut conn = db.connect_apart()?;
+    let mut conn = db.open().map_err(|error| error.to_string())?;
     conn.begin_watch().map_err(told)?;
     let mut seen = C::Seen::default();
     // What was written before it began to listen.

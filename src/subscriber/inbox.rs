@@ -8,7 +8,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use crate::backend::{Arrival, Backend, CommitError};
 use crate::correlation;
-use crate::db::{Db, DbError, is_contention, is_infrastructure};
+use crate::db::{Db, DbError, Fault, LastError, fault, is_infrastructure, is_unknown, is_unsent};
 use crate::error::Error;
 use crate::payload::{Duplicate, Payload, Proof, is_unique_violation};
 use crate::permanent::is_permanent;
@@ -39,6 +39,8 @@ pub(crate) enum Attempt {
     Hindered(BoxError),
     /// The database or the network failed; the message is not to blame.
     Unavailable(BoxError),
+    /// The same, while the database works on another connection: this message waits, and no other.
+    Lost(BoxError),
 }
 
 impl Attempt {
@@ -46,7 +48,22 @@ impl Attempt {
         Self::failed(panicked(panic))
     }
 
-    fn failed(error: impl Into<BoxError>) -> Self {
+    /// What it means where the connection that it ran on is dead now, or is not.
+    fn on_connection(self, is_dead: bool) -> Self {
+        match self {
+            // Whatever the callback made of it: without a connection nobody can say.
+            Self::Failed { error, .. } | Self::Hindered(error) if is_dead => {
+                Self::Unavailable(error)
+            }
+            // The client library refused the statement itself, such as one with too many values.
+            Self::Unavailable(error) if !is_dead && is_unsent(error.as_ref()) => {
+                Self::failed(error)
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn failed(error: impl Into<BoxError>) -> Self {
         let error = error.into();
         Self::Failed {
             is_permanent: is_permanent(error.as_ref()),
@@ -62,6 +79,8 @@ enum Undone {
     Unfit(DieselError),
     Discarded(String),
     Failed(BoxError),
+    /// The callback returned an error, and this is what it means.
+    Blamed(Attempt),
     /// BEGIN, COMMIT or a statement of ours.
     Database(DieselError),
 }
@@ -112,20 +131,29 @@ pub(super) fn attempt<C: Backend>(
     before: u32,
 ) -> Attempt {
     let work = |conn: &mut C| attempt_on(conn, callback, payload, before);
-    let failed = |attempt: &Attempt| {
-        matches!(
-            attempt,
-            Attempt::Failed { .. } | Attempt::Hindered(_) | Attempt::Unavailable(_)
-        )
-    };
-    match db.lend(work, failed) {
-        // Whatever the callback made of it: without a connection nobody can say.
-        Ok((Attempt::Failed { error, .. } | Attempt::Hindered(error), true)) => {
-            Attempt::Unavailable(error)
-        }
-        Ok((attempt, _)) => attempt,
+    match db.lend(work, has_failed) {
+        Ok((attempt, is_dead)) => attempt.on_connection(is_dead),
         Err(error) => Attempt::Unavailable(error.into()),
     }
+}
+
+/// The same on a connection that was opened for the message.
+pub(super) fn attempt_alone<C: Backend>(
+    conn: &mut C,
+    callback: &Blocking<C>,
+    payload: &Payload,
+    before: u32,
+) -> Attempt {
+    let attempt = attempt_on(conn, callback, payload, before);
+    let is_dead = has_failed(&attempt) && (conn.is_broken() || conn.ping().is_err());
+    attempt.on_connection(is_dead)
+}
+
+fn has_failed(attempt: &Attempt) -> bool {
+    matches!(
+        attempt,
+        Attempt::Failed { .. } | Attempt::Hindered(_) | Attempt::Unavailable(_)
+    )
 }
 
 /// The same on a connection that is there already.
@@ -169,6 +197,7 @@ fn transactional<C: Backend>(
         Undone::Duplicate => Attempt::Duplicate,
         Undone::Discarded(reason) => Attempt::Discarded(reason),
         Undone::Failed(error) => blame(error),
+        Undone::Blamed(attempt) => attempt,
         // A deferred constraint that the callback has violated shows at COMMIT.
         Undone::Unfit(error) | Undone::Database(error) if is_violation(&error) => {
             Attempt::failed(error)
@@ -213,7 +242,8 @@ fn in_open_transaction<C: Backend>(
     }
     match catch_unwind(AssertUnwindSafe(|| call(conn))) {
         Err(panic) => Err(Undone::Failed(panicked(&*panic))),
-        Ok(Err(error)) => Err(Undone::Failed(error)),
+        // Before anything else is said on the connection.
+        Ok(Err(error)) => Err(Undone::Blamed(blame_on(conn, error))),
         Ok(Ok(Outcome::Discard(reason))) => Err(Undone::Discarded(reason)),
         Ok(Ok(Outcome::Done)) => Ok(()),
     }
@@ -232,7 +262,7 @@ fn managed<C: Backend>(
     let proof = match catch_unwind(AssertUnwindSafe(|| call(conn))) {
         Err(panic) => return Attempt::failed(panicked(&*panic)),
         Ok(Err(error)) if is_duplicate(error.as_ref()) => return Attempt::Duplicate,
-        Ok(Err(error)) => return blame(error),
+        Ok(Err(error)) => return blame_on(conn, error),
         Ok(Ok(proof)) => proof,
     };
     if proof.msg_id != payload.msg_id() {
@@ -302,19 +332,29 @@ pub(super) async fn attempt_apart<C: Backend>(
 
 /// Whose fault a callback's error is.
 fn blame(error: BoxError) -> Attempt {
-    if is_infrastructure(error.as_ref()) {
-        hindrance(error)
-    } else {
-        Attempt::failed(error)
+    blamed(error, None)
+}
+
+/// The same where the server may be asked for the number of the error, which must come first.
+fn blame_on<C: Backend>(conn: &mut C, error: BoxError) -> Attempt {
+    let last = is_unknown(error.as_ref()).then(|| conn.last_error());
+    blamed(error, last.flatten().as_ref())
+}
+
+fn blamed(error: BoxError, last: Option<&LastError>) -> Attempt {
+    match fault(error.as_ref(), last) {
+        Fault::Own => Attempt::failed(error),
+        Fault::Contention => Attempt::Hindered(error),
+        Fault::Outage | Fault::ReadOnly => Attempt::Unavailable(error),
     }
 }
 
 /// What the database's own failure means.
 pub(super) fn hindrance(error: BoxError) -> Attempt {
-    if is_contention(error.as_ref()) {
-        Attempt::Hindered(error)
-    } else {
-        Attempt::Unavailable(error)
+    match fault(error.as_ref(), None) {
+        Fault::Contention => Attempt::Hindered(error),
+        // What is none of the message's own is looked into by `blame`.
+        _ => Attempt::Unavailable(error),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) struct Course {
     pub(super) first: Option<DateTime<Utc>>,
     pub(super) last: Option<DateTime<Utc>>,
     pauses: Option<ExponentialBackoff>,
+    losses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
 }
 
@@ -69,6 +70,20 @@ impl Course {
             .pauses
             .get_or_insert_with(|| doubling(settings.first_delay, settings.longest_delay));
         pauses.next_backoff().unwrap_or(settings.longest_delay)
+    }
+
+    /// The pause before the next attempt after the message lost a database that is there for others.
+    pub(super) fn lost(&mut self, settings: &Settings) -> Duration {
+        const FIRST: Duration = Duration::from_millis(100);
+        let pauses = self
+            .losses
+            .get_or_insert_with(|| doubling(FIRST, settings.longest_delay));
+        pauses.next_backoff().unwrap_or(settings.longest_delay)
+    }
+
+    /// Whether it lost the database before: then nothing that it loses again is taken on trust.
+    pub(super) fn has_lost(&self) -> bool {
+        self.losses.is_some()
     }
 
     /// The pause before the next attempt after others were in the way.

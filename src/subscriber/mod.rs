@@ -1,6 +1,7 @@
 //! From the broker to the inbox and a callback.
 
 mod answers;
+mod blame;
 mod count;
 mod crew;
 mod dead_letter;

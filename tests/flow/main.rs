@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "testing")]
+mod blame;
 mod blocking;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
@@ -125,14 +127,36 @@ mod on_demand {
             an_attempt_that_lost_everything_is_not_counted,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
-            no_transaction_waits_for_the_broker;);
+            no_transaction_waits_for_the_broker;
+            blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
+                who_loses_the_database_alone_has_failed, too_many_values_are_the_messages_own,
+                a_deadlock_is_nobodys_fault_in_any_language,
+                what_the_server_says_is_nobodys_fault,
+                what_a_statement_meets_is_nobodys_fault;);
+
+        mod with_few_letters {
+            suite!(@broker loopback, diesel::PgConnection, postgres_latin1, blame:
+                an_id_that_the_database_cannot_hold_is_given_up;);
+        }
     }
 
     #[cfg(feature = "mysql")]
     mod with_mysql {
         suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
-            an_attempt_that_lost_everything_is_not_counted;);
+            an_attempt_that_lost_everything_is_not_counted;
+            blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
+                who_loses_the_database_alone_has_failed,
+                a_snapshot_that_is_out_of_date_is_nobodys_fault,
+                locks_are_nobodys_fault_in_any_language,
+                a_deadlock_is_nobodys_fault_in_any_language,
+                what_a_statement_meets_is_nobodys_fault;);
+    }
+
+    #[cfg(feature = "sqlite")]
+    mod with_sqlite {
+        suite!(@broker loopback, diesel::SqliteConnection, sqlite, blame:
+            words_of_a_message_are_no_outage, what_a_statement_meets_is_nobodys_fault;);
     }
 }
 

@@ -90,6 +90,11 @@ pub(crate) mod databases {
     pub(crate) fn postgres() -> Option<TestDatabase> {
         crate::support::postgres()
     }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres_latin1() -> Option<TestDatabase> {
+        crate::support::postgres_latin1()
+    }
 }
 
 /// A broker of the case's own, or one that it shares with others.
@@ -163,7 +168,7 @@ impl Place {
         format!("/topic/{}", self.name)
     }
 
-    #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub(crate) fn database_url(&self) -> &str {
         &self.database.url
     }

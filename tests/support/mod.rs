@@ -89,6 +89,17 @@ pub(crate) fn postgres() -> Option<TestDatabase> {
     ))
 }
 
+/// The same, with few letters.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres_latin1() -> Option<TestDatabase> {
+    let admin = server("OUTBOX_TEST_POSTGRES", "PostgreSQL")?;
+    Some(on_server::<PgConnection>(
+        admin,
+        "create database \"{}\" encoding 'LATIN1' locale 'C' template template0",
+        "drop database if exists \"{}\" with (force)",
+    ))
+}
+
 /// A database on the MySQL or MariaDB server of the tests.
 #[cfg(feature = "mysql")]
 pub(crate) fn mysql() -> Option<TestDatabase> {
