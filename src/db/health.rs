@@ -67,6 +67,13 @@ impl<C: Backend> Db<C> {
         self.open().map(Witness)
     }
 
+    /// [`health`](Self::health), [`apart`](Self::apart); a database that does not answer is away.
+    pub(crate) async fn ask(&self) -> Health {
+        let db = self.clone();
+        let asked = self.apart(move || db.health()).await;
+        asked.unwrap_or_else(Health::Away)
+    }
+
     /// Whether the database takes writes on a connection that is opened for it.
     pub(crate) fn health(&self) -> Health {
         match self.witness() {

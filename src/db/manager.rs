@@ -2,10 +2,11 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Address;
+use super::session::Session;
 use crate::backend::Backend;
 use crate::config::Secret;
 
@@ -32,16 +33,13 @@ impl Generation {
 /// disorder; a connection that the server has closed would come back again and again.
 pub(super) struct Manager<C> {
     url: Secret,
-    setup: Setup,
+    /// The address with the parameters that it lacks.
+    complete: Secret,
+    session: Session,
     generation: Generation,
+    /// Connections that are being opened just now.
+    opening: Arc<AtomicUsize>,
     connection: PhantomData<fn() -> C>,
-}
-
-/// What is said on a new connection, and whether it has to succeed.
-#[derive(Debug, Clone)]
-struct Setup {
-    statement: String,
-    is_needed: bool,
 }
 
 /// A connection of the pool.
@@ -57,53 +55,43 @@ pub(super) struct Slot<C> {
 #[error("{0}")]
 pub struct ConnectError(String);
 
-/// The server's errors in English, as far as we may ask for it: Diesel hides the SQLSTATEs. The
-/// setting is the superuser's, who may grant it from PostgreSQL 15 on; for others nothing happens.
-const POSTGRES: &str = "\
-do $$ begin
-    perform set_config('lc_messages', 'C', false);
-exception when others then null;
-end $$";
-/// The same for the texts of MySQL and MariaDB, where anybody may.
-const MYSQL: &str = "set lc_messages = 'en_US'";
-
 impl<C> Clone for Manager<C> {
     fn clone(&self) -> Self {
         Self {
             url: self.url.clone(),
-            setup: self.setup.clone(),
+            complete: self.complete.clone(),
+            session: self.session.clone(),
             generation: self.generation.clone(),
+            opening: Arc::clone(&self.opening),
             connection: PhantomData,
         }
     }
 }
 
 impl<C: Backend> Manager<C> {
-    pub(super) fn new(address: &Address, patience: Duration) -> Self {
-        let setup = match address {
-            // Writers take turns: wait for the other's commit instead of failing at once.
-            Address::Sqlite(_) => Setup {
-                statement: format!(
-                    "pragma busy_timeout = {}",
-                    patience.as_millis().clamp(1, 600_000)
-                ),
-                is_needed: true,
-            },
-            Address::Postgres(_) => Setup {
-                statement: POSTGRES.to_owned(),
-                is_needed: false,
-            },
-            Address::Mysql(_) => Setup {
-                statement: MYSQL.to_owned(),
-                is_needed: false,
-            },
-        };
+    pub(super) fn new(address: &Address, session: Session) -> Self {
+        let url = address.connection_string().clone();
         Self {
-            url: address.connection_string().clone(),
-            setup,
+            complete: Secret::new(session.complete(url.expose())),
+            url,
+            session,
             generation: Generation::default(),
+            opening: Arc::default(),
             connection: PhantomData,
         }
+    }
+
+    /// The same for another pool.
+    pub(super) fn for_another(&self) -> Self {
+        Self {
+            opening: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// How many connections are being opened just now.
+    pub(super) fn opening(&self) -> usize {
+        self.opening.load(Ordering::SeqCst)
     }
 
     #[cfg(feature = "postgres")]
@@ -117,11 +105,13 @@ impl<C: Backend> Manager<C> {
 
     /// Opens a connection.
     pub(super) fn open(&self) -> Result<C, ConnectError> {
-        let hidden = |text: String| ConnectError(self.url.mask(&text));
-        let mut connection =
-            C::establish(self.url.expose()).map_err(|error| hidden(error.to_string()))?;
-        if let Err(error) = connection.batch_execute(&self.setup.statement)
-            && (self.setup.is_needed || connection.ping().is_err())
+        let hidden = |text: String| ConnectError(self.complete.mask(&self.url.mask(&text)));
+        self.opening.fetch_add(1, Ordering::SeqCst);
+        let opened = C::establish(self.complete.expose());
+        self.opening.fetch_sub(1, Ordering::SeqCst);
+        let mut connection = opened.map_err(|error| hidden(error.to_string()))?;
+        if let Err(error) = connection.batch_execute(&self.session.setup)
+            && (self.session.is_needed || connection.ping().is_err())
         {
             return Err(hidden(error.to_string()));
         }
@@ -145,6 +135,11 @@ impl<C: Backend> Slot<C> {
         self.broken = self.generation != generation.current()
             || self.used.elapsed() > FRESH && self.connection.ping().is_err();
         !self.broken
+    }
+
+    /// It is not to be used again.
+    pub(super) fn retire(&mut self) {
+        self.broken = true;
     }
 
     /// Notes that it was used just now.

@@ -4,10 +4,15 @@ mod address;
 mod fault;
 mod health;
 mod manager;
+mod pool;
+mod session;
+mod threads;
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use r2d2::{Pool, PooledConnection};
+use tokio::sync::oneshot;
 
 use crate::backend::{Backend, TooOld, check_version};
 use crate::config::Config;
@@ -23,6 +28,9 @@ pub(crate) use fault::{Fault, fault, is_infrastructure, is_unknown, is_unsent};
 pub(crate) use health::{Health, Witness};
 pub use manager::ConnectError;
 use manager::Manager;
+use pool::Pool;
+use session::Session;
+use threads::Threads;
 
 /// Why work on the database was not done.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +42,12 @@ pub enum DbError {
     /// A connection beside the pool could not be opened.
     #[error("no connection to the database: {0}")]
     Connect(#[from] ConnectError),
+    /// The database did not answer in time. What became of the work is not known.
+    #[error("no answer from the database within {after:?}; the connection is given up")]
+    Silent {
+        /// How long it had.
+        after: Duration,
+    },
     /// A statement failed.
     #[error("the database refused: {0}")]
     Statement(#[from] diesel::result::Error),
@@ -45,6 +59,9 @@ pub enum DbError {
     /// The server is older than what the outbox needs.
     #[error(transparent)]
     TooOld(#[from] TooOld),
+    /// The work panicked, or no thread could be started for it.
+    #[error("the work on the database was not finished")]
+    Panicked,
     /// The work panicked or was abandoned because the runtime stops.
     #[error("the work on the database was not finished: {0}")]
     Unfinished(#[from] tokio::task::JoinError),
@@ -57,8 +74,9 @@ impl DbError {
         match self {
             Self::Connection(error) => !is_refusal(error),
             Self::Connect(error) => !is_refusal(error),
+            Self::Silent { .. } => true,
             Self::Statement(error) => is_infrastructure(error),
-            Self::Tables(_) | Self::TooOld(_) | Self::Unfinished(_) => false,
+            Self::Tables(_) | Self::TooOld(_) | Self::Panicked | Self::Unfinished(_) => false,
         }
     }
 }
@@ -81,17 +99,28 @@ fn is_refusal(error: &impl fmt::Display) -> bool {
     REFUSALS.iter().any(|refusal| text.contains(refusal))
 }
 
+/// How long work may still take when we are asked to stop.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A pool of connections. Cheap to clone.
 pub(crate) struct Db<C: Backend> {
-    pool: Pool<Manager<C>>,
+    pool: Arc<Pool<C>>,
     manager: Manager<C>,
+    threads: Threads,
+    /// How long work of ours may take.
+    limit: Option<Duration>,
+    /// Work takes no longer than [`FAREWELL`] after this.
+    shutdown: Option<Shutdown>,
 }
 
 impl<C: Backend> Clone for Db<C> {
     fn clone(&self) -> Self {
         Self {
-            pool: self.pool.clone(),
+            pool: Arc::clone(&self.pool),
             manager: self.manager.clone(),
+            threads: self.threads.clone(),
+            limit: self.limit,
+            shutdown: self.shutdown.clone(),
         }
     }
 }
@@ -103,20 +132,109 @@ impl<C: Backend> fmt::Debug for Db<C> {
 }
 
 impl<C: Backend> Db<C> {
-    /// A pool for at most `connections` at a time, unless the settings say otherwise. Nothing is
-    /// connected yet.
+    /// A pool for at most `connections` at a time, unless the settings say otherwise, for commands
+    /// that somebody waits for: work may take as long as it takes. Nothing is connected yet.
     pub(crate) fn new(config: &Config, address: &Address, connections: u32) -> Self {
-        let manager = Manager::new(address, config.database_timeout);
-        let pool = Pool::builder()
-            .max_size(config.database_pool_size.unwrap_or(connections))
-            .min_idle(Some(0))
-            .connection_timeout(config.database_timeout)
-            // A round trip before each use would cost more than the rare failure it finds.
-            .test_on_check_out(false)
-            // Its own handler logs each attempt; an outage is told once, by whoever notices.
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(manager.clone());
-        Self { pool, manager }
+        let session = Session::new(address, config, None);
+        Self::with(config, address, connections, session)
+    }
+
+    /// For callbacks, whose statements have no limit; our own have `statement_timeout`.
+    pub(crate) fn for_callbacks(config: &Config, address: &Address, connections: u32) -> Self {
+        Self::new(config, address, connections).limited_by(config)
+    }
+
+    /// For statements of ours only: the server ends them too.
+    pub(crate) fn for_ourselves(config: &Config, address: &Address, connections: u32) -> Self {
+        let session = Session::new(address, config, Some(config.statement_timeout));
+        Self::with(config, address, connections, session).limited_by(config)
+    }
+
+    fn with(config: &Config, address: &Address, connections: u32, session: Session) -> Self {
+        let manager = Manager::new(address, session);
+        let size = config.database_pool_size.unwrap_or(connections);
+        Self {
+            pool: Arc::new(Pool::new(manager.clone(), size, config.database_timeout)),
+            manager,
+            threads: Threads::default(),
+            limit: None,
+            shutdown: None,
+        }
+    }
+
+    fn limited_by(self, config: &Config) -> Self {
+        // It may have to wait for a connection first.
+        let limit = config.statement_timeout + config.database_timeout;
+        Self {
+            limit: Some(limit),
+            ..self
+        }
+    }
+
+    /// Makes work end soon after `shutdown` is wished for.
+    pub(crate) fn until(self, shutdown: &Shutdown) -> Self {
+        Self {
+            shutdown: Some(shutdown.clone()),
+            ..self
+        }
+    }
+
+    /// How long work of ours may take now, if there is a limit.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let is_stopping = self.shutdown.as_ref().is_some_and(Shutdown::is_stopping);
+        let limit = self.limit?;
+        Some(if is_stopping {
+            limit.min(FAREWELL)
+        } else {
+            limit
+        })
+    }
+
+    /// Does blocking work on a thread, and waits for it, but not for ever: a thread that waits for a
+    /// silent server is left behind, and with it its pool.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DbError> {
+        let generation = self.generation();
+        let done: oneshot::Receiver<T> = self.threads.run(work);
+        tokio::select! {
+            done = done => done.map_err(|_| DbError::Panicked),
+            after = self.too_long() => {
+                self.give_up(generation);
+                Err(DbError::Silent { after })
+            }
+        }
+    }
+
+    /// Returns when work that begins now has taken too long.
+    async fn too_long(&self) -> Duration {
+        let Some(limit) = self.limit else {
+            return std::future::pending().await;
+        };
+        let stopped = async {
+            match &self.shutdown {
+                Some(shutdown) => shutdown.wished().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(limit) => limit,
+            () = stopped => FAREWELL,
+        }
+    }
+
+    /// Gives up all connections that were open in this generation, those too that are in use. Nothing
+    /// happens where that was done before.
+    pub(crate) fn give_up(&self, generation: u64) {
+        if generation != self.generation() {
+            return;
+        }
+        self.retire_all();
+        let retired = self.pool.replace();
+        // To close a connection may block, too.
+        drop(self.threads.run(move || drop(retired)));
     }
 
     /// The database's address, with its password.
@@ -141,22 +259,13 @@ impl<C: Backend> Db<C> {
         self.manager.generation().end();
     }
 
-    fn slot(&self) -> Result<PooledConnection<Manager<C>>, DbError> {
-        loop {
-            let mut slot = self.pool.get().map_err(DbError::Connection)?;
-            if slot.is_good(self.manager.generation()) {
-                return Ok(slot);
-            }
-        }
-    }
-
     /// Runs blocking work on a connection. A connection that fails a ping after failed work is
     /// given up; so are all others if it is dead, or its server takes no writes.
     pub(crate) fn work<T>(
         &self,
         work: impl FnOnce(&mut C) -> diesel::QueryResult<T>,
     ) -> Result<T, DbError> {
-        let mut slot = self.slot()?;
+        let mut slot = self.pool.get()?;
         let outcome = work(slot.connection());
         if let Err(error) = &outcome
             && (slot.look_after_failure() || fault(error, None) == Fault::ReadOnly)
@@ -167,14 +276,14 @@ impl<C: Backend> Db<C> {
         outcome.map_err(DbError::Statement)
     }
 
-    /// [`work`](Self::work) on a thread for blocking work.
+    /// [`work`](Self::work), [`apart`](Self::apart).
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut C) -> diesel::QueryResult<T> + Send + 'static,
     {
         let db = self.clone();
-        tokio::task::spawn_blocking(move || db.work(work)).await?
+        self.apart(move || db.work(work)).await?
     }
 
     /// Lends a connection for as long as `work` takes; also says whether the connection was found
@@ -184,7 +293,7 @@ impl<C: Backend> Db<C> {
         work: impl FnOnce(&mut C) -> T,
         failed: impl FnOnce(&T) -> bool,
     ) -> Result<(T, bool), DbError> {
-        let mut slot = self.slot()?;
+        let mut slot = self.pool.get()?;
         let outcome = work(slot.connection());
         let is_dead = failed(&outcome) && slot.look_after_failure();
         if is_dead {

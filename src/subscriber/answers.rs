@@ -77,8 +77,8 @@ impl Answers {
             let is_over = answer.await;
             if is_over && count.concerns(&taken.job) {
                 let payload = taken.job.payload.clone();
-                let forget = tokio::task::spawn_blocking(move || count.forget(&payload));
-                let _ = forget.await;
+                let db = count.db().clone();
+                let _ = db.apart(move || count.forget(&payload)).await;
             }
             Some(taken.ticket)
         }));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answers::Answers;
@@ -17,14 +17,11 @@ use super::lanes::{Lanes, Ticket};
 use super::patience::Patience;
 use super::{Handled, Settings};
 use crate::backend::Backend;
-use crate::db::Health;
+use crate::db::{FAREWELL, Health};
 use crate::outage::Outage;
 use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
 use crate::stomp::{Broker, Client, Delivery, Subscription};
-
-/// How long broker and database have to answer when we take our leave.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Messages that may wait for the broker to hear that they are given up. With one that heeds the
 /// prefetch there are never more than that anyway.
@@ -172,8 +169,9 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// Takes back what is counted of messages: the process lives, and leaves by its own will.
     pub(super) async fn settle(&mut self) {
         let count = self.crew.count().clone();
-        let settled = spawn_blocking(move || count.settle_all());
-        if timeout(FAREWELL, settled).await.is_err() {
+        let db = count.db().clone();
+        let settled = db.apart(move || count.settle_all());
+        if !matches!(timeout(FAREWELL, settled).await, Ok(Ok(()))) {
             tracing::debug!("the database did not answer the farewell");
         }
     }
@@ -231,7 +229,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         if self.resume.is_some_and(|time| time <= now) {
             self.resume = None;
             let db = self.crew.count().db().clone();
-            self.asking = Some(spawn_blocking(move || db.health()));
+            self.asking = Some(tokio::spawn(async move { db.ask().await }));
         }
         while let Some(first) = self.pausing.first_entry() {
             if first.key().0 > now {

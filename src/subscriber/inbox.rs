@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use super::desk;
 use crate::backend::{Arrival, Backend, CommitError};
 use crate::correlation;
 use crate::db::{Db, DbError, Fault, LastError, fault, is_infrastructure, is_unknown, is_unsent};
@@ -167,10 +168,12 @@ pub(crate) fn attempt_on<C: Backend>(
         payload.correlation_id(),
         payload.trace(),
         || match callback {
-            Blocking::Transactional(call) => {
-                transactional(conn, payload, before, |conn| call(conn, payload))
+            Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
+                desk::callback(|| call(conn, payload))
+            }),
+            Blocking::Managed(call) => {
+                managed(conn, payload, |conn| desk::callback(|| call(conn, payload)))
             }
-            Blocking::Managed(call) => managed(conn, payload, |conn| call(conn, payload)),
         },
     )
 }

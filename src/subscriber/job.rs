@@ -12,7 +12,7 @@ use crate::payload::Payload;
 use crate::stomp::Delivery;
 
 /// A message, and what became of it so far.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) delivery: Delivery,
     pub(super) payload: Payload,
@@ -44,7 +44,7 @@ impl Job {
 }
 
 /// A message's failures.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Course {
     /// The callback's own failures, and when the first and the last one were.
     pub(super) failures: u32,
@@ -111,7 +111,7 @@ fn doubling(first: Duration, longest: Duration) -> ExponentialBackoff {
 }
 
 /// A message that a worker has, with its place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Taken {
     pub(super) ticket: Ticket,
     pub(super) job: Job,

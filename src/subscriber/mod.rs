@@ -5,6 +5,7 @@ mod blame;
 mod count;
 mod crew;
 mod dead_letter;
+mod desk;
 mod engine;
 mod inbox;
 mod job;
@@ -165,7 +166,7 @@ impl<C: Backend> Subscriber<C> {
             queue.check_for_rabbitmq()?;
         }
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::new(config, &address, workers.saturating_add(CONNECTIONS));
+        let db = Db::for_callbacks(config, &address, workers.saturating_add(CONNECTIONS));
         Ok(Self {
             cleanup: Cleanup::new(db.clone(), config),
             db,
@@ -246,8 +247,9 @@ impl<C: Backend> Subscriber<C> {
     }
 
     async fn consume(&self, shutdown: &Shutdown) -> Result<Handled, SubscribeError> {
+        let db = self.db.clone().until(shutdown);
         let mut outage = Outage::new("the database", self.maximum_backoff);
-        if !self.db.ready(&mut outage, shutdown).await? {
+        if !db.ready(&mut outage, shutdown).await? {
             return Ok(Handled::default());
         }
         let mut options = self.options.clone();
@@ -256,7 +258,7 @@ impl<C: Backend> Subscriber<C> {
         }
         let connector = Connector::new(options, self.maximum_backoff);
         let crew = Crew::new(
-            &self.db,
+            &db,
             &self.callback,
             self.settings.workers,
             self.delivery_limit,

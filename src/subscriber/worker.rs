@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
-
 use super::blame;
 use super::count::Count;
 use super::inbox::{self, Attempt};
@@ -76,12 +74,13 @@ pub(super) async fn attempt_apart<C: Backend>(
     job: &Job,
     is_alone: bool,
 ) -> Attempt {
-    let unfinished = |lost: tokio::task::JoinError| inbox::hindrance(lost.into());
+    let unfinished = |lost: DbError| inbox::hindrance(lost.into());
+    let db = count.db();
     let (is_counted, has_lost) = (count.concerns(job), job.course.has_lost());
     let mut witness = None;
     if is_counted || has_lost {
         let (count, payload) = (count.clone(), job.payload.clone());
-        let begun = spawn_blocking(move || {
+        let begun = db.apart(move || {
             let unavailable = |error: DbError| Attempt::Unavailable(error.into());
             let mut witness = has_lost
                 .then(|| count.db().witness())
@@ -102,13 +101,13 @@ pub(super) async fn attempt_apart<C: Backend>(
     if !is_counted && !count.is_behind() && !matches!(attempt, Attempt::Unavailable(_)) {
         return attempt;
     }
-    let (count, payload) = (count.clone(), job.payload.clone());
-    spawn_blocking(move || {
-        let attempt = blame::judge(count.db(), witness.as_mut(), attempt);
-        ended(&count, &payload, is_counted, attempt)
-    })
-    .await
-    .unwrap_or_else(unfinished)
+    let (own, payload) = (count.clone(), job.payload.clone());
+    let judged = db.apart(move || {
+        let attempt = blame::judge(own.db(), witness.as_mut(), attempt);
+        ended(&own, &payload, is_counted, attempt)
+    });
+    // What it did is found when it is tried again.
+    judged.await.unwrap_or_else(unfinished)
 }
 
 /// Whether the database was there for it.

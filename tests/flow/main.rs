@@ -24,6 +24,8 @@ mod place;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+mod silence;
 #[cfg(feature = "sqlite")]
 mod stranger;
 #[cfg(feature = "testing")]
@@ -127,7 +129,9 @@ mod on_demand {
             an_attempt_that_lost_everything_is_not_counted,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
-            no_transaction_waits_for_the_broker;
+            no_transaction_waits_for_the_broker, a_former_primary_is_left;
+            silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
+                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
             blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
                 who_loses_the_database_alone_has_failed, too_many_values_are_the_messages_own,
                 a_deadlock_is_nobodys_fault_in_any_language,
@@ -145,6 +149,8 @@ mod on_demand {
         suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             an_attempt_that_lost_everything_is_not_counted;
+            silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
+                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
             blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
                 who_loses_the_database_alone_has_failed,
                 a_snapshot_that_is_out_of_date_is_nobodys_fault,
