@@ -9,6 +9,7 @@ use tokio::process::{Child, Command};
 
 use crate::backend::Backend;
 use crate::payload::Payload;
+use crate::process_group::Programs;
 use crate::registry::{BoxError, Outcome};
 
 /// What the name of a program begins with.
@@ -60,9 +61,12 @@ pub enum RunError {
     /// It ended with a code that says neither done nor discard.
     #[error("the program ended with {0}")]
     Ended(ExitStatus),
-    /// It took longer than `exec_timeout` and was killed.
-    #[error("the program was killed after {0:?}")]
+    /// It took longer than `exec_timeout` and was ended.
+    #[error("the program was ended after {0:?}")]
     TimedOut(Duration),
+    /// It was ended, or not started, because we stop. The message is not to blame.
+    #[error("the program was ended because the subscriber stops")]
+    Stopped,
 }
 
 /// A program that is run for each message: the body on its standard input, the headers as
@@ -71,6 +75,7 @@ pub enum RunError {
 pub(crate) struct Exec {
     program: PathBuf,
     limit: Option<Duration>,
+    programs: Programs,
 }
 
 impl Exec {
@@ -93,7 +98,16 @@ impl Exec {
         if !is_executable(&program) {
             return Err(ExecError::NotExecutable(program));
         }
-        Ok(Self { program, limit })
+        Ok(Self {
+            program,
+            limit,
+            programs: Programs::default(),
+        })
+    }
+
+    /// What it has started, for whoever ends it.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     pub(crate) async fn run(&self, payload: &Payload) -> Result<Outcome, BoxError> {
@@ -101,33 +115,34 @@ impl Exec {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A group of its own: a Ctrl-C at the terminal lets it finish as we do.
-            .process_group(0)
-            .kill_on_drop(true);
+            .stderr(Stdio::piped());
         for (name, value) in payload.headers() {
             // What no variable can carry; the other headers are there all the same.
             if !value.contains('\0') {
                 command.env(variable(name), value);
             }
         }
-        let mut child = command.spawn().map_err(RunError::Io)?;
-        let ended = match self.limit {
-            None => finish(&mut child, payload).await,
-            Some(limit) => match tokio::time::timeout(limit, finish(&mut child, payload)).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    kill_group(&mut child).await;
-                    return Err(RunError::TimedOut(limit).into());
-                }
-            },
+        let started = self.programs.start(&mut command).map_err(RunError::Io)?;
+        let mut program = started.ok_or(RunError::Stopped)?;
+        let status = tokio::select! {
+            status = finish(&mut program.child, payload) => status.map_err(RunError::Io)?,
+            limit = passed(self.limit) => {
+                program.end().await;
+                return Err(RunError::TimedOut(limit).into());
+            }
+            () = self.programs.ending() => {
+                program.end().await;
+                return Err(RunError::Stopped.into());
+            }
         };
-        let status = ended.map_err(RunError::Io)?;
+        program.has_ended();
         match status.code() {
             Some(0) => Ok(Outcome::Done),
             Some(DISCARD) => Ok(Outcome::Discard(format!(
                 "the program ended with {DISCARD}"
             ))),
+            // By our own signal.
+            None if self.programs.is_ending() => Err(RunError::Stopped.into()),
             _ => Err(RunError::Ended(status).into()),
         }
     }
@@ -172,17 +187,15 @@ async fn hand_on(output: impl AsyncRead + Unpin, id: String, from: &'static str)
     }
 }
 
-async fn kill_group(child: &mut Child) {
-    use rustix::process::{Pid, Signal, kill_process_group};
-    // Its own children too; the group has the number of its first process.
-    if let Some(group) = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw)
-    {
-        let _ = kill_process_group(group, Signal::KILL);
+/// Waits for the limit's end, and returns it; never if there is none.
+async fn passed(limit: Option<Duration>) -> Duration {
+    match limit {
+        None => std::future::pending().await,
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
     }
-    let _ = child.kill().await;
 }
 
 /// `dop-msg-id` is `OUTBOX_HEADER_DOP_MSG_ID`.

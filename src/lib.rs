@@ -5,6 +5,7 @@
 mod apart;
 mod builtin;
 mod cleanup;
+mod current_schema;
 mod dead_letters;
 mod error;
 mod message;
@@ -12,6 +13,7 @@ mod outage;
 mod outgoing;
 mod payload;
 mod permanent;
+mod process_group;
 mod producer;
 mod publish;
 mod registry;
@@ -34,6 +36,7 @@ pub mod testing;
 
 pub use builtin::{ExecError, RunError};
 pub use cleanup::Cleaned;
+pub use current_schema::{in_schema, set_schema};
 pub use error::{Error, MessageError};
 pub use message::Message;
 pub use payload::{Duplicate, Json, Meta, Payload, Proof};

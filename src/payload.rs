@@ -1,7 +1,8 @@
 //! A message that was received, as a callback sees it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::backend::{Arrival, AsBackend, Inbox, digest};
 use crate::correlation::{self, Trace};
+use crate::db::is_infrastructure;
 use crate::error::Error;
 use crate::headers;
 use crate::permanent::Permanent;
@@ -22,6 +24,19 @@ const ID_LIMIT: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Payload {
     inner: Arc<Inner>,
+    /// Of a managed callback.
+    attempt: Option<Arc<ManagedAttempt>>,
+}
+
+/// What a managed callback has done with its payload in one attempt.
+#[derive(Debug, Default)]
+struct ManagedAttempt {
+    /// The id of the row that it has written.
+    saved: Mutex<Option<Uuid>>,
+    /// Whether rows are written without headers and body.
+    is_bare: bool,
+    /// The columns could not hold headers and body, and the transaction is lost for it.
+    was_unfit: AtomicBool,
 }
 
 struct Inner {
@@ -35,6 +50,9 @@ struct Inner {
     body: OnceLock<Value>,
     is_redelivered: bool,
     correlation_id: String,
+    /// Rows of failed attempts that may be there, because the connection was lost before they could
+    /// be deleted.
+    strays: Mutex<Vec<Uuid>>,
 }
 
 // The body may be a customer's.
@@ -60,7 +78,8 @@ pub type Meta = Payload;
 #[derive(Debug)]
 #[must_use = "a managed callback returns it"]
 pub struct Proof {
-    pub(crate) msg_id: String,
+    /// It holds for this one only.
+    attempt: Option<Arc<ManagedAttempt>>,
     pub(crate) was_saved: bool,
 }
 
@@ -105,7 +124,9 @@ impl Payload {
                 raw: delivery.body.clone(),
                 body: OnceLock::new(),
                 correlation_id,
+                strays: Mutex::default(),
             }),
+            attempt: None,
         }
     }
 
@@ -205,8 +226,44 @@ impl Payload {
         )
     }
 
+    /// The same message for one attempt of a managed callback.
+    pub(crate) fn for_attempt(&self, is_bare: bool) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            attempt: Some(Arc::new(ManagedAttempt {
+                is_bare,
+                ..ManagedAttempt::default()
+            })),
+        }
+    }
+
+    /// Whether the proof comes of this attempt at this message.
+    pub(crate) fn is_proven_by(&self, proof: &Proof) -> bool {
+        matches!((&self.attempt, &proof.attempt), (Some(own), Some(other)) if Arc::ptr_eq(own, other))
+    }
+
+    /// The row that was saved last in this attempt; the next call knows of none.
+    pub(crate) fn take_saved(&self) -> Option<Uuid> {
+        self.attempt
+            .as_ref()
+            .and_then(|it| locked(&it.saved).take())
+    }
+
+    /// Whether this attempt failed because the columns cannot hold headers or body.
+    pub(crate) fn was_unfit(&self) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|it| it.was_unfit.load(Ordering::SeqCst))
+    }
+
+    /// Rows of earlier attempts that are still to be deleted.
+    pub(crate) fn strays(&self) -> MutexGuard<'_, Vec<Uuid>> {
+        locked(&self.inner.strays)
+    }
+
     /// For managed callbacks: remembers the message, in the transaction that the callback has
-    /// opened on `conn`. Make it the first statement of that transaction.
+    /// opened on `conn`. Make it the first statement of that transaction. Headers or a body that the
+    /// columns cannot hold are stored as NULL; PostgreSQL aborts the transaction for them, and the
+    /// callback is called once more.
     ///
     /// # Errors
     ///
@@ -214,12 +271,31 @@ impl Payload {
     /// the database refuses.
     pub fn save<C: AsBackend>(&self, conn: &mut C) -> Result<Proof, Error> {
         let conn = conn.as_backend();
-        let arrival = self.arrival(0).fitted(conn);
-        match conn.insert_received(&arrival) {
-            Ok(_) => Ok(Proof {
-                msg_id: self.inner.msg_id.clone(),
-                was_saved: true,
-            }),
+        let mut arrival = self.arrival(0).fitted(conn);
+        let attempt = self.attempt.as_deref();
+        if attempt.is_some_and(|it| it.is_bare) {
+            arrival = arrival.bare();
+        }
+        let inserted = match conn.insert_received(&arrival) {
+            Err(error) if is_unique_violation(&error) || is_infrastructure(&error) => Err(error),
+            Err(error) => match conn.insert_received(&arrival.bare()) {
+                Err(second) if !is_unique_violation(&second) => {
+                    if let Some(attempt) = attempt {
+                        attempt.was_unfit.store(true, Ordering::SeqCst);
+                    }
+                    Err(error)
+                }
+                other => other,
+            },
+            Ok(()) => Ok(()),
+        };
+        match inserted {
+            Ok(()) => {
+                if let Some(attempt) = attempt {
+                    locked(&attempt.saved).replace(arrival.id());
+                }
+                Ok(self.proof(true))
+            }
             Err(error) if is_unique_violation(&error) => Err(Error::Duplicate(Duplicate {
                 msg_id: self.inner.msg_id.clone(),
             })),
@@ -229,11 +305,19 @@ impl Payload {
 
     /// For managed callbacks: gives the message up. It goes to the dead letters and leaves no row.
     pub fn nack(&self) -> Proof {
+        self.proof(false)
+    }
+
+    fn proof(&self, was_saved: bool) -> Proof {
         Proof {
-            msg_id: self.inner.msg_id.clone(),
-            was_saved: false,
+            attempt: self.attempt.clone(),
+            was_saved,
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn is_unique_violation(error: &diesel::result::Error) -> bool {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::backend::Backend;
 use crate::builtin;
 use crate::payload::{Json, Meta, Payload, Proof};
+use crate::process_group::Programs;
 
 /// Any error of a callback.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,10 +28,17 @@ pub enum Outcome {
 }
 
 type Transactional<C> = dyn Fn(&mut C, &Payload) -> Result<Outcome, BoxError> + Send + Sync;
-type Managed<C> = dyn Fn(&mut C, &Payload) -> Result<Proof, BoxError> + Send + Sync;
-pub(crate) type External = dyn Fn(Payload) -> Pin<Box<dyn Future<Output = Result<Outcome, BoxError>> + Send>>
+pub(crate) type Managed<C> = dyn Fn(&mut C, &Payload) -> Result<Proof, BoxError> + Send + Sync;
+type Call = dyn Fn(Payload) -> Pin<Box<dyn Future<Output = Result<Outcome, BoxError>> + Send>>
     + Send
     + Sync;
+
+/// A callback that works elsewhere.
+pub(crate) struct External {
+    pub(crate) call: Box<Call>,
+    /// The programs that it runs.
+    pub(crate) programs: Option<Programs>,
+}
 
 /// A callback of one of the three kinds.
 pub(crate) enum Callback<C> {
@@ -217,7 +225,11 @@ impl<C: Backend> Registry<C> {
         let callback = move |payload| -> Pin<Box<dyn Future<Output = _> + Send>> {
             Box::pin(callback(payload))
         };
-        self.add(name.into(), Callback::External(Arc::new(callback)))
+        let external = External {
+            call: Box::new(callback),
+            programs: None,
+        };
+        self.add(name.into(), Callback::External(Arc::new(external)))
     }
 
     /// The names of all callbacks, sorted.
@@ -245,9 +257,12 @@ impl<C: Backend> Registry<C> {
         }
         if let Some(program) = name.strip_prefix(builtin::EXEC) {
             let exec = Arc::new(builtin::Exec::new(program, exec_timeout)?);
-            return Ok(Callback::External(Arc::new(move |payload| {
-                let exec = Arc::clone(&exec);
-                Box::pin(async move { exec.run(&payload).await })
+            return Ok(Callback::External(Arc::new(External {
+                programs: Some(exec.programs().clone()),
+                call: Box::new(move |payload| {
+                    let exec = Arc::clone(&exec);
+                    Box::pin(async move { exec.run(&payload).await })
+                }),
             })));
         }
         self.callbacks

@@ -118,6 +118,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Jobs that one of several processes does, and what subscribers say of themselves.
+    outbox_jobs (name) {
+        /// The job's name.
+        name -> diesel::sql_types::Text,
+        /// When it was begun last.
+        begun -> crate::schema::Utc,
+    }
+}
+
+diesel::table! {
     /// What is to be done with a stream; one that is not here is sent.
     outbox_streams (name) {
         /// The stream's name.

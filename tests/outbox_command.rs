@@ -39,9 +39,13 @@ impl Ran {
 }
 
 fn outbox(database: &TestDatabase, arguments: &[&str]) -> Ran {
+    outbox_at(&database.url, arguments)
+}
+
+fn outbox_at(url: &str, arguments: &[&str]) -> Ran {
     let output = Command::new(env!("CARGO_BIN_EXE_outbox"))
         .args(arguments)
-        .env("DATABASE_URL", &database.url)
+        .env("DATABASE_URL", url)
         .output()
         .unwrap();
     Ran {
@@ -110,6 +114,32 @@ fn a_table_in_the_way_is_named<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
 }
 
+fn rows_that_were_not_sent_are_not_removed<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied ");
+    rows::<C>(database);
+    let mut conn = C::establish(&database.url).unwrap();
+    let refused = |told: &str| {
+        outbox(database, &["migrate", "--revert"]).fails(1, told);
+        assert_eq!(counts::<C>(database).sent, 1, "nothing was changed");
+    };
+    refused("not sent: 1 waiting, 0 leased by a relay, 2 parked");
+    outbox(database, &["migrate", "--revert", "--print"]).says("-- Deletes all rows");
+    outbox(database, &["migrate", "--force"]).fails(2, "--revert");
+    let lease = std::time::Duration::from_secs(600);
+    let claimed = conn.claim(uuid::Uuid::new_v4(), lease, 10).unwrap();
+    assert_eq!(claimed.len(), 1);
+    refused("not sent: 0 waiting, 1 leased by a relay, 2 parked");
+    outbox(database, &["migrate", "--revert", "--force"]).says("reverted ");
+    assert!(C::establish(&database.url).unwrap().counts().is_err());
+    outbox(database, &["migrate"]).says("applied ");
+    conn.batch_execute(
+        "insert into published (id, destination, body, status)
+         values ('0192f0aa-0000-7000-8000-000000000009', '/queue/a', '{}', 2)",
+    )
+    .unwrap();
+    outbox(database, &["migrate", "--revert"]).says("reverted ");
+}
+
 fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
     rows::<C>(database);
@@ -144,8 +174,24 @@ fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
     rows::<C>(database);
     outbox(database, &["clean", "--older-than", "1h"]).says("deleted 0 sent and 0 received");
     outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
-    let counts = counts::<C>(database);
-    assert_eq!((counts.waiting, counts.failed, counts.sent), (1, 2, 0));
+    let after = counts::<C>(database);
+    assert_eq!((after.waiting, after.failed, after.sent), (1, 2, 0));
+}
+
+fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied");
+    rows::<C>(database);
+    let mut conn = C::establish(&database.url).unwrap();
+    conn.batch_execute(&format!(
+        "insert into received (id, msg_id, added) values ('{SENT}', 'm', '2001-01-01 00:00:00.000000');
+         insert into outbox_deliveries (msg_id, begun) values ('n', 3)"
+    ))
+    .unwrap();
+    outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
+    assert_eq!(counts::<C>(database).received, 1);
+    outbox(database, &["clean", "--inbox-older-than", "20000d"]).says("0 sent and 0 received");
+    outbox(database, &["clean", "--inbox-older-than", "1d"]).says("0 sent and 1 received");
+    assert_eq!(counts::<C>(database).received, 0);
 }
 
 fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
@@ -198,9 +244,169 @@ on_each_database!(
     tables_are_made_and_removed,
     the_printed_sql_makes_the_tables,
     a_table_in_the_way_is_named,
+    rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
     only_what_was_sent_is_deleted,
+    the_inbox_is_deleted_if_it_is_named,
     streams_are_paused_and_rows_cancelled,
     mistakes_are_named,
 );
+
+/// A writer who commits while a revert waits for the tables stops the revert. SQLite has one writer
+/// at a time.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod no_row_is_committed_into_a_revert {
+    use diesel::prelude::*;
+
+    use crate::support::TestDatabase;
+    use crate::{WAITING, counts, outbox, outbox_at};
+
+    #[derive(QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+    }
+
+    macro_rules! case {
+        ($feature:literal, $name:ident, $connection:ty, $waiting:literal) => {
+            #[cfg(feature = $feature)]
+            #[test]
+            fn $name() {
+                let Some(database) = crate::support::$name() else {
+                    return;
+                };
+                let waiting = || -> i64 {
+                    let mut conn = <$connection>::establish(&database.url).unwrap();
+                    let number: Number = diesel::sql_query($waiting).get_result(&mut conn).unwrap();
+                    number.n
+                };
+                stops_it::<$connection>(&database, waiting);
+            }
+        };
+    }
+
+    case!(
+        "postgres",
+        postgres,
+        diesel::PgConnection,
+        "select count(*) as n from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'"
+    );
+    case!(
+        "mysql",
+        mysql,
+        diesel::MysqlConnection,
+        "select count(*) as n from information_schema.processlist
+         where db = database() and state like 'Waiting for%lock'"
+    );
+
+    fn stops_it<C: diesel_outbox::backend::Backend>(
+        database: &TestDatabase,
+        waiting: impl Fn() -> i64,
+    ) {
+        outbox(database, &["migrate"]).says("applied ");
+        let mut conn = C::establish(&database.url).unwrap();
+        conn.batch_execute(&format!(
+            "begin; insert into published (id, destination, body)
+             values ('{WAITING}', '/queue/a', '{{}}')"
+        ))
+        .unwrap();
+        let url = database.url.clone();
+        let revert = std::thread::spawn(move || outbox_at(&url, &["migrate", "--revert"]));
+        while waiting() == 0 {
+            assert!(!revert.is_finished(), "{:?}", revert.join());
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        conn.batch_execute("commit").unwrap();
+        let refused = "not sent: 1 waiting, 0 leased by a relay, 0 parked";
+        revert.join().unwrap().fails(1, refused);
+        assert_eq!(counts::<C>(database).waiting, 1);
+        outbox(database, &["status"]).says("waiting   1");
+    }
+}
+
+/// Each command means the schema that is named, or the first of the search path that is ours.
+#[cfg(feature = "postgres")]
+mod schemas {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, PgConnection};
+
+    use crate::{FAILED, SENT, WAITING, outbox_at};
+
+    #[test]
+    fn each_command_means_one_schema() {
+        let Some(database) = crate::support::postgres() else {
+            return;
+        };
+        let mut conn = PgConnection::establish(&database.url).unwrap();
+        conn.batch_execute("create schema tenant").unwrap();
+        let url = format!("{}?options=-csearch_path%3Dtenant,public", database.url);
+        let theirs = |arguments: &[&str]| outbox_at(&database.url, arguments);
+        let by_path = |arguments: &[&str]| outbox_at(&url, arguments);
+        let named = |arguments: &[&str]| {
+            let schema = ["--database-schema", "tenant"];
+            outbox_at(&database.url, &[&schema, arguments].concat())
+        };
+        theirs(&["migrate"]).says("applied ");
+        by_path(&["status"]).fails(1, "in the schema `tenant` (the schema `public`");
+        named(&["status"]).fails(1, "in the schema `tenant`");
+        by_path(&["migrate", "--revert"]).says("nothing to do");
+        by_path(&["migrate"]).says("applied ");
+        named(&["migrate"]).says("nothing to do");
+        for (schema, id) in [("public", FAILED), ("tenant", WAITING), ("tenant", SENT)] {
+            conn.batch_execute(&format!(
+                "insert into {schema}.published (id, destination, body) values ('{id}', '/queue/a', '{{}}')"
+            ))
+            .unwrap();
+        }
+        by_path(&["status"]).says("waiting   2");
+        named(&["status"]).says("waiting   2");
+        theirs(&["status"]).says("waiting   1");
+        named(&["cancel", FAILED]).fails(1, "1 of the ids are not those of rows that wait");
+        named(&["cancel", WAITING]).says("1 cancelled");
+        named(&["skip", WAITING]).says("1 skipped");
+        named(&["pause", "--stream", "s"]).says("paused s");
+        let status = theirs(&["status"]).says("waiting   1");
+        assert!(!status.out.contains("paused"), "{status:?}");
+        named(&["retry", "--all"]).says("1 to be sent again");
+        conn.batch_execute(
+            "update tenant.published set status = 2; update public.published set status = 2",
+        )
+        .unwrap();
+        named(&["clean", "--older-than", "0s"]).says("deleted 2 sent");
+        theirs(&["status"]).says("sent      1");
+        named(&["migrate", "--revert"]).says("reverted ");
+        theirs(&["status"]).says("sent      1");
+    }
+
+    #[test]
+    fn the_printed_sql_names_the_schema() {
+        let Some(database) = crate::support::postgres() else {
+            return;
+        };
+        let mut conn = PgConnection::establish(&database.url).unwrap();
+        conn.batch_execute("create schema \"Tenant 1\"").unwrap();
+        let named = |arguments: &[&str]| {
+            let schema = ["--database-schema", "Tenant 1"];
+            outbox_at(&database.url, &[&schema, arguments].concat())
+        };
+        let up = named(&["migrate", "--print"]).says("create table \"Tenant 1\".published (");
+        let down = named(&["migrate", "--print", "--revert"]).says("-- Deletes all rows");
+        conn.batch_execute("set search_path = nowhere").unwrap();
+        conn.batch_execute(&up.out).unwrap();
+        named(&["status"]).says("waiting   0");
+        outbox_at(&database.url, &["status"]).fails(1, "in the schema `public`");
+        conn.batch_execute(&down.out).unwrap();
+        named(&["status"]).fails(1, "in the schema `Tenant 1`: run `outbox migrate`");
+        named(&["migrate"]).says("applied ");
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_database_without_schemas_refuses_one() {
+        let database = crate::support::sqlite();
+        outbox_at(&database.url, &["--database-schema", "tenant", "status"])
+            .fails(2, "only PostgreSQL has schemas");
+    }
+}

@@ -35,10 +35,6 @@ pub(super) trait Dialect: Sized {
     const DELETE_DELIVERIES: &'static str;
     /// Counts a delivery of a message's id to a consumer.
     const BEGIN_AGAIN: &'static str;
-    /// Begins the transaction in which a message is handled.
-    const BEGIN: &'static str = "BEGIN";
-    /// COMMIT that fails in an aborted transaction, where the database's own does not.
-    const COMMIT: Option<&'static str> = None;
     /// Whether the server closes the connection for a statement that is too long.
     const LIMITS_STATEMENTS: bool = false;
 

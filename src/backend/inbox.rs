@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::connection::{
+    AnsiTransactionManager, SimpleConnection, TransactionDepthChange, TransactionManager,
+    TransactionManagerStatus,
+};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use serde_json::Value;
@@ -11,6 +14,7 @@ use uuid::Uuid;
 
 use super::Storage;
 use super::dialect::Dialect;
+use super::qualify::RunQueryDsl;
 use crate::schema::{Document, Id, outbox_deliveries, received};
 
 /// A message on its way into `received`.
@@ -51,6 +55,11 @@ impl Arrival {
             body: None,
             ..self.clone()
         }
+    }
+
+    /// The row's own id, which no other attempt has.
+    pub(crate) fn id(&self) -> Uuid {
+        self.id.0
     }
 
     /// Drops documents that this connection's columns cannot hold, or that it cannot carry.
@@ -123,6 +132,8 @@ fn size(document: &Document) -> usize {
 pub enum CommitError {
     /// The row that remembers the message is not in it.
     Gone,
+    /// It is not the one that was begun for the message: something has ended that before.
+    Ended,
     /// It was spoiled before.
     Before(diesel::result::Error),
     /// COMMIT failed.
@@ -145,19 +156,30 @@ pub trait Inbox: Sized {
     /// Whether the message had its effect already.
     fn is_received(&mut self, msg_id: &str, consumer: &str) -> QueryResult<bool>;
 
-    /// Begins the transaction in which a message is handled, or a savepoint where one is open;
+    /// How many transactions and savepoints are open, as far as Diesel knows.
+    fn open_transactions(&mut self) -> QueryResult<u32>;
+
+    /// Begins the transaction in which a message is handled, or a savepoint if one is open;
     /// returns how many were open before.
     fn begin_inbox(&mut self) -> QueryResult<u32>;
 
     /// Remembers the message: a unique violation where it is remembered already.
     fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()>;
 
-    /// Commits, where it is still the transaction that was begun for the message. Whatever it
-    /// returns, no more than `open` are open afterwards.
+    /// Commits if it is still the transaction that was begun for the message. Whatever it returns, no
+    /// more than `open` are open afterwards.
     fn commit_inbox(&mut self, open: u32, msg_id: &str, consumer: &str) -> Result<(), CommitError>;
 
     /// Ends what was begun after the first `open`. A connection that cannot do that is broken.
     fn roll_back_inbox(&mut self, open: u32);
+
+    /// The same, and ends a transaction that Diesel does not know of because it was begun by a
+    /// statement. Returns whether Diesel knew of an open one.
+    fn end_inbox(&mut self, open: u32) -> bool;
+
+    /// Deletes the row of an attempt that failed; it is there only if something has committed it
+    /// before its time. Returns whether it was.
+    fn delete_arrival(&mut self, id: Uuid) -> QueryResult<bool>;
 
     /// What is known of a message that comes again.
     fn begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun>;
@@ -183,8 +205,33 @@ where
         .map_or(0, std::num::NonZero::get))
 }
 
+/// What is open within the inbox's transaction and nowhere else: whatever ends that transaction ends
+/// it as well, be it a COMMIT by the callback or a statement by which the server commits (DDL on MySQL
+/// and MariaDB). Then the last statements fail with this name in the error.
+const MARK: &str = "outbox_inbox";
+
+/// Whether the mark is gone. The name is the same in every language of the server, and no callback has
+/// a part in the statements that fail with it.
+fn is_mark_gone(error: &diesel::result::Error) -> bool {
+    matches!(error, diesel::result::Error::DatabaseError(_, about) if about.message().contains(MARK))
+}
+
+/// Diesel does not see that a statement has ended the transaction.
+fn note_committed<C>(conn: &mut C)
+where
+    C: Connection<TransactionManager = AnsiTransactionManager>,
+{
+    let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
+    if let TransactionManagerStatus::Valid(status) = status
+        && status.transaction_depth().is_some()
+    {
+        let _ = status.change_transaction_depth(TransactionDepthChange::DecreaseDepth);
+    }
+}
+
 macro_rules! inbox {
-    ($feature:literal, $connection:ty) => {
+    ($feature:literal, $connection:ty, begin: $begin:literal, release: $release:literal,
+     roll_back: $roll_back:literal, looks_for_row: $looks_for_row:literal) => {
         #[cfg(feature = $feature)]
         impl Inbox for $connection {
             fn is_received(&mut self, msg_id: &str, consumer: &str) -> QueryResult<bool> {
@@ -194,10 +241,14 @@ macro_rules! inbox {
                 diesel::select(diesel::dsl::exists(row)).get_result(self)
             }
 
+            fn open_transactions(&mut self) -> QueryResult<u32> {
+                depth(self)
+            }
+
             fn begin_inbox(&mut self) -> QueryResult<u32> {
                 let open = depth(self)?;
                 if open == 0 {
-                    AnsiTransactionManager::begin_transaction_sql(self, Self::BEGIN)?;
+                    AnsiTransactionManager::begin_transaction_sql(self, $begin)?;
                 } else {
                     AnsiTransactionManager::begin_transaction(self)?;
                 }
@@ -224,29 +275,41 @@ macro_rules! inbox {
                 msg_id: &str,
                 consumer: &str,
             ) -> Result<(), CommitError> {
-                let outcome = match depth(self) {
-                    Ok(1) if open == 0 && Self::COMMIT.is_some() => self
-                        .batch_execute(Self::COMMIT.unwrap_or_default())
-                        // None is open where it was COMMIT itself that failed.
-                        .map_err(|error| match depth(self) {
-                            Ok(0) => CommitError::Commit(error),
-                            _ => CommitError::Before(error),
-                        }),
-                    Ok(depth) if depth == open + 1 => self
-                        .is_received(msg_id, consumer)
-                        .map_err(CommitError::Before)
-                        .and_then(|is_there| {
-                            if !is_there {
-                                return Err(CommitError::Gone);
-                            }
-                            AnsiTransactionManager::commit_transaction(self)
-                                .map_err(CommitError::Commit)
-                        }),
-                    Ok(_) => Err(CommitError::Gone),
-                    Err(error) => Err(CommitError::Before(error)),
+                let mut commit = || {
+                    match depth(self) {
+                        Ok(depth) if depth == open + 1 => {}
+                        Ok(_) => return Err(CommitError::Ended),
+                        Err(error) => return Err(CommitError::Before(error)),
+                    }
+                    if ($looks_for_row || open > 0)
+                        && !self
+                            .is_received(msg_id, consumer)
+                            .map_err(CommitError::Before)?
+                    {
+                        // Deleted, or rolled back with the transaction.
+                        return Err(match self.batch_execute($release) {
+                            Err(error) if is_mark_gone(&error) => CommitError::Ended,
+                            _ => CommitError::Gone,
+                        });
+                    }
+                    if open > 0 {
+                        return AnsiTransactionManager::commit_transaction(self)
+                            .map_err(CommitError::Commit);
+                    }
+                    match self.batch_execute(concat!($release, "; commit")) {
+                        Ok(()) => Ok(note_committed(self)),
+                        Err(error) if is_mark_gone(&error) => Err(CommitError::Ended),
+                        // PostgreSQL has ended the transaction if it was COMMIT itself that failed.
+                        Err(error) => match depth(self) {
+                            Ok(1) if !$looks_for_row => Err(CommitError::Before(error)),
+                            Ok(_) => Err(CommitError::Commit(error)),
+                            Err(_) => Err(CommitError::Before(error)),
+                        },
+                    }
                 };
+                let outcome = commit();
                 if outcome.is_err() {
-                    self.roll_back_inbox(open);
+                    self.end_inbox(open);
                 }
                 outcome
             }
@@ -258,6 +321,22 @@ macro_rules! inbox {
                         return;
                     }
                 }
+            }
+
+            fn end_inbox(&mut self, open: u32) -> bool {
+                let is_known = matches!(depth(self), Ok(depth) if depth > open);
+                self.roll_back_inbox(open);
+                if open == 0 {
+                    // Fails if none is open, or if the connection is lost.
+                    let _ = self.batch_execute($roll_back);
+                }
+                is_known
+            }
+
+            fn delete_arrival(&mut self, id: Uuid) -> QueryResult<bool> {
+                diesel::delete(received::table.filter(received::id.eq(Id(id))))
+                    .execute(self)
+                    .map(|deleted| deleted > 0)
             }
 
             fn begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun> {
@@ -302,6 +381,19 @@ macro_rules! inbox {
     };
 }
 
-inbox!("postgres", diesel::PgConnection);
-inbox!("mysql", diesel::MysqlConnection);
-inbox!("sqlite", diesel::SqliteConnection);
+// A savepoint would make PostgreSQL give ids to two transactions. A cursor is as much a part of the
+// transaction, and CLOSE fails in an aborted one, which COMMIT does not. A ROLLBACK outside of a
+// transaction would be a warning in the server's log.
+inbox!("postgres", diesel::PgConnection,
+    begin: "begin; declare outbox_inbox no scroll cursor for values (1)",
+    release: "close outbox_inbox",
+    roll_back: "begin; rollback", looks_for_row: false);
+inbox!("mysql", diesel::MysqlConnection,
+    begin: "begin; savepoint outbox_inbox",
+    release: "release savepoint outbox_inbox",
+    roll_back: "rollback", looks_for_row: true);
+// Immediate: writers take turns from the beginning, so that none finds itself out of date later.
+inbox!("sqlite", diesel::SqliteConnection,
+    begin: "begin immediate; savepoint outbox_inbox",
+    release: "release savepoint outbox_inbox",
+    roll_back: "rollback", looks_for_row: true);

@@ -5,6 +5,8 @@ mod claim;
 mod dialect;
 mod inbox;
 mod outbox;
+mod qualify;
+mod schemas;
 mod scope;
 mod server;
 mod upkeep;
@@ -35,6 +37,11 @@ pub use inbox::{Arrival, Begun, CommitError, Inbox};
 pub(crate) use outbox::SUCCEEDED;
 #[doc(hidden)]
 pub use outbox::{Claimed, Failure, Outbox, Verdict};
+use qualify::RunQueryDsl;
+#[cfg(feature = "postgres")]
+pub(crate) use qualify::{here, lock_key, quoted};
+#[doc(hidden)]
+pub use schemas::{Found, Schemas};
 #[doc(hidden)]
 pub use scope::Scope;
 
@@ -45,11 +52,13 @@ pub use upkeep::Upkeep;
 pub use upkeep::{Counts, Table};
 #[doc(hidden)]
 pub use watch::Watch;
+#[cfg(feature = "postgres")]
+pub(crate) use watch::tells_of;
 
 /// A Diesel connection that this crate can keep its tables on: `PgConnection`,
 /// `MysqlConnection`, `SqliteConnection`.
 pub trait Backend:
-    Storage + Outbox + Inbox + Upkeep + Watch + R2D2Connection + Send + Sized + 'static
+    Storage + Outbox + Inbox + Upkeep + Watch + Schemas + R2D2Connection + Send + Sized + 'static
 {
     /// The name of the database in messages.
     const NAME: &'static str;

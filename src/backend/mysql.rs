@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::dialect::{Dialect, digest};
 use super::never;
 use super::outbox::{Claimed, SCHEDULE};
+use super::qualify::RunQueryDsl;
 use super::scope::Filter;
 use crate::db::LastError;
 use crate::schema::{self, Id, Moment, published};

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::dialect::Dialect;
 use super::never;
+use super::qualify::RunQueryDsl;
 use super::scope::{Filter, Scope};
 use super::upkeep::Upkeep;
 use crate::schema::{self, Id, Moment, published};

@@ -12,10 +12,12 @@ use uuid::Uuid;
 use super::claim::Words;
 use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
+use super::qualify::{RunQueryDsl, lock_key};
 use super::scope::Filter;
 use crate::schema::{self, Id, Moment};
 
-/// The key of the advisory lock under which claims are made: "outbox" in ASCII.
+/// The advisory lock under which claims are made: "outbox" in ASCII. Versions that did not know
+/// the schema took it alone, so that it is shared by those that take the one of their outbox.
 const LOCK: i64 = 0x6f75_7462_6f78;
 
 /// The claim has one good plan: along the indexes. With statistics that lag behind, the planner would
@@ -85,9 +87,6 @@ impl Dialect for diesel::PgConnection {
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
     const DELETE_DELIVERIES: &'static str = standard::DELETE_DELIVERIES;
     const BEGIN_AGAIN: &'static str = standard::BEGIN_AGAIN;
-    // It answers COMMIT of an aborted transaction with a quiet ROLLBACK: only a statement before it
-    // fails, and this one is the cheapest. Both go in one message.
-    const COMMIT: Option<&'static str> = Some("set constraints all immediate; commit");
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))
@@ -101,7 +100,10 @@ impl Dialect for diesel::PgConnection {
         self.transaction(|conn| {
             // They would last to the end of the caller's transaction.
             let settings = if is_own { OWN_SETTINGS } else { "null" };
-            conn.batch_execute(&format!("select pg_advisory_xact_lock({LOCK}), {settings}"))?;
+            conn.batch_execute(&format!(
+                "select pg_advisory_xact_lock_shared({LOCK}), pg_advisory_xact_lock({}), {settings}",
+                lock_key(LOCK)
+            ))?;
             work(conn)
         })
     }

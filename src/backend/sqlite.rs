@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::claim::Words;
 use super::dialect::{Dialect, standard};
 use super::outbox::Claimed;
+use super::qualify::RunQueryDsl;
 use super::scope::Filter;
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment};
@@ -72,8 +73,6 @@ impl Dialect for diesel::SqliteConnection {
     const DELETE_RECEIVED: &'static str = standard::DELETE_RECEIVED;
     const DELETE_DELIVERIES: &'static str = standard::DELETE_DELIVERIES;
     const BEGIN_AGAIN: &'static str = standard::BEGIN_AGAIN;
-    // Writers take turns from the beginning, so that none finds itself out of date later.
-    const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {
         diesel::select(sql::<schema::Utc>(Self::NOW))

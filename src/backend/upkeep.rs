@@ -9,7 +9,10 @@ use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::dialect::Dialect;
 use super::outbox::{FAILED, SCHEDULE, SUCCEEDED};
-use crate::schema::{self, Moment, outbox_deliveries, outbox_streams, published, received};
+use super::qualify::RunQueryDsl;
+use crate::schema::{
+    self, Moment, outbox_deliveries, outbox_jobs, outbox_streams, published, received,
+};
 
 /// One of the tables that are cleaned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,9 @@ pub trait Upkeep {
 
     /// Whether the job was not begun for `interval`; if so it now counts as begun.
     fn begin_job(&mut self, name: &str, interval: Duration) -> QueryResult<bool>;
+
+    /// The names of the jobs that were begun within this time.
+    fn jobs_within(&mut self, age: Duration) -> QueryResult<Vec<String>>;
 
     /// Pauses a stream, or lets it go on; it may have no row yet.
     fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()>;
@@ -146,6 +152,14 @@ macro_rules! upkeep {
                     .bind::<schema::Utc, _>(Moment(before(now, interval)))
                     .execute(self)?;
                 Ok(begun > 0)
+            }
+
+            fn jobs_within(&mut self, age: Duration) -> QueryResult<Vec<String>> {
+                let since = Moment(before(self.now()?, age));
+                outbox_jobs::table
+                    .filter(outbox_jobs::begun.ge(since))
+                    .select(outbox_jobs::name)
+                    .load(self)
             }
 
             fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()> {

@@ -24,6 +24,13 @@ pub trait Watch: Sized {
     fn has_news(&mut self, seen: &mut Self::Seen) -> diesel::QueryResult<bool>;
 }
 
+/// Whether a notification with this payload may tell of rows in the outbox of `schema`. Triggers of
+/// older versions name no schema.
+#[cfg(feature = "postgres")]
+pub(crate) fn tells_of(payload: &str, schema: Option<&str>) -> bool {
+    payload.is_empty() || schema.is_none_or(|schema| schema == payload)
+}
+
 /// Diesel reads what the server has sent, without asking it anything.
 #[cfg(feature = "postgres")]
 impl Watch for diesel::PgConnection {
@@ -40,9 +47,9 @@ impl Watch for diesel::PgConnection {
 
     fn has_news(&mut self, (): &mut ()) -> diesel::QueryResult<bool> {
         let mut any = false;
+        let schema = crate::current_schema::current();
         for notification in self.notifications_iter() {
-            notification?;
-            any = true;
+            any |= tells_of(&notification?.payload, schema.as_deref());
         }
         Ok(any)
     }

@@ -90,6 +90,7 @@ impl From<Choosing> for Choice {
             error: choosing.error,
             older_than: choosing.older_than,
             limit: choosing.limit,
+            only_whole: false,
         }
     }
 }
@@ -130,14 +131,21 @@ async fn work(letters: &DeadLetters, task: Task) -> Result<(), DeadLettersError>
         Task::List { choice, .. } => (list(letters, &choice.into()).await?, "listed"),
         Task::Show { choice, .. } => (letters.look(&choice.into(), show).await?, "shown"),
         Task::Replay { choice, change, .. } => {
-            take_away(letters, &choice.into(), Way::Back, change.dry_run).await?
+            let choice = Choice {
+                only_whole: true,
+                ..choice.into()
+            };
+            take_away(letters, &choice, Way::Back, change.dry_run).await?
         }
         Task::Drop { choice, change, .. } => {
             take_away(letters, &choice.into(), Way::Gone, change.dry_run).await?
         }
     };
-    let Found { all, chosen } = found;
+    let Found { all, chosen, left } = found;
     println!("{chosen} {what} of {all} in {}", letters.name());
+    if left > 0 {
+        println!("{left} more cannot be read as they were sent, and stay there");
+    }
     Ok(())
 }
 
@@ -175,7 +183,7 @@ async fn bar(
     let counting = letters.again().await?;
     let found = counting.look(choice, |_| {}).await;
     counting.close().await;
-    let Found { all, chosen } = found?;
+    let Found { all, chosen, .. } = found?;
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} messages, {eta} left") {
         bar.set_style(style);
     }
@@ -202,7 +210,7 @@ async fn list(letters: &DeadLetters, choice: &Choice) -> Result<Found, DeadLette
                 last,
                 header(letter::ATTEMPTS),
                 header(letter::DESTINATION),
-                one_line(one.error()),
+                one_line(&one.error()),
             ]);
         })
         .await?;
@@ -215,6 +223,9 @@ async fn list(letters: &DeadLetters, choice: &Choice) -> Result<Found, DeadLette
 #[allow(clippy::print_stdout)] // what was asked for
 fn show(letter: &Letter) {
     println!("{}", letter.id);
+    if !letter.defects().is_empty() {
+        println!("  (cannot be read as it was sent: {})", letter.defects());
+    }
     for (name, value) in letter.headers() {
         println!("  {}: {}", name.escape_debug(), value.escape_debug());
     }

@@ -31,6 +31,7 @@ macro_rules! on_its_connection {
 
 mod dead_letters;
 mod outbox;
+mod process_one;
 mod publish;
 mod run;
 mod subscribe;

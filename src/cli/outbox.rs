@@ -1,5 +1,6 @@
 //! `outbox`: the tables, by hand.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::EXIT_CODES;
 use super::dead_letters;
 use super::run::{Failure, run, run_without_database};
 use crate::backend::Backend;
-use crate::cleanup;
+use crate::cleanup::{Part, delete_older};
 use crate::config::{Config, ConnectionArgs, LogArgs};
 use crate::db::{Address, Db};
 use crate::migrations::{Migrate, Script};
@@ -31,18 +32,25 @@ struct Arguments {
 enum Task {
     /// Make the tables, or bring them up to date
     Migrate {
-        /// Remove the tables and all that is in them
+        /// Remove the tables; refused if rows wait, are leased or are parked
         #[arg(long)]
         revert: bool,
+        /// With --revert: delete those rows too
+        #[arg(long, requires = "revert")]
+        force: bool,
         /// Print the SQL for this database instead, and change nothing
         #[arg(long)]
         print: bool,
     },
-    /// Delete rows that were sent or received longer ago
+    /// Delete rows that were sent longer ago, or received
     Clean {
-        /// Such as 7d, 12h, or 0s for all
+        /// Sent rows: such as 7d, 12h, or 0s for all
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
+            required_unless_present = "inbox_older_than")]
+        older_than: Option<Duration>,
+        /// Rows of the inbox: a message that comes again after its row was deleted has its effect twice
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-        older_than: Duration,
+        inbox_older_than: Option<Duration>,
     },
     /// Send parked rows again, with all their attempts
     Retry {
@@ -116,14 +124,15 @@ async fn perform<C: Backend + Migrate>(
     if let Task::Migrate {
         revert,
         print: true,
+        ..
     } = task
     {
         print!("{}", sql(C::SCRIPTS, revert));
         return Ok(());
     }
     let db = Db::<C>::new(config, address, 1);
-    if let Task::Migrate { revert, .. } = task {
-        let changed = migrate(&db, revert).await?;
+    if let Task::Migrate { revert, force, .. } = task {
+        let changed = migrate(&db, revert, force).await?;
         match changed.as_slice() {
             [] => println!("nothing to do"),
             versions => println!(
@@ -138,12 +147,18 @@ async fn perform<C: Backend + Migrate>(
     match task {
         // Done before.
         Task::Migrate { .. } | Task::DeadLetters(_) => {}
-        Task::Clean { older_than } => {
-            let cleaned = cleanup::delete_older(&db, older_than).await?;
-            println!(
-                "deleted {} sent and {} received",
-                cleaned.published, cleaned.received
-            );
+        Task::Clean {
+            older_than,
+            inbox_older_than,
+        } => {
+            let (mut sent, mut received) = (0, 0);
+            if let Some(age) = older_than {
+                sent = delete_older(&db, Part::Outbox, age).await?.published;
+            }
+            if let Some(age) = inbox_older_than {
+                received = delete_older(&db, Part::Inbox, age).await?.received;
+            }
+            println!("deleted {sent} sent and {received} received");
         }
         Task::Retry { ids, .. } => {
             let chosen = ids.len();
@@ -199,16 +214,18 @@ async fn pause<C: Backend>(db: &Db<C>, streams: Vec<String>, paused: bool) -> Re
     Ok(())
 }
 
-async fn migrate<C: Backend + Migrate>(db: &Db<C>, revert: bool) -> Result<Vec<String>, Failure> {
+async fn migrate<C: Backend + Migrate>(
+    db: &Db<C>,
+    revert: bool,
+    force: bool,
+) -> Result<Vec<String>, Failure> {
     let db = db.clone();
     let work = move || {
         db.lend(
-            |conn| {
-                if revert {
-                    conn.revert()
-                } else {
-                    conn.migrate()
-                }
+            |conn| match (revert, force) {
+                (false, _) => conn.migrate(),
+                (true, false) => conn.revert(),
+                (true, true) => conn.force_revert(),
             },
             Result::is_err,
         )
@@ -232,11 +249,21 @@ fn all_found(chosen: usize, changed: usize, what: &str) -> Result<(), Failure> {
 fn sql(scripts: &[Script], revert: bool) -> String {
     let text = |script: &Script| {
         let sql = if revert { script.down } else { script.up };
-        format!("-- {}\n{}\n", script.name, sql.trim_end())
+        format!("-- {}\n{}\n", script.name, in_schema(sql.trim_end()))
     };
     if revert {
-        scripts.iter().rev().map(text).collect()
+        let warning = "-- Deletes all rows, also those that wait, are leased or are parked.\n";
+        let scripts = scripts.iter().rev().map(text);
+        std::iter::once(warning.to_owned()).chain(scripts).collect()
     } else {
         scripts.iter().map(text).collect()
     }
+}
+
+/// SQL with the schema that the settings name; only PostgreSQL has one.
+fn in_schema(sql: &str) -> Cow<'_, str> {
+    #[cfg(feature = "postgres")]
+    return crate::backend::here(sql);
+    #[cfg(not(feature = "postgres"))]
+    Cow::Borrowed(sql)
 }

@@ -5,8 +5,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::current_schema::set_schema;
 use crate::db::{Address, AddressError};
 use crate::logging;
+use crate::process_group;
+use crate::shutdown::exit_code_at_once;
 
 /// Why a program ends with another code than 0.
 #[derive(Debug)]
@@ -73,6 +76,10 @@ fn run_with(
 ) -> ExitCode {
     let outcome = config.map_err(Failure::from).and_then(|config| {
         logging::init(config.log_format, &config.log_level)?;
+        if let Some(schema) = &config.database_schema {
+            // Callbacks with connections of their own mean the same outbox.
+            set_schema(Some(schema));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -83,6 +90,7 @@ fn run_with(
         runtime.shutdown_background();
         outcome
     });
+    process_group::end_all();
     let code = match outcome {
         Ok(()) => 0,
         Err(Failure::Usage(text)) => {
@@ -103,7 +111,7 @@ fn run_with(
     // use, which ended in `double free or corruption`.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
-    signal_hook::low_level::exit(code)
+    signal_hook::low_level::exit(exit_code_at_once().unwrap_or(code))
 }
 
 #[allow(clippy::print_stderr)] // a program's last word, also where log lines are switched off

@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::EXIT_CODES;
+use super::process_one;
 use super::run::{Failure, run};
 use crate::backend::Backend;
 use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, RunArgs, SubscribeArgs};
@@ -56,6 +57,9 @@ impl Arguments {
 
 /// The program `subscribe` with the callbacks of a service.
 ///
+/// As process 1, such as in a container, it runs the program again in a child and waits for all
+/// processes that others leave behind: call it early in `main`, for what is before it is done twice.
+///
 /// ```no_run
 /// # #[cfg(feature = "sqlite")] {
 /// use diesel::SqliteConnection;
@@ -73,6 +77,7 @@ impl Arguments {
 /// ```
 #[must_use]
 pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
+    process_one::stand_in();
     let arguments = Arguments::parse();
     arguments.run(async |config, address| {
         address.for_backend::<C>()?;
@@ -83,6 +88,7 @@ pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
 /// The program `subscribe` with the built-in callbacks only, on any database of this build.
 #[must_use]
 pub fn subscribe_builtin() -> ExitCode {
+    process_one::stand_in();
     let arguments = Arguments::parse();
     arguments.run(async |config, address| {
         on_its_connection!(

@@ -24,6 +24,7 @@ pub(super) fn problems(
         problems: Vec::new(),
     };
     found.secrets(config);
+    found.schema(config);
     found.numbers(config);
     found.times(config);
     found.texts(config);
@@ -83,6 +84,28 @@ impl Found<'_> {
                 value: None,
                 origin: (self.origin)(key.name),
                 expected: format!("{}: {reason}", key.expected),
+            });
+        }
+    }
+
+    fn schema(&mut self, config: &Config) {
+        let Some(name) = &config.database_schema else {
+            return;
+        };
+        let fits = (1..=63).contains(&name.len()) && !name.contains('\0');
+        self.demand(fits, "database_schema", || value::shorten(name));
+        let is_postgres = config.database_url.as_ref().is_none_or(|url| {
+            let scheme = url.expose().trim().split(':').next().unwrap_or_default();
+            ["postgres", "postgresql"].contains(&scheme.to_ascii_lowercase().as_str())
+        });
+        if let (false, Some(key)) = (is_postgres, keys::find("database_schema")) {
+            self.problems.push(ConfigError::BadValue {
+                key: key.name,
+                value: Some(value::shorten(name)),
+                origin: (self.origin)(key.name),
+                expected: "for this database_url: only PostgreSQL has schemas; MySQL, MariaDB and \
+                           SQLite keep the outbox in the database that database_url names"
+                    .to_owned(),
             });
         }
     }
@@ -182,13 +205,19 @@ impl Found<'_> {
                 1024,
                 2_147_483_647,
             ),
+            ("prefetch_bytes", config.prefetch_bytes, 1024, 2_147_483_647),
         ] {
             self.number(name, number, least..=most);
         }
         if let Some(limit) = config.delivery_limit {
             self.number("delivery_limit", wide(limit), 1..=1_000_000);
         }
-        self.number("days_to_keep", wide(config.days_to_keep), 0..=36_500);
+        for (name, days) in [
+            ("days_to_keep", config.days_to_keep),
+            ("inbox_days_to_keep", config.inbox_days_to_keep),
+        ] {
+            self.number(name, wide(days), 0..=36_500);
+        }
         if let Some(size) = config.database_pool_size {
             self.number("database_pool_size", wide(size), 1..=1_000);
         }
@@ -304,11 +333,14 @@ impl Found<'_> {
                     && value == value.trim()
             })
         };
-        self.demand(
-            config.queue_headers.iter().all(good_header),
-            "queue_headers",
-            || value::shorten(&config.queue_headers.join(",")),
-        );
+        for (name, headers) in [
+            ("queue_headers", &config.queue_headers),
+            ("dead_letter_headers", &config.dead_letter_headers),
+        ] {
+            self.demand(headers.iter().all(good_header), name, || {
+                value::shorten(&headers.join(","))
+            });
+        }
         self.demand(
             config.consumer.chars().count() <= 100 && !config.consumer.contains('\0'),
             "consumer",

@@ -96,6 +96,9 @@ keys! {
         broker "broker" "BROKER" = "none",
             "rabbitmq, activemq, or none",
             "The broker's make; none: the one that it names when we connect";
+        database_schema "database-schema" "NAME" = "none",
+            "the name of a schema of 1 to 63 bytes, or none",
+            "PostgreSQL schema of the outbox; none: the first of the search path that has an outbox or that we may create tables in";
         database_pool_size "database-pool-size" "COUNT" = "none",
             "a whole number from 1 to 1000, or none",
             "Most database connections at a time; none: as many as the program needs";
@@ -237,9 +240,15 @@ keys! {
         prefetch_count "prefetch-count" "COUNT" = "none",
             "a whole number from 1 to 65535, or none",
             "Messages the broker may hand over unacknowledged; none: twice the workers";
+        prefetch_bytes "prefetch-bytes" "BYTES" = "67108864",
+            "a whole number from 1024 to 2147483647",
+            "Most bytes of messages that are received and not handled; with more, nothing is read until some are";
         queue_headers "queue-headers" "HEADERS" = "",
             "a list of headers such as x-queue-type:quorum, none of them one that the subscription has by itself",
             "Further headers of SUBSCRIBE, or other values for durable and auto-delete";
+        dead_letter_headers "dead-letter-headers" "HEADERS" = "",
+            "a list of headers such as x-queue-type:quorum, none of them one that the subscription has by itself",
+            "Further headers of the queue of dead letters, or other values of those that it takes from queue_headers";
         exclusive "exclusive" "BOOL" = "false",
             "true or false",
             "Whether this subscription shuts out all others from its queue";
@@ -268,7 +277,10 @@ keys! {
     Cleanup {
         days_to_keep "days-to-keep" "DAYS" = "30",
             "a whole number from 0 to 36500",
-            "Age at which rows that succeeded are deleted";
+            "Age at which publish deletes rows that were sent";
+        inbox_days_to_keep "inbox-days-to-keep" "DAYS" = "30",
+            "a whole number from 0 to 36500",
+            "Age at which subscribe deletes rows of the inbox; at least 1, and as long as any subscriber wants";
         cleanup_interval "cleanup-interval" "TIME" = "24h",
             "a time from 1s to 365 days, such as 30s or 1m 30s",
             "Pause between clean-ups";

@@ -95,6 +95,9 @@ pub struct Config {
     pub stomp_url: Secret,
     /// The broker's make. Default `None`: the one that its CONNECTED frame names.
     pub broker: Option<Broker>,
+    /// The schema of the outbox on PostgreSQL, at most 63 bytes. Default `None`: the first of the
+    /// search path that has an outbox or in which we may create tables.
+    pub database_schema: Option<String>,
     /// Most database connections at a time, 1 to 1000. Default `None`: as many as are needed.
     pub database_pool_size: Option<u32>,
     /// Longest wait for a database connection, 1 ms to 365 days. Default 5 s.
@@ -211,9 +214,17 @@ pub struct Config {
     /// Messages the broker may hand over unacknowledged, 1 to 65535. Default `None`: twice the
     /// workers.
     pub prefetch_count: Option<u32>,
+    /// Most bytes of messages that a subscriber has received and not handled, 1024 to 2147483647: with
+    /// more, nothing is read from the broker until some are. A longer message is taken alone. Default
+    /// 67108864.
+    pub prefetch_bytes: usize,
     /// Further headers of SUBSCRIBE, each as `name:value`, such as `x-queue-type:quorum`; `durable`
     /// and `auto-delete` may be given other values. Default none.
     pub queue_headers: Vec<String>,
+    /// Further headers of the queue of dead letters, each as `name:value`, or other values of those that
+    /// it takes from `queue_headers`: all but those that would delete the queue or its letters by
+    /// themselves. Default none.
+    pub dead_letter_headers: Vec<String>,
     /// Whether the subscription shuts out all others from its queue. Default false.
     pub exclusive: bool,
     /// Attempts of a callback before its message goes to the dead letters, 1 to 1000. Default 3.
@@ -237,8 +248,11 @@ pub struct Config {
     /// What one process of `subscribe` subscribes to, where its arguments do not say: the tables
     /// `[[subscription]]` of the file. Default none.
     pub subscription: Vec<SubscriptionConfig>,
-    /// Age in days at which rows that succeeded are deleted, 0 to 36500. Default 30.
+    /// Age in days at which a relay deletes rows that were sent, 0 to 36500. Default 30.
     pub days_to_keep: u32,
+    /// Age in days at which a subscriber deletes rows of the inbox, 0 to 36500; less than 1 counts as 1,
+    /// and of several subscribers of one database the longest counts. Default 30.
+    pub inbox_days_to_keep: u32,
     /// Pause between clean-ups, 1 s to 365 days. Default 24 h.
     pub cleanup_interval: Duration,
     /// How log lines are written. Default text.
@@ -254,6 +268,7 @@ impl Default for Config {
             database_url: None,
             stomp_url: Secret::new("stomp://guest:guest@127.0.0.1:61613/"),
             broker: None,
+            database_schema: None,
             database_pool_size: None,
             database_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
@@ -299,7 +314,9 @@ impl Default for Config {
             workers: 1,
             key_header: "key".to_owned(),
             prefetch_count: None,
+            prefetch_bytes: 64 << 20,
             queue_headers: Vec::new(),
+            dead_letter_headers: Vec::new(),
             exclusive: false,
             callback_attempts: 3,
             callback_first_delay: Duration::from_secs(1),
@@ -312,6 +329,7 @@ impl Default for Config {
             exec_timeout: None,
             subscription: Vec::new(),
             days_to_keep: 30,
+            inbox_days_to_keep: 30,
             cleanup_interval: Duration::from_secs(24 * 3600),
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
@@ -389,6 +407,7 @@ impl Config {
             .heartbeat(self.heartbeat_send, self.heartbeat_receive)
             .broker(self.broker)
             .versions(&self.stomp_versions)
+            .untaken_limit(self.prefetch_bytes)
             .limits(Limits {
                 head: self.maximum_header_size,
                 headers: self.maximum_headers,
@@ -430,7 +449,7 @@ impl Config {
             };
         }
         fields! {
-            database_url stomp_url broker database_pool_size database_timeout statement_timeout
+            database_url stomp_url broker database_schema database_pool_size database_timeout statement_timeout
             database_keepalive connect_timeout
             resolve_timeout tls_timeout connected_timeout stomp_versions
             tls_ca_file tls_cert_file tls_key_file tls_key_password tls_verify
@@ -438,8 +457,8 @@ impl Config {
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
             chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of
-            ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count queue_headers exclusive callback_attempts callback_first_delay
-            dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep cleanup_interval log_format log_level
+            ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count prefetch_bytes queue_headers dead_letter_headers exclusive callback_attempts callback_first_delay
+            dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep inbox_days_to_keep cleanup_interval log_format log_level
         }
         Ok(())
     }

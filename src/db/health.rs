@@ -35,8 +35,8 @@ impl<C: Backend> fmt::Debug for Witness<C> {
 
 impl<C: Backend> Witness<C> {
     /// Tries to write a row of the inbox, and takes it back.
-    pub(crate) fn testify(&mut self) -> Health {
-        match try_to_write(&mut self.0) {
+    pub(crate) fn testify(&mut self, db: &Db<C>) -> Health {
+        match db.within(&mut self.0, try_to_write) {
             Ok(()) => Health::Well,
             Err(error) if fault(&error, None) == Fault::Contention => Health::Busy,
             Err(error) => Health::Away(error.into()),
@@ -77,7 +77,7 @@ impl<C: Backend> Db<C> {
     /// Whether the database takes writes on a connection that is opened for it.
     pub(crate) fn health(&self) -> Health {
         match self.witness() {
-            Ok(mut witness) => witness.testify(),
+            Ok(mut witness) => witness.testify(self),
             Err(error) => Health::Away(error),
         }
     }

@@ -10,9 +10,9 @@ use super::session::Session;
 use crate::backend::Backend;
 use crate::config::Secret;
 
-/// A connection that was not used for longer is asked whether it lives before it is used: servers,
-/// proxies and firewalls close idle ones.
-const FRESH: Duration = Duration::from_secs(1);
+/// A server may close a connection that is idle for longer, so it is asked before the next use. A round
+/// trip before each use would cost more than it finds.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Which connections are still trusted: those of the newest generation. A failover or a network that
 /// breaks concerns all that are open.
@@ -46,8 +46,8 @@ pub(super) struct Manager<C> {
 pub(super) struct Slot<C> {
     connection: C,
     generation: u64,
-    used: Instant,
     broken: bool,
+    last_used: Instant,
 }
 
 /// Why no connection could be opened, with no password in it.
@@ -130,21 +130,15 @@ impl<C: Backend> Slot<C> {
         self.broken
     }
 
-    /// Whether it may be used: it is of the newest generation and was not idle until it died.
+    /// Whether it is of the newest generation.
     pub(super) fn is_good(&mut self, generation: &Generation) -> bool {
-        self.broken = self.generation != generation.current()
-            || self.used.elapsed() > FRESH && self.connection.ping().is_err();
+        self.broken = self.generation != generation.current();
         !self.broken
     }
 
     /// It is not to be used again.
     pub(super) fn retire(&mut self) {
         self.broken = true;
-    }
-
-    /// Notes that it was used just now.
-    pub(super) fn used(&mut self) {
-        self.used = Instant::now();
     }
 }
 
@@ -158,18 +152,24 @@ impl<C: Backend> r2d2::ManageConnection for Manager<C> {
         Ok(Slot {
             connection: self.open()?,
             generation,
-            used: Instant::now(),
             broken: false,
+            last_used: Instant::now(),
         })
     }
 
     fn is_valid(&self, slot: &mut Slot<C>) -> Result<(), ConnectError> {
+        // One of an older generation is not used in any case.
+        if slot.last_used.elapsed() < IDLE || slot.generation != self.generation.current() {
+            return Ok(());
+        }
         slot.connection
             .ping()
             .map_err(|error| ConnectError(self.url.mask(&error.to_string())))
     }
 
     fn has_broken(&self, slot: &mut Slot<C>) -> bool {
+        // The pool asks when a connection is given back.
+        slot.last_used = Instant::now();
         // A panic may have left a transaction open.
         slot.broken
             || slot.generation != self.generation.current()

@@ -5,6 +5,7 @@ mod fault;
 mod health;
 mod manager;
 mod pool;
+mod schema;
 mod session;
 mod threads;
 
@@ -29,6 +30,7 @@ pub(crate) use health::{Health, Witness};
 pub use manager::ConnectError;
 use manager::Manager;
 use pool::Pool;
+use schema::Schema;
 use session::Session;
 use threads::Threads;
 
@@ -53,9 +55,14 @@ pub enum DbError {
     Statement(#[from] diesel::result::Error),
     /// A table is missing, or has another shape.
     #[error(
-        "the outbox's tables are missing or out of date: run `outbox migrate` on this database ({0})"
+        "the outbox's tables are missing or out of date{place}: run `outbox migrate` on this database ({source})"
     )]
-    Tables(#[source] diesel::result::Error),
+    Tables {
+        /// In which schema they were looked for, and which others have an outbox.
+        place: String,
+        /// The database's words.
+        source: diesel::result::Error,
+    },
     /// The server is older than what the outbox needs.
     #[error(transparent)]
     TooOld(#[from] TooOld),
@@ -76,7 +83,7 @@ impl DbError {
             Self::Connect(error) => !is_refusal(error),
             Self::Silent { .. } => true,
             Self::Statement(error) => is_infrastructure(error),
-            Self::Tables(_) | Self::TooOld(_) | Self::Panicked | Self::Unfinished(_) => false,
+            Self::Tables { .. } | Self::TooOld(_) | Self::Panicked | Self::Unfinished(_) => false,
         }
     }
 }
@@ -106,6 +113,7 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 pub(crate) struct Db<C: Backend> {
     pool: Arc<Pool<C>>,
     manager: Manager<C>,
+    schema: Arc<Schema>,
     threads: Threads,
     /// How long work of ours may take.
     limit: Option<Duration>,
@@ -118,6 +126,7 @@ impl<C: Backend> Clone for Db<C> {
         Self {
             pool: Arc::clone(&self.pool),
             manager: self.manager.clone(),
+            schema: Arc::clone(&self.schema),
             threads: self.threads.clone(),
             limit: self.limit,
             shutdown: self.shutdown.clone(),
@@ -156,6 +165,7 @@ impl<C: Backend> Db<C> {
         Self {
             pool: Arc::new(Pool::new(manager.clone(), size, config.database_timeout)),
             manager,
+            schema: Arc::new(Schema::new(config.database_schema.as_deref())),
             threads: Threads::default(),
             limit: None,
             shutdown: None,
@@ -266,13 +276,12 @@ impl<C: Backend> Db<C> {
         work: impl FnOnce(&mut C) -> diesel::QueryResult<T>,
     ) -> Result<T, DbError> {
         let mut slot = self.pool.get()?;
-        let outcome = work(slot.connection());
+        let outcome = self.schema.within(slot.connection(), work);
         if let Err(error) = &outcome
             && (slot.look_after_failure() || fault(error, None) == Fault::ReadOnly)
         {
             self.retire_all();
         }
-        slot.used();
         outcome.map_err(DbError::Statement)
     }
 
@@ -294,25 +303,68 @@ impl<C: Backend> Db<C> {
         failed: impl FnOnce(&T) -> bool,
     ) -> Result<(T, bool), DbError> {
         let mut slot = self.pool.get()?;
-        let outcome = work(slot.connection());
+        let outcome = self.schema.within(slot.connection(), work);
         let is_dead = failed(&outcome) && slot.look_after_failure();
         if is_dead {
             self.retire_all();
         }
-        slot.used();
         Ok((outcome, is_dead))
     }
 
-    /// Fails with [`DbError::Tables`] where the tables are not there, and with
-    /// [`DbError::TooOld`] where they could not be.
+    /// Runs work on a connection of its own, with which the outbox means the same schema.
+    pub(crate) fn within<T>(&self, conn: &mut C, work: impl FnOnce(&mut C) -> T) -> T {
+        self.schema.within(conn, work)
+    }
+
+    /// Runs work that has no connection of ours, on this thread, so that what it does with the
+    /// outbox means the same schema.
+    pub(crate) fn in_schema<T>(&self, work: impl FnOnce() -> T) -> T {
+        crate::current_schema::within(self.schema.name(), work)
+    }
+
+    /// The schema of the outbox, if it is known.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn schema(&self) -> Option<Arc<str>> {
+        self.schema.name()
+    }
+
+    /// Fails with [`DbError::Tables`] if the tables are not there, and with [`DbError::TooOld`] if
+    /// they could not be.
     pub(crate) async fn check_tables(&self) -> Result<(), DbError> {
         check_version(&self.run(C::server_version).await?)?;
-        self.run(C::check_tables)
-            .await
-            .map_err(|error| match error {
-                DbError::Statement(error) if !is_infrastructure(&error) => DbError::Tables(error),
-                other => other,
-            })
+        let source = match self.run(C::check_tables).await {
+            Ok(()) => {
+                self.warn_of_others().await;
+                return Ok(());
+            }
+            Err(DbError::Statement(error)) if !is_infrastructure(&error) => error,
+            Err(other) => return Err(other),
+        };
+        let given = self.schema.given();
+        let found = self
+            .run(move |conn| conn.find_schema(given.as_deref()))
+            .await?;
+        Err(DbError::Tables {
+            place: schema::place(&found),
+            source,
+        })
+    }
+
+    /// A search path with two outboxes in it means one of them today and another one tomorrow.
+    async fn warn_of_others(&self) {
+        if self.schema.given().is_some() {
+            return;
+        }
+        // The tables are there: what fails here is told by the next statement.
+        if let Ok(found) = self.run(|conn| conn.find_schema(None)).await
+            && !found.others.is_empty()
+        {
+            tracing::warn!(
+                schema = found.schema,
+                others = ?found.others,
+                "the search path has more than one outbox; set database_schema"
+            );
+        }
     }
 
     /// Waits until the database is there and has the tables. False where `shutdown` was wished for

@@ -80,8 +80,9 @@ fn build<C: Backend>(manager: Manager<C>, size: u32, patience: Duration) -> Curr
         .max_size(size)
         .min_idle(Some(0))
         .connection_timeout(patience)
-        // A round trip before each use would cost more than the rare failure it finds.
-        .test_on_check_out(false)
+        // Asks the server only if the connection was idle: one that the server has closed is replaced
+        // before work is tried on it.
+        .test_on_check_out(true)
         // Its own handler logs each attempt; an outage is told once, by whoever notices.
         .error_handler(Box::new(r2d2::NopErrorHandler))
         .build_unchecked(manager.clone());

@@ -20,6 +20,9 @@ pub(crate) const QUEUE: &str = "outbox-queue";
 /// Where it had been sent.
 pub(crate) const DESTINATION: &str = "outbox-destination";
 
+/// What of the message could not be decoded: the letter has the rest only.
+pub(crate) const DEFECTS: &str = "outbox-defects";
+
 /// What the headers of a story begin with.
 const OWN: &str = "outbox-";
 
@@ -37,6 +40,22 @@ const BROKERS: [&str; 12] = [
     "expiration",
     "timestamp",
     "priority",
+];
+
+/// Headers by which a SEND to RabbitMQ declares a queue. They are in a letter of ours, and no part of
+/// the message.
+const ARGUMENTS: [&str; 11] = [
+    "durable",
+    "auto-delete",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-max-priority",
+    "x-queue-type",
 ];
 
 /// The name of a queue's dead letters.
@@ -63,6 +82,7 @@ pub(crate) fn own_headers(delivery: &Delivery) -> Vec<(String, String)> {
     let mut own: Vec<(String, String)> = Vec::new();
     for (name, value) in delivery.headers.iter() {
         let is_own = !BROKERS.contains(&name)
+            && !ARGUMENTS.contains(&name)
             && !name.starts_with(OWN)
             && !name.starts_with("x-death")
             && !name.starts_with("x-first-death")
@@ -88,6 +108,7 @@ mod tests {
             ("redelivered", false),
             ("x-death", false),
             ("outbox-error", false),
+            ("x-dead-letter-exchange", false),
         ] {
             let headers = [(name, "first"), (name, "second")].into_iter().collect();
             let delivery = Delivery::by_hand("/queue/a", headers, "{}");

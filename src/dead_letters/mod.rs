@@ -4,8 +4,13 @@
 //! subscribes, sends a marker of its own behind all that is there, and stops at it; what it does not
 //! acknowledge goes back when its connection ends.
 
+mod choice;
+mod guard;
 pub(crate) mod letter;
 
+pub(crate) use choice::{Choice, Found};
+
+use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -14,7 +19,10 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use guard::Guard;
+
 use crate::config::Config;
+use crate::stomp::defect::listed;
 use crate::stomp::{
     self, Broker, Client, Delivery, Error, ErrorKind, SendFrame, Subscribe, Subscription,
 };
@@ -38,12 +46,19 @@ pub(crate) enum DeadLettersError {
     )]
     NoQueue(String),
     #[error(
+        "the queue {0} was deleted meanwhile, or its broker is away; the letters that were not sent back \
+         before are in the queue of dead letters"
+    )]
+    QueueGone(String),
+    #[error(
         "the end of {queue} was not reached within {after:?}: is there another consumer of it? It \
          takes messages from this one"
     )]
     NoEnd { queue: String, after: Duration },
-    #[error("the connection was lost; what was not acknowledged is in the queue of dead letters")]
-    Lost,
+    #[error(
+        "the subscription has ended; what was not acknowledged is in the queue of dead letters: {0}"
+    )]
+    Lost(#[source] Error),
     #[error("stomp_url: {0}")]
     Url(#[from] stomp::UrlError),
     #[error("the broker: {0}")]
@@ -67,14 +82,31 @@ impl Letter {
         Self { id, delivery }
     }
 
-    /// Why it was given up, as far as it says so.
-    pub(crate) fn error(&self) -> &str {
+    /// Why it was given up, as far as it says so, or as it shows.
+    pub(crate) fn error(&self) -> Cow<'_, str> {
+        let told = self.delivery.header(letter::ERROR);
+        let defects = self.delivery.defects();
+        if told.is_none() && !defects.is_empty() {
+            return format!("the message cannot be read: {}", listed(defects)).into();
+        }
         ["x-first-death-reason", "dlqDeliveryFailureCause"]
             .iter()
-            .fold(self.delivery.header(letter::ERROR), |found, name| {
+            .fold(told, |found, name| {
                 found.or_else(|| self.delivery.header(name))
             })
             .unwrap_or("")
+            .into()
+    }
+
+    /// Whether it is the message as it was sent. One that could not be decoded as a whole, now or when
+    /// it was given up, is not to be sent back as another one.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.delivery.defects().is_empty() && self.delivery.header(letter::DEFECTS).is_none()
+    }
+
+    /// What of it could not be decoded.
+    pub(crate) fn defects(&self) -> String {
+        listed(self.delivery.defects())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -97,37 +129,6 @@ impl Letter {
     }
 }
 
-/// Which letters are meant. Whatever is not said fits.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Choice {
-    pub(crate) ids: Vec<String>,
-    /// A part of the error.
-    pub(crate) error: Option<String>,
-    pub(crate) older_than: Option<Duration>,
-    pub(crate) limit: Option<usize>,
-}
-
-impl Choice {
-    /// Whether the letter is meant, where so many were taken before it.
-    fn takes(&self, letter: &Letter, before: usize) -> bool {
-        self.limit.is_none_or(|limit| before < limit) && self.fits(letter)
-    }
-
-    fn fits(&self, letter: &Letter) -> bool {
-        let age = |limit: Duration| {
-            let age = letter.last().map(|last| Utc::now() - last);
-            age.and_then(|age| age.to_std().ok())
-                .is_some_and(|age| age > limit)
-        };
-        (self.ids.is_empty() || self.ids.contains(&letter.id))
-            && self
-                .error
-                .as_ref()
-                .is_none_or(|part| letter.error().contains(part))
-            && self.older_than.is_none_or(age)
-    }
-}
-
 /// Where letters go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -135,15 +136,6 @@ pub(crate) enum Way {
     Back,
     /// Nowhere.
     Gone,
-}
-
-/// What a reading found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// All letters.
-    pub(crate) all: usize,
-    /// Those that were chosen.
-    pub(crate) chosen: usize,
 }
 
 /// A queue's dead letters, as one connection sees them.
@@ -206,9 +198,7 @@ impl DeadLetters {
         let mut reading = self.read(0).await?;
         let mut found = Found::default();
         while let Some(letter) = reading.next().await? {
-            found.all += 1;
-            if choice.takes(&letter, found.chosen) {
-                found.chosen += 1;
+            if found.add(&letter, choice) {
                 see(&letter);
             }
         }
@@ -226,24 +216,27 @@ impl DeadLetters {
         seen: usize,
         mut done: impl FnMut(),
     ) -> Result<Found, DeadLettersError> {
-        if way == Way::Back {
-            self.check_queue().await?;
-        }
+        let guard = match way {
+            Way::Back => Guard::of(self).await?,
+            Way::Gone => None,
+        };
         let take = async |letter: Letter| {
             if way == Way::Back {
                 self.writes.send(self.returned(&letter)).await?;
             }
-            self.reads.ack_unconfirmed(&letter.delivery)
+            if let Some(guard) = &guard {
+                guard.is_there(&self.queue).await?;
+            }
+            self.reads.ack_unconfirmed(&letter.delivery)?;
+            Ok::<_, DeadLettersError>(())
         };
         let mut reading = self.read(seen).await?;
         let mut found = Found::default();
         let mut under_way = FuturesUnordered::new();
         while let Some(letter) = reading.next().await? {
-            found.all += 1;
-            if !choice.takes(&letter, found.chosen) {
+            if !found.add(&letter, choice) {
                 continue;
             }
-            found.chosen += 1;
             under_way.push(take(letter));
             while under_way.len() >= WINDOW
                 && let Some(outcome) = under_way.next().await
@@ -272,23 +265,6 @@ impl DeadLetters {
 
     fn address(&self, queue: &str) -> String {
         letter::existing_queue(queue, self.writes.broker())
-    }
-
-    /// RabbitMQ takes a message for a queue that is not there, gives its receipt, and drops it.
-    async fn check_queue(&self) -> Result<(), DeadLettersError> {
-        if self.writes.broker() == Broker::ActiveMq {
-            return Ok(());
-        }
-        let client = Client::connect(&self.options).await?;
-        let subscribe = Subscribe {
-            destination: self.address(&self.queue),
-            headers: vec![("prefetch-count".to_owned(), "1".to_owned())],
-        };
-        let outcome = client.subscribe(subscribe).await;
-        client.abort();
-        outcome
-            .map(drop)
-            .map_err(|error| no_queue(error, &self.queue))
     }
 
     async fn read(&self, seen: usize) -> Result<Reading<'_>, DeadLettersError> {
@@ -370,8 +346,10 @@ impl Reading<'_> {
                 .map_err(|_| DeadLettersError::NoEnd {
                     queue: letters.name.clone(),
                     after: letters.patience,
-                })?
-                .ok_or(DeadLettersError::Lost)?;
+                })?;
+            let Some(delivery) = delivery else {
+                return Err(DeadLettersError::Lost(self.why_ended().await));
+            };
             let Some(marker) = delivery.header(MARKER) else {
                 self.expected = self.expected.saturating_sub(1);
                 return Ok(Some(Letter::new(delivery, &letters.id_headers)));
@@ -386,6 +364,17 @@ impl Reading<'_> {
             }
             tokio::time::sleep(LOOKS).await;
             letters.mark(&self.marker).await?;
+        }
+    }
+}
+
+impl Reading<'_> {
+    /// An ERROR ends a subscription before it ends the connection.
+    async fn why_ended(&self) -> Error {
+        let reads = &self.letters.reads;
+        match tokio::time::timeout(self.letters.patience, reads.closed()).await {
+            Ok(error) => error,
+            Err(_) => Error::Closed,
         }
     }
 }

@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text};
 
 use super::{ADOPTED, Count, MigrateError, outbox_migrations};
+use crate::backend::quoted;
 
 /// Longest wait for the tables; until then everybody else waits too.
 const LOCK_TIMEOUT: &str = "5s";
@@ -380,10 +381,10 @@ pub(super) fn restore(conn: &mut PgConnection) -> Result<(), MigrateError> {
 }
 
 /// Runs quick work while nobody else is at the two tables.
-fn briefly_locked(
+pub(super) fn briefly_locked<T>(
     conn: &mut PgConnection,
-    work: impl FnOnce(&mut PgConnection) -> Result<(), MigrateError>,
-) -> Result<(), MigrateError> {
+    work: impl FnOnce(&mut PgConnection) -> Result<T, MigrateError>,
+) -> Result<T, MigrateError> {
     conn.transaction(|conn| {
         // Both at once, so that it never waits while others wait for it.
         conn.batch_execute(&format!(
@@ -409,10 +410,4 @@ fn count(conn: &mut PgConnection, question: &str) -> QueryResult<i64> {
     diesel::sql_query(question)
         .get_result::<Count>(conn)
         .map(|count| count.n)
-}
-
-/// A name or a text between quotes.
-fn quoted(text: &str, quote: char) -> String {
-    let doubled = text.replace(quote, &format!("{quote}{quote}"));
-    format!("{quote}{doubled}{quote}")
 }

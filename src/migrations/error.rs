@@ -21,6 +21,21 @@ pub enum MigrateError {
     /// Tables that Django made cannot be given back as they are now. Nothing was changed.
     #[error("Django's tables cannot be given back: {0}; nothing was changed")]
     NotRestorable(String),
+    /// Rows wait, are leased by a relay or are parked, and would be deleted. Nothing was changed.
+    #[error(
+        "the outbox has rows that were not sent: {waiting} waiting, {leased} leased by a relay, {parked} parked. Reverting deletes them: send them first (`publish --once`, `outbox retry`), or force it (`--force`); nothing was changed"
+    )]
+    Unsent {
+        /// Rows that wait to be sent.
+        waiting: i64,
+        /// Rows under the lease of a relay.
+        leased: i64,
+        /// Rows that are parked.
+        parked: i64,
+    },
+    /// There is no schema for the tables, on PostgreSQL. Nothing was changed.
+    #[error("{0}; nothing was changed")]
+    NoSchema(String),
     /// Somebody else held the tables for too long. What was done stays; run it again.
     #[error(
         "the tables are in use and were not to be had in {waited}: {source}; what was done stays, run it again"

@@ -10,19 +10,18 @@ pub use error::MigrateError;
 #[cfg(feature = "postgres")]
 mod adoption;
 mod error;
+mod lock;
+#[cfg(feature = "postgres")]
+mod search_path;
+mod unsent;
 
 use diesel::connection::SimpleConnection;
-#[cfg(any(feature = "postgres", feature = "mysql"))]
-use diesel::dsl::sql;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion, Result as MigrationResult};
 use diesel::prelude::*;
-#[cfg(feature = "postgres")]
-use diesel::sql_types::Bool;
-#[cfg(feature = "mysql")]
-use diesel::sql_types::{Integer, Nullable};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
-#[cfg(feature = "postgres")]
-use std::time::{Duration, Instant};
+
+use lock::{OneAtATime, Undisturbed};
+use unsent::Unsent;
 
 /// The migrations for PostgreSQL.
 #[cfg(feature = "postgres")]
@@ -61,7 +60,7 @@ macro_rules! scripts {
 /// The SQL of [`POSTGRES`].
 #[cfg(feature = "postgres")]
 pub const POSTGRES_SCRIPTS: &[Script] = scripts!("postgres": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
-    "2026-11-21-000003_wake", "2026-11-21-000004_deliveries");
+    "2026-11-21-000003_wake", "2026-11-21-000004_deliveries", "2026-11-27-000005_schemas");
 
 /// The SQL of [`MYSQL`].
 #[cfg(feature = "mysql")]
@@ -97,100 +96,40 @@ pub trait Migrate {
 
     /// Makes the tables, or brings them up to date; returns the versions that were run.
     ///
+    /// On PostgreSQL they are in one schema: that of [`in_schema`](crate::in_schema) or
+    /// [`set_schema`](crate::set_schema), else the first of the search path that has a table
+    /// `published` or in which the user may create tables.
+    ///
     /// # Errors
     ///
-    /// When the database refuses; migrations run before that one stay.
+    /// When the database refuses; migrations run before that one stay. When something that is not
+    /// ours is in the way; nothing is changed then.
     fn migrate(&mut self) -> Result<Vec<String>, MigrateError>;
 
-    /// Removes the tables and all that is in them; returns the versions that were reverted.
+    /// Removes the tables, or gives Django's back; returns the versions that were reverted.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::Unsent`] if rows wait, are leased or are parked, and would be deleted;
+    /// nothing is changed then. When the database refuses.
+    fn revert(&mut self) -> Result<Vec<String>, MigrateError>;
+
+    /// [`revert`](Self::revert) that deletes rows which were not sent.
     ///
     /// # Errors
     ///
     /// When the database refuses.
-    fn revert(&mut self) -> Result<Vec<String>, MigrateError>;
+    fn force_revert(&mut self) -> Result<Vec<String>, MigrateError>;
 }
-
-/// Services that start at the same moment all migrate: the second finds nothing left to do.
-trait OneAtATime: Sized {
-    fn one_at_a_time<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
-    ) -> Result<T, MigrateError>;
-}
-
-#[cfg(feature = "postgres")]
-impl OneAtATime for diesel::PgConnection {
-    fn one_at_a_time<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
-    ) -> Result<T, MigrateError> {
-        // Of the session, not of a transaction: a migration may have to run outside of one. Asked
-        // for again and again: an index that is built concurrently would wait for whoever waits
-        // in a statement.
-        let lock = format!("pg_try_advisory_lock({LOCK})");
-        let deadline = Instant::now() + PATIENCE;
-        while !diesel::select(sql::<Bool>(&lock)).get_result::<bool>(self)? {
-            if Instant::now() >= deadline {
-                return Err(MigrateError::Locked);
-            }
-            std::thread::sleep(PAUSE);
-        }
-        let outcome = work(self);
-        self.batch_execute(&format!("select pg_advisory_unlock({LOCK})"))?;
-        outcome
-    }
-}
-
-#[cfg(feature = "sqlite")]
-impl OneAtATime for diesel::SqliteConnection {
-    fn one_at_a_time<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
-    ) -> Result<T, MigrateError> {
-        self.immediate_transaction(work)
-    }
-}
-
-#[cfg(feature = "mysql")]
-impl OneAtATime for diesel::MysqlConnection {
-    fn one_at_a_time<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
-    ) -> Result<T, MigrateError> {
-        // Names of locks are the server's, not the database's.
-        let locked: Option<i32> = diesel::select(sql::<Nullable<Integer>>(&format!(
-            "get_lock({LOCK_NAME}, 600)"
-        )))
-        .get_result::<Option<i32>>(self)?;
-        if locked != Some(1) {
-            return Err(MigrateError::Locked);
-        }
-        let outcome = work(self);
-        diesel::select(sql::<Nullable<Integer>>(&format!(
-            "release_lock({LOCK_NAME})"
-        )))
-        .execute(self)?;
-        outcome
-    }
-}
-
-/// The name of MySQL's lock, which may have 64 characters.
-#[cfg(feature = "mysql")]
-const LOCK_NAME: &str = "concat('diesel-outbox-', md5(coalesce(database(), '')))";
-
-/// How long to wait for another process that migrates, and how often to look.
-#[cfg(feature = "postgres")]
-const PATIENCE: Duration = Duration::from_secs(600);
-#[cfg(feature = "postgres")]
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// The key of the advisory lock: "outboxmi" in ASCII.
-#[cfg(feature = "postgres")]
-const LOCK: i64 = 0x6f75_7462_6f78_6d69;
 
 /// Counts the lines of `outbox_migrations`, the mark of an adoption among them.
 trait Recorded {
     fn recorded(&mut self) -> QueryResult<i64>;
+}
+
+/// Removes what was made.
+trait Undo {
+    fn undo(&mut self, is_forced: bool) -> Result<Vec<String>, MigrateError>;
 }
 
 /// Tables that were there before ours.
@@ -202,10 +141,48 @@ trait Takeover {
     fn restore(&mut self) -> Result<(), MigrateError>;
 }
 
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    n: i64,
+}
+
+/// Tables that a migration makes.
+const TABLES: [&str; 5] = [
+    "published",
+    "received",
+    "outbox_jobs",
+    "outbox_streams",
+    "outbox_deliveries",
+];
+
+/// Fails if one of the tables is there, though nothing says that it is ours.
+macro_rules! nothing_in_the_way {
+    ($conn:expr, $question:literal) => {
+        for table in TABLES {
+            let found: Count = diesel::sql_query($question)
+                .bind::<diesel::sql_types::Text, _>(table)
+                .get_result($conn)?;
+            if found.n > 0 {
+                return Err(MigrateError::Foreign {
+                    table,
+                    reason: "was not made by `outbox migrate`: rename it. If `outbox migrate \
+                             --print` has made it, go on without this command"
+                        .to_owned(),
+                });
+            }
+        }
+    };
+}
+
 #[cfg(feature = "postgres")]
 impl Takeover for diesel::PgConnection {
     fn adopt(&mut self) -> Result<bool, MigrateError> {
-        adoption::adopt(self)
+        if adoption::adopt(self)? {
+            return Ok(true);
+        }
+        nothing_in_the_way!(self, "select count(to_regclass($1)) as n");
+        Ok(false)
     }
 
     fn restore(&mut self) -> Result<(), MigrateError> {
@@ -213,31 +190,12 @@ impl Takeover for diesel::PgConnection {
     }
 }
 
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    n: i64,
-}
-
-/// Where nothing is adopted, a table in the way is named before anything is done.
 macro_rules! refuse {
     ($feature:literal, $connection:ty, $question:literal) => {
         #[cfg(feature = $feature)]
         impl Takeover for $connection {
             fn adopt(&mut self) -> Result<bool, MigrateError> {
-                for table in ["published", "received", "outbox_jobs"] {
-                    let found: Count = diesel::sql_query($question)
-                        .bind::<diesel::sql_types::Text, _>(table)
-                        .get_result(self)?;
-                    if found.n > 0 {
-                        return Err(MigrateError::Foreign {
-                            table,
-                            reason: "was not made by `outbox migrate`: rename it. Where \
-                                     `outbox migrate --print` has made it, go on without this command"
-                                .to_owned(),
-                        });
-                    }
-                }
+                nothing_in_the_way!(self, $question);
                 Ok(false)
             }
 
@@ -295,7 +253,10 @@ macro_rules! migrate {
                         .execute(conn)?;
                     Ok(())
                 };
-                if migration.metadata().run_in_transaction() {
+                // A BEGIN on MySQL would give up the locks on its tables.
+                if <$connection>::REVERTS_IN_TRANSACTION
+                    && migration.metadata().run_in_transaction()
+                {
                     self.0.transaction(revert)?;
                 } else {
                     revert(self.0)?;
@@ -359,23 +320,45 @@ macro_rules! migrate {
             }
 
             fn revert(&mut self) -> Result<Vec<String>, MigrateError> {
+                self.undo(false)
+            }
+
+            fn force_revert(&mut self) -> Result<Vec<String>, MigrateError> {
+                self.undo(true)
+            }
+        }
+
+        #[cfg(feature = $feature)]
+        impl Undo for $connection {
+            fn undo(&mut self, is_forced: bool) -> Result<Vec<String>, MigrateError> {
                 self.one_at_a_time(|conn| {
                     let applied = Harness(&mut *conn)
                         .applied_migrations()
                         .map_err(MigrateError::Refused)?;
+                    let listed = || applied.iter().map(ToString::to_string).collect();
                     // More of them than versions: the mark of an adoption.
                     if conn.recorded()? > i64::try_from(applied.len()).unwrap_or(i64::MAX) {
                         conn.restore()?;
-                        return Ok(applied.iter().map(ToString::to_string).collect());
+                        return Ok(listed());
                     }
-                    let versions = Harness(&mut *conn)
-                        .revert_all_migrations($source)
-                        .map_err(MigrateError::Refused)?
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect();
-                    conn.batch_execute("drop table outbox_migrations")?;
-                    Ok(versions)
+                    if applied.is_empty() {
+                        conn.batch_execute("drop table outbox_migrations")?;
+                        return Ok(Vec::new());
+                    }
+                    if !is_forced {
+                        conn.refuse_unsent()?;
+                    }
+                    conn.undisturbed(|conn| {
+                        if !is_forced {
+                            // Nobody writes any more; it may have changed meanwhile.
+                            conn.refuse_unsent()?;
+                        }
+                        Harness(&mut *conn)
+                            .revert_all_migrations($source)
+                            .map_err(MigrateError::Refused)?;
+                        conn.batch_execute("drop table outbox_migrations")?;
+                        Ok(listed())
+                    })
                 })
             }
         }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Error, NoTls};
 
 use super::Waker;
+use crate::backend::tells_of;
 
 /// How often to look whether the relay is still there.
 const STEP: Duration = Duration::from_millis(250);
@@ -32,9 +33,11 @@ pub(super) enum ListenError {
     Lost(#[source] tokio_postgres::Error),
 }
 
-/// Wakes the relay at each notification, until it is over.
+/// Wakes the relay at each notification that may tell of rows in the outbox of `schema`, until it
+/// is over.
 pub(super) fn listen(
     url: &str,
+    schema: Option<&str>,
     waker: &Waker,
     over: &impl Fn() -> bool,
 ) -> Result<(), ListenError> {
@@ -60,7 +63,11 @@ pub(super) fn listen(
                     waker.wake();
                 }
                 message = poll_fn(|context| connection.poll_message(context)) => match message {
-                    Some(Ok(AsyncMessage::Notification(_))) => waker.wake(),
+                    Some(Ok(AsyncMessage::Notification(told))) => {
+                        if tells_of(told.payload(), schema) {
+                            waker.wake();
+                        }
+                    }
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return Err(ListenError::Lost(error)),
                     None => return Ok(()),

@@ -153,7 +153,7 @@ impl<C: Backend> Relay<C> {
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
         let db = Db::for_ourselves(config, &address, CONNECTIONS);
         Ok(Self {
-            cleanup: Cleanup::new(db.clone(), config),
+            cleanup: Cleanup::of_outbox(db.clone(), config),
             db,
             connector: Connector::new(config.stomp_options()?, config.maximum_backoff),
             settings: Settings {

@@ -108,7 +108,7 @@ fn start_watching<C: Backend>(
             let generation = db.generation();
             let ends = || over() || db.generation() != generation;
             if !listen(&db, &waker, &ends)
-                && let Err(error) = watch(&db, &waker, &ends)
+                && let Err(error) = db.in_schema(|| watch(&db, &waker, &ends))
             {
                 tracing::debug!(error, "nothing is told of new rows for a while");
             }
@@ -137,7 +137,8 @@ fn listen<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> bo
     if !C::NOTIFIES {
         return false;
     }
-    let result = listen(db.url().expose(), waker, over);
+    let schema = db.schema();
+    let result = listen(db.url().expose(), schema.as_deref(), waker, over);
     if let Err(error) = &result {
         tracing::debug!(error = %error, "not listening");
     }

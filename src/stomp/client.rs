@@ -265,6 +265,12 @@ impl Client {
         self.shared.ended.clone().wait().await
     }
 
+    /// Resolves when so many messages are kept that nothing is read, no receipt either, until some are
+    /// let go.
+    pub(crate) async fn is_held_up(&self) {
+        self.shared.untaken.full().await;
+    }
+
     /// What the connector keeps of a connection, without keeping it alive.
     pub(super) fn ended(&self) -> Ended {
         self.shared.ended.clone()

@@ -35,8 +35,10 @@ pub struct SendFrame {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
-    /// From then on the frame is not to be written any more: a lease has ended. It is looked at
-    /// when the bytes go to the buffer that is written to the socket next.
+    /// From then on nothing of the frame is to be written any more: a lease has ended. What the
+    /// system has not taken of it by then is not written, and as no frame can follow a part of
+    /// another one, the connection is closed. With TLS, what TLS holds back counts as not
+    /// written.
     pub not_after: Option<Instant>,
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::command::{Command, Content, Responder};
 use super::decoder::Decoder;
@@ -33,6 +34,15 @@ const COMMANDS: usize = 256;
 const GRACE_AT_END: Duration = Duration::from_secs(1);
 /// How long to read on after a write has failed: receipts may be on their way.
 const GRACE_AFTER_WRITE: Duration = Duration::from_secs(1);
+
+/// Nothing of what the system holds is to leave any more: the last frame is not whole, and its time
+/// is over.
+fn cut_off(result: &Result<(), Error>, stream: &TcpStream) {
+    if matches!(result, Err(Error::Late)) {
+        // Where it fails, the rest of what was written goes out, which is no whole frame either.
+        let _ = stream.set_zero_linger();
+    }
+}
 
 /// One connection's state, all of it in one task.
 pub(super) struct Connection {
@@ -121,11 +131,15 @@ impl Connection {
             // The socket is closed when this is done.
             Some(Transport::Plain(mut stream)) => {
                 let (reader, writer) = stream.split();
-                self.drive(reader, writer).await
+                let result = self.drive(reader, writer).await;
+                cut_off(&result, &stream);
+                result
             }
             Some(Transport::Tls(stream)) => {
-                let (reader, writer) = tokio::io::split(*stream);
-                self.drive(reader, writer).await
+                let (mut reader, mut writer) = tokio::io::split(*stream);
+                let result = self.drive(&mut reader, &mut writer).await;
+                cut_off(&result, reader.unsplit(writer).get_ref().0);
+                result
             }
             None => Ok(()),
         };
@@ -146,9 +160,16 @@ impl Connection {
             let now = Instant::now();
             self.expire(now);
             self.fill(now);
+            let deadline = self.output.deadline();
+            if deadline.is_some_and(|time| time <= now) {
+                return Err(Error::Late);
+            }
             if self.is_over {
-                // With TLS the peer is told that this is the end, and no attacker's cut.
-                let _ = timeout(GRACE_AT_END, writer.shutdown()).await;
+                // With TLS the peer is told that this is the end, and no attacker's cut. What TLS
+                // holds back goes with it.
+                let end = now + GRACE_AT_END;
+                let end = deadline.map_or(end, |time| time.min(end));
+                let _ = timeout_at(end, writer.shutdown()).await;
                 return Ok(());
             }
             self.check_ends(now)?;
@@ -167,6 +188,9 @@ impl Connection {
                 read = reader.read_buf(&mut self.input), if may_read => self.take_input(read)?,
                 // Reading goes on meanwhile: a broker that does not read may still write.
                 result = self.output.push(&mut writer), if may_write => if let Err(error) = result {
+                    if matches!(error, Error::Late) {
+                        return Err(error);
+                    }
                     self.broken = Some((Instant::now() + GRACE_AFTER_WRITE, error));
                 },
                 _ = self.commands.recv_many(&mut arrived, COMMANDS), if self.is_held => {
@@ -312,7 +336,11 @@ impl Connection {
             }
             _ => {}
         }
-        let begins_at = self.output.end();
+        let begin = self.output.end();
+        let not_after = match &content {
+            Content::Send(frame) => frame.not_after,
+            _ => None,
+        };
         match (
             // One without a receipt has no use for its number.
             outgoing::put(
@@ -323,7 +351,12 @@ impl Connection {
             ),
             number,
         ) {
-            (Ok(()), Some(number)) => self.pending.encoded(number, begins_at),
+            (Ok(()), Some(number)) => {
+                self.pending.encoded(number, begin, self.output.end());
+                if let Some(time) = not_after {
+                    self.output.not_after(time);
+                }
+            }
             (Ok(()), None) => {}
             (Err(error), number) => {
                 if let Some(entry) = number.and_then(|number| self.pending.take(number)) {
@@ -354,6 +387,7 @@ impl Connection {
     }
 
     fn next_wake(&mut self, now: Instant, may_read: bool) -> Instant {
+        let late = self.output.deadline();
         let may_fill = self.broken.is_none() && self.close_after_error.is_none();
         let may_beat = may_fill && self.output.is_empty();
         let farewell = match &self.farewell {
@@ -362,6 +396,7 @@ impl Connection {
         };
         [
             farewell,
+            late,
             self.pending.deadline(),
             self.close_after_error,
             self.broken.as_ref().map(|(limit, _)| *limit),
@@ -383,6 +418,8 @@ impl Connection {
     /// Tells everybody who waits.
     async fn finish(mut self, cause: Error, end: &watch::Sender<Option<Error>>) {
         let is_ours = matches!(cause, Error::Closed);
+        let is_late = matches!(cause, Error::Late);
+        let written = self.output.written();
         let lost = Error::ConnectionLost {
             source: Arc::new(cause),
             error_frame: self.error_frame.take(),
@@ -392,12 +429,16 @@ impl Connection {
         end.send_replace(Some(why.clone()));
         let not_sent = why.into_not_sent();
         let answer = |entry: Entry| {
-            let is_written = entry.is_written(self.output.written());
-            entry.answer(Err(if is_written {
+            // Of a frame that was cut off by us the broker cannot have had all.
+            let error = if is_late && entry.is_written(written) && !entry.is_wholly_written(written)
+            {
+                NotSentReason::CutOff.into()
+            } else if entry.is_written(written) {
                 lost.clone()
             } else {
                 not_sent.clone()
-            }));
+            };
+            entry.answer(Err(error));
         };
         self.pending.take_all().for_each(answer);
         if let Some(Farewell::Waits {

@@ -4,9 +4,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use tokio_util::codec::Decoder as TokioDecoder;
 
-use super::dialect::{Dialect, Escapes};
+use super::defect::Defect;
+use super::dialect::Dialect;
+use super::excess::{LongBody, LongHead};
 use super::frame::Frame;
-use super::headers::Headers;
+use super::head;
 use super::limits::Limits;
 
 /// From this size on a body shares the buffer in which it came; a smaller one is copied, so that it
@@ -17,7 +19,8 @@ const LARGE: usize = 256 * 1024;
 /// The least that a growing buffer has for a body.
 const FIRST: usize = 64 * 1024;
 
-/// Why the peer's bytes are not STOMP; the connection cannot go on.
+/// Why the peer's bytes are not STOMP; the connection cannot go on. A MESSAGE that says what its ACK
+/// has to name has a [`Defect`] instead, where that leaves its end to be found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -50,13 +53,41 @@ pub enum DecodeError {
     MissingNul,
 }
 
+impl From<Defect> for DecodeError {
+    fn from(defect: Defect) -> Self {
+        match defect {
+            Defect::NotUtf8 => Self::NotUtf8,
+            Defect::MalformedHeader => Self::MalformedHeader,
+            Defect::UndefinedEscape => Self::UndefinedEscape,
+            Defect::HeadersTooLong(limit) => Self::HeadersTooLong(limit),
+            Defect::TooManyHeaders(limit) => Self::TooManyHeaders(limit),
+            Defect::BodyTooLong(limit) => Self::BodyTooLong(limit),
+            Defect::WrongContentLength => Self::MissingNul,
+        }
+    }
+}
+
 /// How far a frame has come.
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// Before it, or in its command and headers.
     Head,
+    /// In the headers of a MESSAGE that has more of them than is held.
+    LongHead(Box<LongHead>),
     /// Its body, with its length where `content-length` tells.
     Body(Frame, Option<usize>),
+    /// In the body of a MESSAGE that has more of it than is held.
+    LongBody(Box<LongBody>),
+}
+
+/// What a look at the bytes has led to.
+pub(super) enum Step {
+    /// More bytes are needed.
+    Wait(State),
+    /// The next look is to be taken at once.
+    On(State),
+    /// A whole frame.
+    Whole(Frame),
 }
 
 /// Decodes the frames of either side. Lines that are empty between frames are heart-beats: they
@@ -93,8 +124,8 @@ impl Decoder {
         self.dialect = dialect;
     }
 
-    /// The command and the headers, where all of them are there.
-    fn head(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
+    /// Looks for the end of the command and the headers.
+    fn head(&mut self, src: &mut BytesMut) -> Result<Step, DecodeError> {
         while let Some(at) = memchr(b'\n', &src[self.searched..]) {
             let end = self.searched + at;
             if end >= self.limits.head {
@@ -110,72 +141,130 @@ impl Decoder {
             if is_empty {
                 let frame = match start {
                     0 => None,
-                    _ => Some(parse(&src[..start], &self.lines, self.dialect)?),
+                    _ => Some(head::decode(&src[..start], &self.lines, self.dialect)?),
                 };
                 src.advance(end + 1);
                 self.searched = 0;
                 self.lines.clear();
-                if frame.is_some() {
-                    return Ok(frame);
+                if let Some(frame) = frame {
+                    return Ok(Step::On(self.body_of(frame)?));
                 }
                 continue;
             }
-            self.lines.push(end);
             // The first line is the command.
-            if self.lines.len() > self.limits.headers.saturating_add(1) {
-                return Err(DecodeError::TooManyHeaders(self.limits.headers));
+            if self.lines.len() > self.limits.headers {
+                return self.long_head(src, Defect::TooManyHeaders(self.limits.headers));
             }
+            self.lines.push(end);
             self.searched = end + 1;
         }
         if src.len() > self.limits.head {
-            return Err(DecodeError::HeadersTooLong(self.limits.head));
+            return self.long_head(src, Defect::HeadersTooLong(self.limits.head));
         }
         self.searched = src.len();
-        Ok(None)
+        Ok(Step::Wait(State::Head))
     }
 
-    /// The body, where all of it is there; its NUL is taken too.
+    /// Goes on with a head that is over a limit, where it is that of a MESSAGE.
+    fn long_head(&mut self, src: &mut BytesMut, defect: Defect) -> Result<Step, DecodeError> {
+        if !head::is_lenient(src, &self.lines, self.dialect) {
+            return Err(defect.into());
+        }
+        let kept = src.split_to(self.lines.last().map_or(0, |end| end + 1));
+        self.searched = 0;
+        let lines = std::mem::take(&mut self.lines);
+        let long = LongHead::new(kept, lines, defect, self.limits.head);
+        Ok(Step::On(State::LongHead(Box::new(long))))
+    }
+
+    /// How the body of a frame is to be read.
+    fn body_of(&self, mut frame: Frame) -> Result<State, DecodeError> {
+        let limit = self.limits.body;
+        let length = match head::content_length(&frame, self.dialect) {
+            Ok(None) => return Ok(State::Body(frame, None)),
+            Ok(Some(length)) => length,
+            Err(_) if head::can_be_answered(&frame, self.dialect) => {
+                frame.add_defect(Defect::WrongContentLength);
+                return Ok(State::Body(frame, None));
+            }
+            Err(error) => return Err(error),
+        };
+        match length {
+            // Below the limit of a number too, as a NUL comes after it.
+            Some(length) if length <= limit && length < usize::MAX => {
+                Ok(State::Body(frame, Some(length)))
+            }
+            Some(length) if LongBody::may_have(length) => self.long_body(frame, Some(length)),
+            // Too long for a number at all, or for any broker.
+            _ => Err(DecodeError::BodyTooLong(limit)),
+        }
+    }
+
+    /// Goes on with a body that is over the limit, where it is that of a MESSAGE which can be answered.
+    fn long_body(&self, mut frame: Frame, length: Option<usize>) -> Result<State, DecodeError> {
+        let defect = Defect::BodyTooLong(self.limits.body);
+        if !head::can_be_answered(&frame, self.dialect) {
+            return Err(defect.into());
+        }
+        frame.add_defect(defect);
+        let long = LongBody::new(frame, length, self.limits.body);
+        Ok(State::LongBody(Box::new(long)))
+    }
+
+    /// Looks for the end of the body; its NUL is taken too.
     fn body(
         &mut self,
-        src: &mut BytesMut,
+        mut frame: Frame,
         length: Option<usize>,
-    ) -> Result<Option<Bytes>, DecodeError> {
+        src: &mut BytesMut,
+    ) -> Result<Step, DecodeError> {
         let end = match length {
             Some(length) if src.len() <= length => {
                 grow(src, length + 1);
-                return Ok(None);
+                return Ok(Step::Wait(State::Body(frame, Some(length))));
             }
             Some(length) => length,
             None => {
                 let found = memchr(0, &src[self.searched..]).map(|at| self.searched + at);
                 if found.unwrap_or(src.len()) > self.limits.body {
-                    return Err(DecodeError::BodyTooLong(self.limits.body));
+                    self.searched = 0;
+                    return self.long_body(frame, None).map(Step::On);
                 }
                 let Some(end) = found else {
                     self.searched = src.len();
                     grow(src, self.limits.body.saturating_add(1));
-                    return Ok(None);
+                    return Ok(Step::Wait(State::Body(frame, None)));
                 };
                 end
             }
         };
         if src[end] != 0 {
-            return Err(DecodeError::MissingNul);
+            if !head::can_be_answered(&frame, self.dialect) {
+                return Err(DecodeError::MissingNul);
+            }
+            frame.add_defect(Defect::WrongContentLength);
+            return Ok(Step::On(State::Body(frame, None)));
         }
         self.searched = 0;
-        if end < SHARED {
-            let body = Bytes::copy_from_slice(&src[..end]);
-            src.advance(end + 1);
-            return Ok(Some(body));
-        }
-        let body = src.split_to(end).freeze();
-        src.advance(1);
-        if end >= LARGE {
-            // Or a later body would keep the place of this one.
-            *src = BytesMut::from(&src[..]);
-        }
-        Ok(Some(body))
+        frame.body = take(src, end);
+        Ok(Step::Whole(frame))
     }
+}
+
+/// A body, and the NUL behind it.
+fn take(src: &mut BytesMut, end: usize) -> Bytes {
+    if end < SHARED {
+        let body = Bytes::copy_from_slice(&src[..end]);
+        src.advance(end + 1);
+        return body;
+    }
+    let body = src.split_to(end).freeze();
+    src.advance(1);
+    if end >= LARGE {
+        // Or a later body would keep the place of this one.
+        *src = BytesMut::from(&src[..]);
+    }
+    body
 }
 
 impl TokioDecoder for Decoder {
@@ -183,24 +272,23 @@ impl TokioDecoder for Decoder {
     type Error = DecodeError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, DecodeError> {
-        let (mut frame, length) = match std::mem::replace(&mut self.state, State::Head) {
-            State::Body(frame, length) => (frame, length),
-            State::Head => {
-                let Some(frame) = self.head(src)? else {
+        loop {
+            let step = match std::mem::replace(&mut self.state, State::Head) {
+                State::Head => self.head(src)?,
+                State::Body(frame, length) => self.body(frame, length, src)?,
+                State::LongHead(long) => match long.take(src, self.dialect)? {
+                    Ok(frame) => Step::On(self.body_of(frame)?),
+                    Err(long) => Step::Wait(State::LongHead(long)),
+                },
+                State::LongBody(long) => long.take(src)?,
+            };
+            match step {
+                Step::Whole(frame) => return Ok(Some(frame)),
+                Step::On(state) => self.state = state,
+                Step::Wait(state) => {
+                    self.state = state;
                     return Ok(None);
-                };
-                let length = content_length(&frame, self.limits.body)?;
-                (frame, length)
-            }
-        };
-        match self.body(src, length)? {
-            Some(body) => {
-                frame.body = body;
-                Ok(Some(frame))
-            }
-            None => {
-                self.state = State::Body(frame, length);
-                Ok(None)
+                }
             }
         }
     }
@@ -214,81 +302,6 @@ fn grow(src: &mut BytesMut, length: usize) {
         .max(FIRST.min(length));
     if src.capacity() < wanted {
         src.reserve(wanted - src.len());
-    }
-}
-
-/// A frame without its body, from lines that each end at LF.
-fn parse(head: &[u8], ends: &[usize], dialect: Dialect) -> Result<Frame, DecodeError> {
-    let text = std::str::from_utf8(head).map_err(|_| DecodeError::NotUtf8)?;
-    let mut start = 0;
-    let mut lines = ends.iter().map(|&end| {
-        let has_return = dialect.has_crlf() && head[start..end].ends_with(b"\r");
-        let line = (start, end - usize::from(has_return));
-        start = end + 1;
-        line
-    });
-    let (_, end) = lines.next().unwrap_or_default();
-    let mut frame = Frame::new(&text[..end]);
-    // The same two in each version, as in STOMP 1.0 (STOMP 1.2, "Value Encoding").
-    let is_plain = matches!(frame.command.as_str(), "CONNECT" | "CONNECTED");
-    let is_escaped = !is_plain && dialect.read != Escapes::None && memchr(b'\\', head).is_some();
-    let count = lines.len();
-    frame.headers = if is_escaped {
-        Headers::with_capacity(count, head.len())
-    } else {
-        Headers::of_text(text, count)
-    };
-    for (start, end) in lines {
-        let colon = memchr(b':', &head[start..end]).ok_or(DecodeError::MalformedHeader)?;
-        if colon == 0 {
-            return Err(DecodeError::MalformedHeader);
-        }
-        let colon = start + colon;
-        if !is_escaped {
-            frame.headers.found(start, colon, end);
-        } else if memchr(b'\\', &head[start..end]).is_none() {
-            let (name, value) = (&text[start..colon], &text[colon + 1..end]);
-            frame.headers.push(name, value);
-        } else {
-            let name = unescape(&text[start..colon], dialect.read)?;
-            let value = unescape(&text[colon + 1..end], dialect.read)?;
-            frame.headers.push(&name, &value);
-        }
-    }
-    Ok(frame)
-}
-
-fn unescape(text: &str, escapes: Escapes) -> Result<String, DecodeError> {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = memchr(b'\\', rest.as_bytes()) {
-        plain.push_str(&rest[..at]);
-        let letter = rest.as_bytes().get(at + 1).copied();
-        plain.push(
-            letter
-                .and_then(|letter| escapes.meaning(letter))
-                .ok_or(DecodeError::UndefinedEscape)?,
-        );
-        // The letter was ASCII.
-        rest = &rest[at + 2..];
-    }
-    plain.push_str(rest);
-    Ok(plain)
-}
-
-fn content_length(frame: &Frame, limit: usize) -> Result<Option<usize>, DecodeError> {
-    let Some(value) = frame.header("content-length") else {
-        return Ok(None);
-    };
-    let value = value.trim_matches(' ');
-    if value.is_empty() || !value.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(DecodeError::MalformedContentLength);
-    }
-    match value.parse() {
-        // Below the limit of a number too, as a NUL comes after it.
-        Ok(length) if length <= limit && length < usize::MAX => Ok(Some(length)),
-        // Too long for the limit, or for a number at all.
-        _ => Err(DecodeError::BodyTooLong(limit)),
     }
 }
 
@@ -362,7 +375,7 @@ mod tests {
                 matches!(e, BodyTooLong(16))
             }),
             (
-                b"MESSAGE\nx:1234567890123456789012345678901234567890123456789012345678",
+                b"MESSAGE\nx:1234567890123456789012345678901234567890123456789012345678\n\n\0",
                 |e| matches!(e, HeadersTooLong(64)),
             ),
         ];

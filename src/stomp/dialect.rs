@@ -9,6 +9,8 @@ pub struct Dialect {
     pub(super) version: Version,
     pub(super) written: Escapes,
     pub(super) read: Escapes,
+    /// Whether the last `content-length` of a MESSAGE counts, not the first.
+    pub(super) has_last_length: bool,
 }
 
 /// The escape sequences of headers.
@@ -35,6 +37,7 @@ impl Dialect {
             version,
             written: escapes,
             read: escapes,
+            has_last_length: false,
         }
     }
 
@@ -48,6 +51,7 @@ impl Dialect {
             (Broker::RabbitMq | Broker::Loopback, _) => Self {
                 written: Escapes::All,
                 read: Escapes::All,
+                has_last_length: true,
                 ..plain
             },
             (Broker::ActiveMq, Version::V1_0) => Self {

@@ -123,7 +123,7 @@ pub enum Error {
     ConnectionLost {
         /// How it ended: [`Error::Disconnected`], [`Error::Io`], [`Error::Decode`],
         /// [`Error::UnexpectedFrame`], [`Error::HeartbeatLost`], [`Error::LeftOpen`],
-        /// [`Error::Closed`].
+        /// [`Error::Late`], [`Error::Closed`].
         source: Arc<Error>,
         /// The ERROR that came before, and is most likely the reason. It need not be about this
         /// frame.
@@ -172,6 +172,12 @@ pub enum Error {
     #[error("closed by us, as the broker left it open")]
     LeftOpen,
 
+    /// We closed the connection in the middle of a frame whose
+    /// [`not_after`](super::SendFrame::not_after) had come. What was written before may have
+    /// arrived.
+    #[error("closed by us, as a frame could not be written in its time")]
+    Late,
+
     /// We closed the connection ourselves, because we were told to.
     #[error("closed by us")]
     Closed,
@@ -196,6 +202,10 @@ pub enum NotSentReason {
     /// Its `not_after` had passed.
     #[error("its time was over before it could be written")]
     Late,
+    /// A part of it was written when its `not_after` came; the rest never is, and the broker drops
+    /// such a frame.
+    #[error("its time was over before all of it could be written")]
+    CutOff,
     /// It waited in the queue for as long as a receipt may take: the broker does not read.
     #[error("it could not be written within {after:?}: the broker does not read")]
     TimedOut {
@@ -282,11 +292,22 @@ impl Error {
     #[must_use]
     pub fn is_closed_by_us(&self) -> bool {
         match self {
-            Self::Closed => true,
+            Self::Closed | Self::Late => true,
             Self::ConnectionLost { source, .. } => source.is_closed_by_us(),
             Self::NotSent {
                 reason: NotSentReason::ConnectionLost(error),
             } => error.is_closed_by_us(),
+            _ => false,
+        }
+    }
+
+    /// Whether the connection was closed because of a frame of the broker's that cannot be read, and
+    /// that does not say either what would answer it.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            Self::Decode(_) | Self::UnexpectedFrame { .. } => true,
+            Self::ConnectionLost { source, .. } => source.is_unreadable(),
             _ => false,
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::defect::Defect;
 use super::headers::Headers;
 
 /// A frame: a command, headers in their order, a body.
@@ -15,6 +16,8 @@ pub struct Frame {
     pub headers: Headers,
     /// The body, empty where there is none.
     pub body: Bytes,
+    /// What is wrong with it; nothing, unless it is a MESSAGE that could be decoded in part only.
+    pub defects: Box<[Defect]>,
 }
 
 impl Frame {
@@ -39,6 +42,14 @@ impl Frame {
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
+    }
+
+    pub(super) fn add_defect(&mut self, defect: Defect) {
+        if !self.defects.contains(&defect) {
+            let mut all = std::mem::take(&mut self.defects).into_vec();
+            all.push(defect);
+            self.defects = all.into();
+        }
     }
 
     /// The value of the first header of this name.

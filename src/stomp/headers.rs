@@ -70,7 +70,7 @@ impl Headers {
     }
 
     /// The names and values, in their order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + DoubleEndedIterator {
         self.spans.iter().map(|span| {
             (
                 &self.text[span.start..span.colon],

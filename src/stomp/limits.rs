@@ -1,6 +1,7 @@
 //! How much a frame may be.
 
-/// The most that a frame of the peer may be. What is larger ends the connection before it is held.
+/// The most that a frame of the peer may be. What is larger is not held: of a MESSAGE that can be
+/// answered the rest is skipped ([`Defect`](super::Defect)), any other frame ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the command and the headers together. Default 1 MiB.

@@ -37,8 +37,8 @@ impl Purpose {
 pub(super) struct Entry {
     pub(super) purpose: Purpose,
     responder: Option<Responder>,
-    /// Where in the stream of all bytes the frame begins; `None` while it is queued.
-    begins_at: Option<u64>,
+    /// Where in the stream of all bytes the frame begins and ends; `None` while it is queued.
+    place: Option<(u64, u64)>,
 }
 
 impl Entry {
@@ -52,11 +52,16 @@ impl Entry {
 
     /// Whether at least a byte of it is among the first `written` of the stream.
     pub(super) fn is_written(&self, written: u64) -> bool {
-        self.begins_at.is_some_and(|at| at < written)
+        self.place.is_some_and(|(begin, _)| begin < written)
+    }
+
+    /// Whether all of it is.
+    pub(super) fn is_wholly_written(&self, written: u64) -> bool {
+        self.place.is_some_and(|(_, end)| end <= written)
     }
 
     pub(super) fn is_encoded(&self) -> bool {
-        self.begins_at.is_some()
+        self.place.is_some()
     }
 }
 
@@ -97,7 +102,7 @@ impl Pending {
         let entry = Entry {
             purpose: Purpose::of(content),
             responder,
-            begins_at: None,
+            place: None,
         };
         self.entries.insert(number, entry);
         self.deadlines
@@ -134,9 +139,9 @@ impl Pending {
         self.entries.get(&number).map(|entry| &entry.purpose)
     }
 
-    pub(super) fn encoded(&mut self, number: u64, begins_at: u64) {
+    pub(super) fn encoded(&mut self, number: u64, begin: u64, end: u64) {
         if let Some(entry) = self.entries.get_mut(&number) {
-            entry.begins_at = Some(begins_at);
+            entry.place = Some((begin, end));
         }
     }
 

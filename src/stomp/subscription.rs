@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::client::Outbound;
 use super::command::Content;
+use super::defect::Defect;
 use super::error::Error;
 use super::frame::Frame;
 use super::headers::Headers;
 use super::receipt::Receipt;
-use super::untaken::Inbox;
+use super::untaken::{Inbox, Kept};
 use super::version::Version;
 
 /// What to subscribe to.
@@ -40,6 +41,13 @@ impl Subscription {
     /// A `prefetch-count` at SUBSCRIBE limits how many wait here. A broker that heeds none is not
     /// read any more while they are over [`Options::untaken_limit`](super::Options::untaken_limit).
     pub async fn next(&mut self) -> Option<Delivery> {
+        self.next_kept().await.map(|(delivery, _)| delivery)
+    }
+
+    /// The same; the message counts as one that waits here until the second part is dropped. Whoever
+    /// waits for a receipt on this connection has to drop it before: it may be behind messages that
+    /// are not read meanwhile.
+    pub(crate) async fn next_kept(&mut self) -> Option<(Delivery, Kept)> {
         self.inbox.next().await
     }
 
@@ -80,6 +88,7 @@ pub struct Delivery {
     pub body: Bytes,
     pub(super) subscription: String,
     pub(super) ack: Option<String>,
+    pub(super) defects: Box<[Defect]>,
     /// The connection it came through.
     pub(super) connection: u64,
 }
@@ -108,6 +117,7 @@ impl Delivery {
             connection,
             headers: frame.headers,
             body: frame.body,
+            defects: frame.defects,
         })
     }
 
@@ -121,6 +131,7 @@ impl Delivery {
             body: body.into(),
             subscription: String::new(),
             ack: None,
+            defects: Box::default(),
             connection: 0,
         }
     }
@@ -137,10 +148,31 @@ impl Delivery {
         })
     }
 
+    /// The same without headers and body: enough to answer it.
+    pub(crate) fn stub(&self) -> Self {
+        Self {
+            destination: self.destination.clone(),
+            message_id: self.message_id.clone(),
+            headers: Headers::new(),
+            body: Bytes::new(),
+            subscription: self.subscription.clone(),
+            ack: self.ack.clone(),
+            defects: Box::default(),
+            connection: self.connection,
+        }
+    }
+
     /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)
+    }
+
+    /// What of the message could not be decoded; nothing, where it is as its sender has sent it.
+    /// However much that is, the delivery can be answered by ACK or NACK.
+    #[must_use]
+    pub fn defects(&self) -> &[Defect] {
+        &self.defects
     }
 
     /// Whether the broker says that it has delivered the message before: `redelivered:true`, of

@@ -1,4 +1,4 @@
-//! Messages that nobody has taken yet, and how many bytes they are.
+//! Messages that nobody has taken yet, or that who took them keeps, and how many bytes they are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +16,7 @@ pub(super) struct Untaken {
     bytes: AtomicUsize,
     limit: usize,
     has_place: Notify,
+    is_full: Notify,
 }
 
 impl Untaken {
@@ -24,6 +25,7 @@ impl Untaken {
             bytes: AtomicUsize::new(0),
             limit,
             has_place: Notify::new(),
+            is_full: Notify::new(),
         })
     }
 
@@ -37,8 +39,22 @@ impl Untaken {
         self.has_place.notified().await;
     }
 
+    /// Resolves when nothing more may be read from the socket.
+    pub(super) async fn full(&self) {
+        loop {
+            let changed = self.is_full.notified();
+            if !self.has_place() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before <= self.limit && before + bytes > self.limit {
+            self.is_full.notify_waiters();
+        }
     }
 
     fn take(&self, bytes: usize) {
@@ -93,10 +109,26 @@ impl Deliveries {
 }
 
 impl Inbox {
-    pub(super) async fn next(&mut self) -> Option<Delivery> {
+    pub(super) async fn next(&mut self) -> Option<(Delivery, Kept)> {
         let delivery = self.receiver.recv().await?;
-        self.untaken.take(size(&delivery));
-        Some(delivery)
+        let kept = Kept {
+            bytes: size(&delivery),
+            untaken: Arc::clone(&self.untaken),
+        };
+        Some((delivery, kept))
+    }
+}
+
+/// A message counts as one that nobody has taken until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    untaken: Arc<Untaken>,
+    bytes: usize,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.untaken.take(self.bytes);
     }
 }
 

@@ -6,10 +6,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::Settings;
-use super::count::Count;
+use super::count::{Count, key};
 use super::dead_letter::{self, Story};
 use super::job::Taken;
 use super::lanes::Ticket;
+use super::letters::Letters;
 use super::patience::Patience;
 use crate::backend::Backend;
 use crate::config::DeadLetter;
@@ -21,13 +22,15 @@ type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(super) struct Answers {
     waiting: FuturesUnordered<Work<Option<Ticket>>>,
     patience: Patience,
+    letters: Letters,
 }
 
 impl Answers {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(super) fn new(patience: Patience, letters: Letters) -> Self {
         Self {
             waiting: FuturesUnordered::new(),
             patience,
+            letters,
         }
     }
 
@@ -50,37 +53,54 @@ impl Answers {
     pub(super) fn give_up<C: Backend>(
         &self,
         client: &Client,
-        taken: Taken,
+        mut taken: Taken,
         reason: &str,
         settings: &Settings,
         count: Count<C>,
     ) {
         let delivery = taken.job.delivery.clone();
         let (client, patience) = (client.clone(), self.patience.clone());
-        let answer: Work<bool> = match settings.dead_letter {
+        let letters = self.letters.clone();
+        let dead_letter = match settings.dead_letter {
+            // The broker has all of it, and a letter of ours had less.
+            DeadLetter::Outbox
+                if !delivery.defects().is_empty() && settings.queue.buries(client.broker()) =>
+            {
+                DeadLetter::Broker
+            }
+            other => other,
+        };
+        // What waits for a receipt must not keep it from being read, nor its body in memory.
+        let kept = taken.job.kept.take();
+        let stub = delivery.stub();
+        let answer: Work<bool> = match dead_letter {
             DeadLetter::Broker => Box::pin(async move {
-                let nack = || client.nack(&delivery, false);
-                has_arrived(patience.once(&client, nack).await)
+                if !letters.are_declared(&client, &patience).await {
+                    return false;
+                }
+                let nack = || client.nack(&stub, false);
+                is_heard(&client, patience.once(&client, nack)).await
             }),
             DeadLetter::Outbox => {
                 let story = Story::new(reason, &taken.job, settings);
                 let letter = dead_letter::frame(&delivery, &story, client.broker());
                 Box::pin(async move {
-                    dead_letter::deliver(&client, letter, &delivery, &patience).await
+                    dead_letter::deliver(&client, &letters, (letter, kept), &stub, &patience).await
                 })
             }
             DeadLetter::None => Box::pin(async move {
-                has_arrived(patience.once(&client, || client.ack(&delivery)).await)
+                is_heard(&client, patience.once(&client, || client.ack(&stub))).await
             }),
         };
+        let counted = count.concerns(&taken.job).then(|| key(&taken.job.payload));
+        let ticket = taken.ticket;
         self.waiting.push(Box::pin(async move {
             let is_over = answer.await;
-            if is_over && count.concerns(&taken.job) {
-                let payload = taken.job.payload.clone();
+            if let Some(key) = counted.filter(|_| is_over) {
                 let db = count.db().clone();
-                let _ = db.apart(move || count.forget(&payload)).await;
+                let _ = db.apart(move || count.forget(&key)).await;
             }
-            Some(taken.ticket)
+            Some(ticket)
         }));
     }
 
@@ -92,6 +112,19 @@ impl Answers {
     /// The lane of the next one that was heard; `None` where there are no more.
     pub(super) async fn next(&mut self) -> Option<Option<Ticket>> {
         self.waiting.next().await
+    }
+}
+
+/// Whether an answer has arrived, or is on its way where its receipt would be behind messages that are
+/// not read before those are handled which wait for it. What is lost then shows in a redelivery.
+pub(super) async fn is_heard(
+    client: &Client,
+    receipt: impl Future<Output = Result<(), Error>>,
+) -> bool {
+    tokio::select! {
+        biased;
+        receipt = receipt => has_arrived(receipt),
+        () = client.is_held_up() => true,
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn judge<C: Backend>(
     };
     // Other connections of the pool may lead to the same dead or read-only server.
     db.retire_all();
-    match witness.map(Witness::testify) {
+    match witness.map(|witness| witness.testify(db)) {
         Some(Health::Well) => return Attempt::failed(Alone(error)),
         Some(Health::Busy) => return Attempt::Lost(error),
         Some(Health::Away(_)) | None => {}

@@ -18,7 +18,7 @@ use crate::payload::Payload;
 const SUSPICIOUS: u32 = 1;
 
 /// A message's id and its consumer.
-type Key = (String, String);
+pub(super) type Key = (String, String);
 
 /// Where a message is that this process has counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl<C: Backend> Count<C> {
             Ok(begun)
         };
         let begun = match own {
-            Some(conn) => look(conn).map_err(DbError::Statement),
+            Some(conn) => self.db.within(conn, look).map_err(DbError::Statement),
             None => self.db.work(look),
         };
         match begun {
@@ -118,7 +118,7 @@ impl<C: Backend> Count<C> {
             return;
         }
         let is_told = if matches!(attempt, Attempt::Done | Attempt::Duplicate) {
-            self.forget(payload)
+            self.forget(&key)
         } else {
             self.take_back(&key)
         };
@@ -128,8 +128,7 @@ impl<C: Backend> Count<C> {
     }
 
     /// The message has come to its end. Whether the database knows.
-    pub(super) fn forget(&self, payload: &Payload) -> bool {
-        let (id, consumer) = (payload.msg_id(), payload.consumer());
+    pub(super) fn forget(&self, (id, consumer): &Key) -> bool {
         is_done(self.db.work(|conn| conn.forget_begun(id, consumer)))
     }
 
@@ -181,7 +180,7 @@ impl<C: Backend> Count<C> {
     }
 }
 
-fn key(payload: &Payload) -> Key {
+pub(super) fn key(payload: &Payload) -> Key {
     (payload.msg_id().to_owned(), payload.consumer().to_owned())
 }
 

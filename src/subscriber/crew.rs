@@ -8,6 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior};
+use tracing::Instrument;
+use tracing::instrument::WithSubscriber;
 
 use super::count::Count;
 use super::desk::Desk;
@@ -126,11 +128,14 @@ impl<C: Backend> Crew<C> {
             }
             Work::External(call) => {
                 let (call, count, tell) = (Arc::clone(call), self.count.clone(), self.tell.clone());
-                tokio::spawn(async move {
+                let attempt = async move {
                     let is_alone = taken.is_alone;
-                    let attempt = worker::attempt_apart(&count, &call, &taken.job, is_alone).await;
+                    let abandoned = tell.closed();
+                    let attempt =
+                        worker::attempt_apart(&count, &call, &taken.job, is_alone, abandoned).await;
                     let _ = tell.send((taken, attempt));
-                });
+                };
+                tokio::spawn(attempt.in_current_span().with_current_subscriber());
             }
         }
     }
@@ -173,7 +178,7 @@ impl<C: Backend> Crew<C> {
                     Health::Well | Health::Busy => Attempt::Lost(error),
                     Health::Away(_) => Attempt::Unavailable(error),
                 };
-                let _ = tell.send((Taken::clone(&taken), attempt));
+                let _ = tell.send((taken.again(), attempt));
             });
         }
     }
@@ -183,8 +188,27 @@ impl<C: Backend> Crew<C> {
         self.is_stopping.store(true, Ordering::SeqCst);
     }
 
+    /// Ends the programs that run for messages. Returns whether the workers are of the kind that runs
+    /// some; then they come to their end soon.
+    pub(super) fn end_programs(&self) -> bool {
+        let Work::External(external) = &self.work else {
+            return false;
+        };
+        if let Some(programs) = &external.programs {
+            programs.end();
+        }
+        external.programs.is_some()
+    }
+
     pub(super) fn count(&self) -> &Count<C> {
         &self.count
+    }
+}
+
+/// Programs do not outlive their subscriber: their messages are delivered again.
+impl<C: Backend> Drop for Crew<C> {
+    fn drop(&mut self) {
+        self.end_programs();
     }
 }
 

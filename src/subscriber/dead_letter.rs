@@ -3,17 +3,23 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::Settings;
-use super::answers::has_arrived;
+use super::answers::is_heard;
 use super::job::Job;
+use super::letters::{Letters, Unsent};
 use super::patience::Patience;
 use crate::dead_letters::letter::{
-    ATTEMPTS, CONSUMER, DESTINATION, ERROR, FIRST, LAST, QUEUE, dead_letters_of, existing_queue,
-    own_headers,
+    ATTEMPTS, CONSUMER, DEFECTS, DESTINATION, ERROR, FIRST, LAST, QUEUE, dead_letters_of,
+    existing_queue, own_headers,
 };
-use crate::stomp::{Broker, Client, Delivery, SendFrame};
+use crate::stomp::defect::listed;
+use crate::stomp::{Broker, Client, Delivery, Error, Kept, SendFrame};
 
 /// Longest text of an error: RabbitMQ takes no frame of headers over 128 KiB, and people read it.
 const LONGEST: usize = 2_000;
+
+/// Most own headers of a message that could not be decoded as a whole, and most bytes of them.
+const MOST_HEADERS: usize = 500;
+const LONGEST_HEADERS: usize = 32 * 1024;
 
 /// What became of a message.
 #[derive(Debug, Clone)]
@@ -52,6 +58,19 @@ impl Story {
 /// The letter: the message as it came, and its story.
 pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendFrame {
     let mut headers = own_headers(delivery);
+    if !delivery.defects().is_empty() {
+        // Whoever is to blame for that may have made them too long to be sent.
+        headers.truncate(MOST_HEADERS);
+        let mut left = LONGEST_HEADERS;
+        headers.retain(|(name, value)| {
+            let is_fit = !name.contains('\0') && !value.contains('\0');
+            let length = name.len() + value.len();
+            let is_kept = is_fit && length <= left;
+            left -= if is_kept { length } else { 0 };
+            is_kept
+        });
+        headers.push((DEFECTS.to_owned(), listed(delivery.defects())));
+    }
     for (name, value) in &story.headers {
         headers.push(((*name).to_owned(), value.clone()));
     }
@@ -69,25 +88,36 @@ pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendF
 /// knows.
 pub(super) async fn deliver(
     client: &Client,
-    letter: SendFrame,
+    letters: &Letters,
+    (letter, kept): (SendFrame, Option<Kept>),
     delivery: &Delivery,
     patience: &Patience,
 ) -> bool {
-    let sent = patience.repeat(client, || client.send(letter.clone()));
-    match sent.await {
-        Ok(()) => has_arrived(patience.once(client, || client.ack(delivery)).await),
-        // The connection is gone, or we are asked to stop.
-        Err(error) if client.is_closed() || error.is_timeout() => {
-            tracing::debug!(error = %error, "the dead letter's fate is unknown; the broker delivers the message again");
-            false
+    let sent = letters.send(client, &letter, patience).await;
+    // What waits for a receipt must not keep it from being read.
+    drop((letter, kept));
+    match sent {
+        Ok(()) => is_heard(client, patience.once(client, || client.ack(delivery))).await,
+        Err(Unsent::Left(error) | Unsent::Refused(error)) if client.is_closed() => {
+            is_unknown(&error)
         }
-        Err(error) => {
+        // We are asked to stop.
+        Err(Unsent::Left(error)) => is_unknown(&error),
+        Err(Unsent::Refused(error)) => {
             tracing::error!(
                 error = %error,
                 "the broker does not take the dead letter; the message is left to its own dead letters"
             );
+            if !letters.are_declared(client, patience).await {
+                return false;
+            }
             let nack = || client.nack(delivery, false);
-            has_arrived(patience.once(client, nack).await)
+            is_heard(client, patience.once(client, nack)).await
         }
     }
+}
+
+fn is_unknown(error: &Error) -> bool {
+    tracing::debug!(error = %error, "the dead letter's fate is unknown; the broker delivers the message again");
+    false
 }

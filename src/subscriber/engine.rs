@@ -14,14 +14,19 @@ use super::crew::Crew;
 use super::inbox::Attempt;
 use super::job::{Job, Taken};
 use super::lanes::{Lanes, Ticket};
-use super::patience::Patience;
 use super::{Handled, Settings};
 use crate::backend::Backend;
 use crate::db::{FAREWELL, Health};
 use crate::outage::Outage;
+use crate::process_group::GRACE;
 use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
-use crate::stomp::{Broker, Client, Delivery, Subscription};
+use crate::stomp::defect::listed;
+use crate::stomp::{Broker, Client, Delivery, Kept, Subscription};
+
+/// How long programs may take to end when they are not waited for any more: a little longer than until
+/// they are killed.
+const PROGRAMS_END: Duration = GRACE.saturating_add(Duration::from_millis(500));
 
 /// Messages that may wait for the broker to hear that they are given up. With one that heeds the
 /// prefetch there are never more than that anyway.
@@ -66,7 +71,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         settings: &'a Settings,
         crew: Crew<C>,
         outage: Outage,
-        patience: Patience,
+        answers: Answers,
     ) -> Self {
         Self {
             settings,
@@ -75,7 +80,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             pausing: BTreeMap::new(),
             pauses: 0,
             suspects: VecDeque::new(),
-            answers: Answers::new(patience),
+            answers,
             outage,
             resume: None,
             asking: None,
@@ -112,7 +117,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         let stop = shutdown.wished();
         tokio::pin!(stop);
         let ended = loop {
-            self.dispatch();
+            self.dispatch(client);
             let wake = self.next_wake();
             tokio::select! {
                 biased;
@@ -123,7 +128,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                 health = answer(&mut self.asking) => self.asked(&health),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
                 // A broker that heeds no prefetch is not to fill the memory.
-                delivery = subscription.next(), if self.has_room() => match delivery {
+                delivery = subscription.next_kept(), if self.has_room() => match delivery {
                     Some(delivery) => self.take(delivery, client),
                     None => break Ended::Lost,
                 },
@@ -145,25 +150,30 @@ impl<'a, C: Backend> Engine<'a, C> {
         self.is_stopping = true;
         self.crew.stop();
         let limit = self.settings.shutdown_timeout;
-        let finish = async {
-            while self.crew.running() > 0 {
-                let (taken, attempt) = self.crew.next().await;
-                self.ended(taken, attempt, client);
-            }
-        };
         match limit {
-            None => finish.await,
-            Some(limit) if timeout(limit, finish).await.is_err() => {
+            None => self.finish_all(client).await,
+            Some(limit) if timeout(limit, self.finish_all(client)).await.is_err() => {
                 tracing::warn!(
                     running = self.crew.running(),
                     after = ?limit,
                     "callbacks did not finish in time; their messages are left to be delivered again"
                 );
+                // Before the broker gives their messages to others.
+                if self.crew.end_programs() {
+                    let _ = timeout(PROGRAMS_END, self.finish_all(client)).await;
+                }
                 return false;
             }
             Some(_) => {}
         }
         true
+    }
+
+    async fn finish_all(&mut self, client: Option<&Client>) {
+        while self.crew.running() > 0 {
+            let (taken, attempt) = self.crew.next().await;
+            self.ended(taken, attempt, client);
+        }
     }
 
     /// Takes back what is counted of messages: the process lives, and leaves by its own will.
@@ -177,13 +187,17 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     /// Waits for the broker's receipts, and leaves it.
-    pub(super) async fn take_leave(&mut self, client: &Client, subscription: &Subscription) {
+    pub(super) async fn take_leave(&mut self, client: &Client, subscription: &mut Subscription) {
         let answers = &mut self.answers;
         let farewell = async {
-            while answers.next().await.is_some() {}
+            while_dropping(subscription, async {
+                while answers.next().await.is_some() {}
+            })
+            .await;
             // RabbitMQ answers an ACK after UNSUBSCRIBE with ERROR, so this comes last.
-            subscription.unsubscribe().await?;
-            client.disconnect().await
+            let receipt = subscription.unsubscribe();
+            while_dropping(subscription, receipt).await?;
+            while_dropping(subscription, client.disconnect()).await
         };
         match timeout(FAREWELL, farewell).await {
             Ok(Ok(())) => {}
@@ -192,7 +206,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         }
     }
 
-    fn take(&mut self, delivery: Delivery, client: &Client) {
+    fn take(&mut self, delivery: (Delivery, Kept), client: &Client) {
         let job = Job::new(delivery, self.settings, self.session);
         if !self.has_warned && job.payload.id_header() == "message-id" {
             // ActiveMQ's is stable.
@@ -258,7 +272,7 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     /// Starts what may run; nothing while the database is away.
-    fn dispatch(&mut self) {
+    fn dispatch(&mut self, client: &Client) {
         while !self.outage.is_on() && !self.is_alone {
             if self.crew.running() >= self.crew.room(self.settings.workers) {
                 return;
@@ -279,11 +293,16 @@ impl<'a, C: Backend> Engine<'a, C> {
                 return;
             };
             let is_alone = self.settings.workers == 1;
-            self.crew.start(Taken {
+            let taken = Taken {
                 ticket,
                 job,
                 is_alone,
-            });
+            };
+            if taken.job.delivery.defects().is_empty() {
+                self.crew.start(taken);
+            } else {
+                self.give_up_unread(taken, client);
+            }
         }
     }
 
@@ -424,6 +443,20 @@ impl<'a, C: Backend> Engine<'a, C> {
         }
     }
 
+    /// The same for one that could not be decoded as a whole: no callback is to take it for what its
+    /// sender has sent.
+    fn give_up_unread(&mut self, taken: Taken, client: &Client) {
+        let defects = listed(taken.job.delivery.defects());
+        let reason = format!("the message cannot be read: {defects}");
+        tracing::error!(
+            id = taken.job.payload.msg_id(),
+            defects,
+            "a message that cannot be read is given up without being run; it goes to the dead letters"
+        );
+        self.handled.dead += 1;
+        self.give_up(taken, &reason, Some(client));
+    }
+
     fn answered(&mut self, lane: Option<Ticket>) {
         if let Some(ticket) = lane {
             self.lanes.free(&ticket);
@@ -439,6 +472,19 @@ async fn answer(asking: &mut Option<JoinHandle<Health>>) -> Health {
     let answer = question.await;
     *asking = None;
     answer.unwrap_or_else(|unfinished| Health::Away(unfinished.into()))
+}
+
+/// Waits for a receipt, which may be behind messages that nobody will take.
+async fn while_dropping<T>(subscription: &mut Subscription, wait: impl Future<Output = T>) -> T {
+    tokio::pin!(wait);
+    loop {
+        tokio::select! {
+            output = &mut wait => return output,
+            delivery = subscription.next() => if delivery.is_none() {
+                return wait.await;
+            },
+        }
+    }
 }
 
 /// An error and its causes, in one line.

@@ -2,18 +2,17 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use uuid::Uuid;
 
-use super::desk;
+use super::{desk, managed};
 use crate::backend::{Arrival, Backend, CommitError};
 use crate::correlation;
-use crate::db::{Db, DbError, Fault, LastError, fault, is_infrastructure, is_unknown, is_unsent};
-use crate::error::Error;
-use crate::payload::{Duplicate, Payload, Proof, is_unique_violation};
+use crate::db::{Db, Fault, LastError, fault, is_infrastructure, is_unknown, is_unsent};
+use crate::payload::{Payload, is_unique_violation};
 use crate::permanent::is_permanent;
-use crate::registry::{Blocking, BoxError, External, Outcome};
+use crate::registry::{Blocking, BoxError, Outcome};
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ pub(crate) enum Attempt {
     Deadly(u32),
     /// It was begun more than once without coming to its end, and is not alone.
     Suspect,
-    /// Before it was begun, we were asked to stop.
+    /// We were asked to stop before it was begun, or before it came to its end.
     NotBegun,
     /// Another transaction was in the way; the message is not to blame.
     Hindered(BoxError),
@@ -42,6 +41,16 @@ pub(crate) enum Attempt {
     Unavailable(BoxError),
     /// The same, while the database works on another connection: this message waits, and no other.
     Lost(BoxError),
+}
+
+impl From<Disorder> for Attempt {
+    /// Another attempt would do once more what is committed already.
+    fn from(disorder: Disorder) -> Self {
+        Self::Failed {
+            error: disorder.into(),
+            is_permanent: true,
+        }
+    }
 }
 
 impl Attempt {
@@ -76,6 +85,8 @@ impl Attempt {
 /// Why an inbox transaction did not commit.
 enum Undone {
     Duplicate,
+    /// The callback's, and no other attempt would be better.
+    Disorder(Disorder),
     /// The row could not be written, though it is new: its documents do not fit their columns.
     Unfit(DieselError),
     Discarded(String),
@@ -92,22 +103,25 @@ impl From<DieselError> for Undone {
     }
 }
 
-/// The callback went on after a failed statement, or ended the transaction that it works in.
+/// What a callback has done with the inbox's transaction, or with its own.
 #[derive(Debug, thiserror::Error)]
-enum Disorder {
-    #[error(
-        "a statement of the callback failed and the callback went on as if it had not, or it ended \
-         the inbox's transaction"
-    )]
+pub(super) enum Disorder {
+    #[error("a statement of the callback failed and the callback went on as if it had not")]
     Aborted(#[source] DieselError),
-    #[error("the callback ended the inbox's transaction, or deleted its row")]
+    #[error("the callback deleted the inbox row of its message")]
     Gone,
     #[error(
-        "the callback returned its proof, but the message is not in the inbox: commit the transaction in which it was saved"
+        "the callback ended the inbox transaction by a ROLLBACK, so that nothing would remember the \
+         message; statements after the ROLLBACK may have been committed: leave BEGIN, COMMIT and \
+         ROLLBACK to the inbox"
     )]
-    NotSaved,
-    #[error("the callback returned the proof of another message")]
-    OtherMessage,
+    Ended,
+    #[error(
+        "a part of the callback's work was committed too early, by COMMIT or by a statement with an \
+         implicit commit (DDL on MySQL and MariaDB), and the callback did not succeed as a whole; the \
+         inbox row was deleted: check what the callback wrote, then replay the message"
+    )]
+    Committed(#[source] Option<BoxError>),
 }
 
 /// The callback panicked.
@@ -115,7 +129,7 @@ enum Disorder {
 #[error("the callback panicked: {0}")]
 struct Panicked(String);
 
-fn panicked(panic: &(dyn Any + Send)) -> BoxError {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> BoxError {
     let text = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
@@ -171,9 +185,7 @@ pub(crate) fn attempt_on<C: Backend>(
             Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
                 desk::callback(|| call(conn, payload))
             }),
-            Blocking::Managed(call) => {
-                managed(conn, payload, |conn| desk::callback(|| call(conn, payload)))
-            }
+            Blocking::Managed(call) => managed::attempt(conn, &**call, payload),
         },
     )
 }
@@ -184,6 +196,9 @@ fn transactional<C: Backend>(
     before: u32,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Attempt {
+    if let Err(attempt) = delete_strays(conn, payload) {
+        return attempt;
+    }
     let arrival = payload.arrival(before).fitted(conn);
     let undone = match in_transaction(conn, payload, &arrival, &call) {
         Ok(()) => return Attempt::Done,
@@ -199,6 +214,7 @@ fn transactional<C: Backend>(
     match undone {
         Undone::Duplicate => Attempt::Duplicate,
         Undone::Discarded(reason) => Attempt::Discarded(reason),
+        Undone::Disorder(disorder) => disorder.into(),
         Undone::Failed(error) => blame(error),
         Undone::Blamed(attempt) => attempt,
         // A deferred constraint that the callback has violated shows at COMMIT.
@@ -216,136 +232,116 @@ fn in_transaction<C: Backend>(
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Result<(), Undone> {
     let open = conn.begin_inbox()?;
-    if let Err(undone) = in_open_transaction(conn, arrival, call) {
+    if let Err(undone) = insert(conn, arrival) {
         conn.roll_back_inbox(open);
         return Err(undone);
     }
-    conn.commit_inbox(open, payload.msg_id(), payload.consumer())
-        .map_err(|error| match error {
-            CommitError::Gone => Undone::Failed(Disorder::Gone.into()),
-            CommitError::Commit(error) => Undone::Database(error),
+    let undone = match called(conn, call) {
+        Ok(()) => match conn.commit_inbox(open, payload.msg_id(), payload.consumer()) {
+            Ok(()) => return Ok(()),
+            Err(CommitError::Commit(error)) => return Err(Undone::Database(error)),
             // A deferred constraint may be looked at before COMMIT.
-            CommitError::Before(error) if is_infrastructure(&error) || is_violation(&error) => {
-                Undone::Database(error)
+            Err(CommitError::Before(error))
+                if is_infrastructure(&error) || is_violation(&error) =>
+            {
+                return Err(Undone::Database(error));
             }
-            CommitError::Before(error) => Undone::Failed(Disorder::Aborted(error).into()),
-        })
+            Err(CommitError::Before(error)) => Undone::Failed(Disorder::Aborted(error).into()),
+            Err(CommitError::Gone) => Undone::Failed(Disorder::Gone.into()),
+            Err(CommitError::Ended) => Undone::Disorder(Disorder::Ended),
+        },
+        Err(undone) => {
+            conn.end_inbox(open);
+            undone
+        }
+    };
+    // It is rolled back, so it is there only if something has committed it.
+    Err(match delete_arrival(conn, payload, arrival.id()) {
+        Ok(true) => Undone::Disorder(Disorder::Committed(match undone {
+            Undone::Failed(error)
+            | Undone::Blamed(
+                Attempt::Failed { error, .. }
+                | Attempt::Hindered(error)
+                | Attempt::Unavailable(error),
+            ) => Some(error),
+            _ => None,
+        })),
+        Ok(false) | Err(_) => undone,
+    })
 }
 
-fn in_open_transaction<C: Backend>(
+fn insert<C: Backend>(conn: &mut C, arrival: &Arrival) -> Result<(), Undone> {
+    match conn.insert_received(arrival) {
+        Ok(()) => Ok(()),
+        Err(error) if is_unique_violation(&error) => Err(Undone::Duplicate),
+        Err(error) if is_infrastructure(&error) => Err(Undone::Database(error)),
+        Err(error) => Err(Undone::Unfit(error)),
+    }
+}
+
+fn called<C: Backend>(
     conn: &mut C,
-    arrival: &Arrival,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Result<(), Undone> {
-    match conn.insert_received(arrival) {
-        Ok(()) => {}
-        Err(error) if is_unique_violation(&error) => return Err(Undone::Duplicate),
-        Err(error) if is_infrastructure(&error) => return Err(Undone::Database(error)),
-        Err(error) => return Err(Undone::Unfit(error)),
-    }
     match catch_unwind(AssertUnwindSafe(|| call(conn))) {
         Err(panic) => Err(Undone::Failed(panicked(&*panic))),
         // Before anything else is said on the connection.
-        Ok(Err(error)) => Err(Undone::Blamed(blame_on(conn, error))),
+        Ok(Err(error)) => Err(Undone::Blamed(blamed(fault_on(conn, &error), error))),
         Ok(Ok(Outcome::Discard(reason))) => Err(Undone::Discarded(reason)),
         Ok(Ok(Outcome::Done)) => Ok(()),
     }
 }
 
-fn managed<C: Backend>(
+/// Deletes the row of an attempt that failed, which is there only if something has committed it; else
+/// the next attempt would be taken for a duplicate. Returns whether it was there. If the connection is
+/// lost, the next attempt deletes it.
+pub(super) fn delete_arrival<C: Backend>(
     conn: &mut C,
     payload: &Payload,
-    call: impl Fn(&mut C) -> Result<Proof, BoxError>,
-) -> Attempt {
-    match is_received(conn, payload) {
-        Ok(false) => {}
-        Ok(true) => return Attempt::Duplicate,
-        Err(attempt) => return attempt,
+    id: Uuid,
+) -> Result<bool, DieselError> {
+    let deleted = conn.delete_arrival(id);
+    if let Err(error) = &deleted {
+        tracing::debug!(id = payload.msg_id(), error = %error, "the row of a failed attempt may be there");
+        payload.strays().push(id);
     }
-    let proof = match catch_unwind(AssertUnwindSafe(|| call(conn))) {
-        Err(panic) => return Attempt::failed(panicked(&*panic)),
-        Ok(Err(error)) if is_duplicate(error.as_ref()) => return Attempt::Duplicate,
-        Ok(Err(error)) => return blame_on(conn, error),
-        Ok(Ok(proof)) => proof,
-    };
-    if proof.msg_id != payload.msg_id() {
-        return Attempt::failed(Disorder::OtherMessage);
-    }
-    if !proof.was_saved {
-        return Attempt::Discarded("the callback gave it up".to_owned());
-    }
-    match is_received(conn, payload) {
-        Ok(true) => Attempt::Done,
-        Ok(false) => Attempt::failed(Disorder::NotSaved),
-        Err(attempt) => attempt,
-    }
+    deleted
 }
 
-fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
-    conn.is_received(payload.msg_id(), payload.consumer())
-        .map_err(|error| hindrance(error.into()))
-}
-
-/// The same for a callback whose work is not in the database.
-pub(super) async fn attempt_apart<C: Backend>(
-    db: &Db<C>,
-    call: &Arc<External>,
-    payload: &Payload,
-    before: u32,
-) -> Attempt {
-    let work = call(payload.clone());
-    let unavailable = |error: DbError| hindrance(error.into());
-    let (id, consumer) = (payload.msg_id().to_owned(), payload.consumer().to_owned());
-    match db.run(move |conn| conn.is_received(&id, &consumer)).await {
-        Ok(false) => {}
-        Ok(true) => return Attempt::Duplicate,
-        Err(error) => return unavailable(error),
-    }
-    let id = payload.correlation_id().to_owned();
-    let scoped = correlation::on_behalf_async(id, payload.trace(), work);
-    // A task of its own, so that a panic ends there.
-    match tokio::spawn(scoped).await {
-        Err(error) if error.is_panic() => {
-            return Attempt::failed(panicked(&*error.into_panic()));
-        }
-        Err(error) => return Attempt::Unavailable(error.into()),
-        Ok(Err(error)) => return blame(error),
-        Ok(Ok(Outcome::Discard(reason))) => return Attempt::Discarded(reason),
-        Ok(Ok(Outcome::Done)) => {}
-    }
-    let payload = payload.clone();
-    let remembered = db
-        .run(move |conn| {
-            let arrival = payload.arrival(before).fitted(conn);
-            match conn.insert_received(&arrival) {
-                Err(error) if !is_unique_violation(&error) && !is_infrastructure(&error) => {
-                    conn.insert_received(&arrival.bare())
-                }
-                other => other,
+/// Deletes what earlier attempts could not delete. The error is what comes of it without an attempt.
+pub(super) fn delete_strays<C: Backend>(conn: &mut C, payload: &Payload) -> Result<(), Attempt> {
+    let mut strays = payload.strays();
+    while let Some(id) = strays.last() {
+        match conn.delete_arrival(*id) {
+            Ok(false) => {}
+            Ok(true) => {
+                strays.clear();
+                return Err(Disorder::Committed(None).into());
             }
-        })
-        .await;
-    match remembered {
-        Ok(()) => Attempt::Done,
-        // Another consumer was faster; the work was done twice, as the documentation says.
-        Err(DbError::Statement(error)) if is_unique_violation(&error) => Attempt::Done,
-        Err(error) => unavailable(error),
+            Err(error) => return Err(hindrance(error.into())),
+        }
+        strays.pop();
     }
+    Ok(())
 }
 
 /// Whose fault a callback's error is.
-fn blame(error: BoxError) -> Attempt {
-    blamed(error, None)
+pub(super) fn blame(error: BoxError) -> Attempt {
+    blamed(fault(error.as_ref(), None), error)
 }
 
-/// The same where the server may be asked for the number of the error, which must come first.
-fn blame_on<C: Backend>(conn: &mut C, error: BoxError) -> Attempt {
-    let last = is_unknown(error.as_ref()).then(|| conn.last_error());
-    blamed(error, last.flatten().as_ref())
+/// Whose fault it is, where the server may be asked for the number of the error, which must come
+/// before any other statement.
+pub(super) fn fault_on<C: Backend>(conn: &mut C, error: &BoxError) -> Fault {
+    let last: Option<LastError> = is_unknown(error.as_ref())
+        .then(|| conn.last_error())
+        .flatten();
+    fault(error.as_ref(), last.as_ref())
 }
 
-fn blamed(error: BoxError, last: Option<&LastError>) -> Attempt {
-    match fault(error.as_ref(), last) {
+/// What a callback's error means by whose fault it is.
+pub(super) fn blamed(fault: Fault, error: BoxError) -> Attempt {
+    match fault {
         Fault::Own => Attempt::failed(error),
         Fault::Contention => Attempt::Hindered(error),
         Fault::Outage | Fault::ReadOnly => Attempt::Unavailable(error),
@@ -359,17 +355,6 @@ pub(super) fn hindrance(error: BoxError) -> Attempt {
         // What is none of the message's own is looked into by `blame`.
         _ => Attempt::Unavailable(error),
     }
-}
-
-fn is_duplicate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<Duplicate>() || matches!(error.downcast_ref(), Some(Error::Duplicate(_))) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// Whether the database refused what was written, as opposed to being unable to write.

@@ -9,24 +9,31 @@ use chrono::{DateTime, Utc};
 use super::Settings;
 use super::lanes::Ticket;
 use crate::payload::Payload;
-use crate::stomp::Delivery;
+use crate::stomp::{Delivery, Kept};
 
 /// A message, and what became of it so far.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Job {
     pub(super) delivery: Delivery,
     pub(super) payload: Payload,
+    /// As long as it is here, its bytes count as received and not handled.
+    pub(super) kept: Option<Kept>,
     /// The subscription's connection that it came through, counted from the first one.
     pub(super) session: u64,
     pub(super) course: Course,
 }
 
 impl Job {
-    pub(super) fn new(delivery: Delivery, settings: &Settings, session: u64) -> Self {
+    pub(super) fn new(
+        (delivery, kept): (Delivery, Kept),
+        settings: &Settings,
+        session: u64,
+    ) -> Self {
         let payload = Payload::new(&delivery, &settings.id_headers, &settings.consumer);
         Self {
             delivery,
             payload,
+            kept: Some(kept),
             session,
             course: Course::default(),
         }
@@ -111,10 +118,27 @@ fn doubling(first: Duration, longest: Duration) -> ExponentialBackoff {
 }
 
 /// A message that a worker has, with its place.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Taken {
     pub(super) ticket: Ticket,
     pub(super) job: Job,
     /// Whether nothing else is handled beside it.
     pub(super) is_alone: bool,
+}
+
+impl Taken {
+    /// The same for another worker. Its bytes still count with the worker that is stuck with it.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            ticket: self.ticket.clone(),
+            job: Job {
+                delivery: self.job.delivery.clone(),
+                payload: self.job.payload.clone(),
+                kept: None,
+                session: self.job.session,
+                course: self.job.course.clone(),
+            },
+            is_alone: self.is_alone,
+        }
+    }
 }

@@ -7,9 +7,12 @@ mod crew;
 mod dead_letter;
 mod desk;
 mod engine;
+mod external;
 mod inbox;
 mod job;
 mod lanes;
+mod letters;
+mod managed;
 mod patience;
 mod queue;
 mod worker;
@@ -30,8 +33,10 @@ use crate::stomp::{self, Broker, Client, Connector, Subscription};
 pub(crate) use inbox::{Attempt, attempt_on};
 pub use queue::QueueError;
 
+use answers::Answers;
 use crew::Crew;
 use engine::{Ended, Engine};
+use letters::Letters;
 use patience::Patience;
 use queue::Queue;
 
@@ -161,14 +166,14 @@ impl<C: Backend> Subscriber<C> {
             .unwrap_or(workers.saturating_mul(PREFETCH_FOR_EACH));
         let is_activemq = config.broker == Some(Broker::ActiveMq);
         let queue = Queue::new(destination, queue, prefetch, config.exclusive)?
-            .with_headers(&config.queue_headers);
+            .with_headers(&config.queue_headers, &config.dead_letter_headers);
         if !is_activemq {
             queue.check_for_rabbitmq()?;
         }
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
         let db = Db::for_callbacks(config, &address, workers.saturating_add(CONNECTIONS));
         Ok(Self {
-            cleanup: Cleanup::new(db.clone(), config),
+            cleanup: Cleanup::of_inbox(db.clone(), config),
             db,
             callback,
             options: config.stomp_options()?,
@@ -252,11 +257,21 @@ impl<C: Backend> Subscriber<C> {
         if !db.ready(&mut outage, shutdown).await? {
             return Ok(Handled::default());
         }
+        // Those of the dead letters have no client's id: one connection at a time may have it.
+        let letters = Connector::new(self.options.clone(), self.maximum_backoff);
+        let letters = Letters::new(letters, &self.settings.queue);
         let mut options = self.options.clone();
         if let Some(id) = self.settings.queue.client_id() {
             options = options.client_id(id);
         }
         let connector = Connector::new(options, self.maximum_backoff);
+        let deleting = self.settings.queue.deleting_headers();
+        if !deleting.is_empty() {
+            tracing::warn!(
+                headers = deleting.join(", "),
+                "by these headers of the queue of dead letters the broker deletes letters"
+            );
+        }
         let crew = Crew::new(
             &db,
             &self.callback,
@@ -265,9 +280,11 @@ impl<C: Backend> Subscriber<C> {
         )
         .map_err(SubscribeError::Threads)?;
         let patience = Patience::new(shutdown, self.maximum_backoff);
-        let mut engine = Engine::new(&self.settings, crew, outage, patience);
+        let answers = Answers::new(patience, letters);
+        let mut engine = Engine::new(&self.settings, crew, outage, answers);
         let mut refusals = Outage::new("the subscription", self.maximum_backoff);
         let mut was_subscribed = false;
+        let mut is_told = false;
         loop {
             let reaching = self.reach(&connector, was_subscribed);
             let reached = engine.meanwhile(async {
@@ -298,15 +315,28 @@ impl<C: Backend> Subscriber<C> {
             match engine.consume(&client, &mut subscription, shutdown).await {
                 Ended::Stopped => {
                     return self
-                        .stopped(&mut engine, Some((&client, &subscription)))
+                        .stopped(&mut engine, Some((&client, &mut subscription)))
                         .await;
                 }
                 Ended::Lost => {
                     // An ERROR ends a subscription before it ends the connection.
                     let why = tokio::time::timeout(ENDING, client.closed());
                     let why = engine.meanwhile(why).await.ok();
-                    // Such as a queue that was deleted.
-                    if let Some(error) = why.filter(|error| error.error_frame().is_some()) {
+                    // Such as a queue that was deleted, or a frame that nobody can read: the broker
+                    // sends that again, and is not to be asked for it without a pause.
+                    let is_theirs = |error: &stomp::Error| {
+                        error.error_frame().is_some() || error.is_unreadable()
+                    };
+                    if let Some(error) = why.filter(is_theirs) {
+                        if error.is_unreadable() && !std::mem::replace(&mut is_told, true) {
+                            tracing::error!(
+                                error = %error,
+                                queue = self.settings.queue.name,
+                                "a frame of the broker cannot be read and names nothing to answer it by; \
+                                 the subscription ends at each of them and is made again, after \
+                                 pauses that grow"
+                            );
+                        }
                         // The pauses are ours then.
                         connector.is_well();
                         let pause = refusals.noticed(&error);
@@ -316,6 +346,7 @@ impl<C: Backend> Subscriber<C> {
                     } else {
                         tracing::debug!("the subscription has ended with its connection");
                         refusals.reset();
+                        is_told = false;
                     }
                 }
             }
@@ -359,9 +390,11 @@ impl<C: Backend> Subscriber<C> {
     async fn stopped(
         &self,
         engine: &mut Engine<'_, C>,
-        subscribed: Option<(&Client, &Subscription)>,
+        subscribed: Option<(&Client, &mut Subscription)>,
     ) -> Result<Handled, SubscribeError> {
-        let finished = engine.finish(subscribed.map(|(client, _)| client)).await;
+        let finished = engine
+            .finish(subscribed.as_ref().map(|(client, _)| *client))
+            .await;
         engine.settle().await;
         if let Some((client, subscription)) = subscribed {
             engine.take_leave(client, subscription).await;

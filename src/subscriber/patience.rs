@@ -23,16 +23,7 @@ impl Patience {
         }
     }
 
-    /// For a frame that may come twice.
-    pub(super) async fn repeat(
-        &self,
-        client: &Client,
-        frame: impl Fn() -> Receipt,
-    ) -> Result<(), Error> {
-        self.insist(client, frame, Error::is_timeout).await
-    }
-
-    /// For a frame that may not: again only where it was not written.
+    /// For a frame that may not come twice: again only where it was not written.
     pub(super) async fn once(
         &self,
         client: &Client,
@@ -42,10 +33,11 @@ impl Patience {
         self.insist(client, frame, is_unwritten).await
     }
 
-    async fn insist(
+    /// For anything that is tried until it does not fail so.
+    pub(super) async fn insist<F: Future<Output = Result<(), Error>>>(
         &self,
         client: &Client,
-        frame: impl Fn() -> Receipt,
+        frame: impl Fn() -> F,
         again: impl Fn(&Error) -> bool,
     ) -> Result<(), Error> {
         let mut outage = Outage::new("the broker", self.longest);

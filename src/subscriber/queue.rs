@@ -12,7 +12,20 @@ pub(super) struct Queue {
     pub(super) exclusive: bool,
     /// Further headers, as `name:value`.
     pub(super) headers: Vec<String>,
+    /// Those of the queue of dead letters.
+    pub(super) dead_letter_headers: Vec<String>,
 }
+
+/// Headers by which the broker deletes a queue, or what is in it, by itself: the queue of dead letters
+/// takes none of them from the other one.
+const DELETE: [&str; 6] = [
+    "auto-delete",
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+];
 
 /// Why nothing can be subscribed to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +79,7 @@ impl Queue {
             prefetch,
             exclusive,
             headers: Vec::new(),
+            dead_letter_headers: Vec::new(),
         })
     }
 
@@ -90,25 +104,22 @@ impl Queue {
         }
     }
 
-    /// Adds headers to those of the subscription and of the dead letters' queue.
-    pub(super) fn with_headers(self, headers: &[String]) -> Self {
+    /// Adds headers to those of the subscription, and of the dead letters' queue: of the former those
+    /// that let it and its letters be, and the latter.
+    pub(super) fn with_headers(self, headers: &[String], of_dead_letters: &[String]) -> Self {
+        let is_harmless = |header: &&String| !deletes(header);
+        let inherited = headers.iter().filter(is_harmless);
         Self {
             headers: headers.to_vec(),
+            dead_letter_headers: inherited.chain(of_dead_letters).cloned().collect(),
             ..self
         }
     }
 
-    /// The settings' headers take the place of those of the same name.
-    fn completed(&self, mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
-        for (name, value) in self
-            .headers
-            .iter()
-            .filter_map(|header| header.split_once(':'))
-        {
-            headers.retain(|(other, _)| other != name);
-            headers.push((name.to_owned(), value.to_owned()));
-        }
-        headers
+    /// Those headers of the queue of dead letters by which the broker deletes letters.
+    pub(super) fn deleting_headers(&self) -> Vec<&str> {
+        let headers = self.dead_letter_headers.iter().map(String::as_str);
+        headers.filter(|header| deletes(header)).collect()
     }
 
     /// Declares the queue of dead letters, and subscribes.
@@ -119,14 +130,18 @@ impl Queue {
     ) -> Result<Subscription, Error> {
         let broker = client.broker();
         if broker != Broker::ActiveMq {
-            // On a connection of its own: RabbitMQ keeps what it has handed to a subscription
-            // unacknowledged until the connection ends, not until UNSUBSCRIBE.
-            let client = connector.once().await?;
-            let subscription = client.subscribe(self.declare_dead_letters()).await?;
-            subscription.unsubscribe().await?;
-            client.disconnect().await?;
+            self.declare(connector).await?;
         }
         client.subscribe(self.subscribe(broker)).await
+    }
+
+    /// Declares the queue of dead letters on a connection of its own: RabbitMQ keeps what it has handed
+    /// to a subscription unacknowledged until the connection ends, not until UNSUBSCRIBE.
+    pub(super) async fn declare(&self, connector: &Connector) -> Result<(), Error> {
+        let client = connector.once().await?;
+        let subscription = client.subscribe(self.declare_dead_letters()).await?;
+        subscription.unsubscribe().await?;
+        client.disconnect().await
     }
 
     /// The queue that given-up messages go to.
@@ -136,6 +151,12 @@ impl Queue {
             Broker::ActiveMq => "ActiveMQ.DLQ".to_owned(),
             _ => dead_letters_of(&self.name),
         }
+    }
+
+    /// Whether the broker puts what is rejected to our queue of dead letters, because we have
+    /// declared the queue so.
+    pub(super) fn buries(&self, broker: Broker) -> bool {
+        broker != Broker::ActiveMq && !self.destination.starts_with("/amq/queue/")
     }
 
     /// The subscription to the queue itself.
@@ -151,7 +172,7 @@ impl Queue {
         };
         Subscribe {
             destination: self.destination.clone(),
-            headers: self.completed(headers),
+            headers: completed(headers, &self.headers),
         }
     }
 
@@ -178,6 +199,16 @@ impl Queue {
         self.topic().map(|_| self.name.as_str())
     }
 
+    /// The headers by which a SEND declares the queue of dead letters like
+    /// [`declare_dead_letters`](Self::declare_dead_letters).
+    pub(super) fn dead_letter_arguments(&self) -> Vec<(String, String)> {
+        let mut headers = self.declare_dead_letters().headers;
+        let is_of_subscription =
+            |name: &str| matches!(name, "prefetch-count" | "exclusive" | "x-queue-name");
+        headers.retain(|(name, _)| !is_of_subscription(name));
+        headers
+    }
+
     /// The subscription that declares the queue of dead letters, with the arguments that a Django
     /// service would declare it with.
     pub(super) fn declare_dead_letters(&self) -> Subscribe {
@@ -185,9 +216,25 @@ impl Queue {
         let next = format!("DLQ.DLQ.{name}");
         Subscribe {
             destination: format!("/queue/{}", encoded(&name)),
-            headers: self.completed(arguments(&name, &next, 1, false)),
+            headers: completed(arguments(&name, &next, 1, false), &self.dead_letter_headers),
         }
     }
+}
+
+/// The settings' headers take the place of those of the same name.
+fn completed(mut headers: Vec<(String, String)>, further: &[String]) -> Vec<(String, String)> {
+    for (name, value) in further.iter().filter_map(|header| header.split_once(':')) {
+        headers.retain(|(other, _)| other != name);
+        headers.push((name.to_owned(), value.to_owned()));
+    }
+    headers
+}
+
+/// Whether the broker deletes letters because of this `name:value`.
+fn deletes(header: &str) -> bool {
+    header.split_once(':').is_some_and(|(name, value)| {
+        DELETE.contains(&name) && (name, value) != ("auto-delete", "false")
+    })
 }
 
 fn arguments(
@@ -237,25 +284,59 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_the_settings_come_to_both_queues() {
-        let headers = [
-            "auto-delete:true".to_owned(),
-            "x-queue-type:quorum".to_owned(),
-        ];
+    fn headers_of_the_settings_come_to_both_queues_unless_they_delete_letters() {
+        let texts =
+            |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).into()).collect() };
+        let headers = texts(&["auto-delete:true", "x-queue-type:quorum", "x-expires:1000"]);
+        let values = |subscribe: &Subscribe, name: &str| -> Vec<String> {
+            let found = subscribe.headers.iter().filter(|(other, _)| other == name);
+            found.map(|(_, value)| value.clone()).collect()
+        };
         let queue = Queue::new("/topic/a", None, 2, false).unwrap();
-        let queue = queue.with_headers(&headers);
-        for subscribe in [
+        let queue = queue.with_headers(&headers, &[]);
+        let (own, dead) = (
             queue.subscribe(Broker::RabbitMq),
             queue.declare_dead_letters(),
-        ] {
-            let values = |name: &str| -> Vec<&str> {
-                let found = subscribe.headers.iter().filter(|(other, _)| other == name);
-                found.map(|(_, value)| value.as_str()).collect()
-            };
-            assert_eq!(values("auto-delete"), ["true"]);
-            assert_eq!(values("x-queue-type"), ["quorum"]);
-            assert_eq!(values("durable"), ["true"]);
+        );
+        assert_eq!(values(&own, "auto-delete"), ["true"]);
+        assert_eq!(values(&own, "x-expires"), ["1000"]);
+        assert_eq!(values(&dead, "auto-delete"), ["false"]);
+        assert!(values(&dead, "x-expires").is_empty());
+        for subscribe in [&own, &dead] {
+            assert_eq!(values(subscribe, "x-queue-type"), ["quorum"]);
+            assert_eq!(values(subscribe, "durable"), ["true"]);
         }
+        assert!(queue.deleting_headers().is_empty());
+        let queue = queue.with_headers(&headers, &texts(&["x-expires:9", "x-queue-type:classic"]));
+        let dead = queue.declare_dead_letters();
+        assert_eq!(values(&dead, "x-expires"), ["9"]);
+        assert_eq!(values(&dead, "x-queue-type"), ["classic"]);
+        assert_eq!(queue.deleting_headers(), ["x-expires:9"]);
+    }
+
+    /// To the letter what it was, as a Django service may have declared it.
+    #[test]
+    fn without_settings_the_dead_letters_are_declared_as_ever() {
+        let queue = Queue::new("/topic/a", None, 2, false).unwrap();
+        let shown: Vec<String> = queue
+            .declare_dead_letters()
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}"))
+            .collect();
+        let expected = "durable:true auto-delete:false prefetch-count:1 exclusive:false \
+            x-queue-name:DLQ.a x-dead-letter-exchange: x-dead-letter-routing-key:DLQ.DLQ.DLQ.a";
+        assert_eq!(shown.join(" "), expected);
+        assert_eq!(
+            queue.dead_letter_arguments(),
+            [
+                ("durable", "true"),
+                ("auto-delete", "false"),
+                ("x-dead-letter-exchange", ""),
+                ("x-dead-letter-routing-key", "DLQ.DLQ.DLQ.a")
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::blame;
 use super::count::Count;
+use super::external;
 use super::inbox::{self, Attempt};
 use super::job::Job;
 use crate::backend::Backend;
@@ -47,7 +48,9 @@ fn counted<C: Backend>(
     }
     let (payload, failures) = (&job.payload, job.course.failures);
     match conn {
-        Some(conn) => inbox::attempt_alone(conn, callback, payload, failures),
+        Some(conn) => count.db().within(conn, |conn| {
+            inbox::attempt_alone(conn, callback, payload, failures)
+        }),
         None => inbox::attempt(count.db(), callback, payload, failures),
     }
 }
@@ -67,12 +70,14 @@ fn ended<C: Backend>(
     attempt
 }
 
-/// The same for a callback whose work is not in the database.
+/// The same for a callback whose work is not in the database. `abandoned` when nobody waits for the
+/// attempt any more.
 pub(super) async fn attempt_apart<C: Backend>(
     count: &Count<C>,
     callback: &Arc<External>,
     job: &Job,
     is_alone: bool,
+    abandoned: impl Future<Output = ()>,
 ) -> Attempt {
     let unfinished = |lost: DbError| inbox::hindrance(lost.into());
     let db = count.db();
@@ -97,7 +102,7 @@ pub(super) async fn attempt_apart<C: Backend>(
         }
     }
     let failures = job.course.failures;
-    let attempt = inbox::attempt_apart(count.db(), callback, &job.payload, failures).await;
+    let attempt = external::attempt(db, callback, &job.payload, failures, abandoned).await;
     if !is_counted && !count.is_behind() && !matches!(attempt, Attempt::Unavailable(_)) {
         return attempt;
     }

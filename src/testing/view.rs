@@ -67,6 +67,12 @@ impl<'a> View<'a> {
         self.0.queues.contains_key(queue)
     }
 
+    /// Messages that were deleted with queues of this name.
+    #[must_use]
+    pub fn deleted(&self, queue: &str) -> usize {
+        self.0.deleted.get(queue).copied().unwrap_or(0)
+    }
+
     /// Connections that are logged in.
     #[must_use]
     pub fn connections(&self) -> usize {

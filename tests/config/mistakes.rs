@@ -113,6 +113,8 @@ fn every_limit_holds_in_every_source() {
         ("database_url", ""),
         ("stomp_url", "http://127.0.0.1/"),
         ("stomp_url", "stomp"),
+        ("database_schema", ""),
+        ("database_schema", &"s".repeat(64)),
         ("database_pool_size", "0"),
         ("database_pool_size", ""),
         ("database_timeout", "0"),
@@ -158,11 +160,15 @@ fn every_limit_holds_in_every_source() {
         ("consumer", &long),
         ("exec_timeout", "0"),
         ("days_to_keep", "36501"),
+        ("inbox_days_to_keep", "36501"),
         ("cleanup_interval", "0"),
         ("log_format", "xml"),
         ("broker", "kafka"),
+        ("prefetch_bytes", "1023"),
         ("queue_headers", "no-colon"),
         ("queue_headers", "x-queue-name:other"),
+        ("dead_letter_headers", "no-colon"),
+        ("dead_letter_headers", "x-dead-letter-exchange:other"),
         ("queue_headers", "a b:c"),
         ("log_level", "inof"),
         ("stomp_versions", ""),
@@ -229,6 +235,32 @@ fn values_that_do_not_go_together_are_told_with_both_places() {
         .set("lease", "soon")
         .set("receipt_timeout", "5m");
     assert_eq!(builder.build().unwrap_err().problems().len(), 1);
+}
+
+#[test]
+fn a_schema_where_there_are_none_is_told() {
+    for url in ["mysql://h/d", "outbox.db", "sqlite:outbox.db"] {
+        let text = message(
+            Config::builder()
+                .set("database_url", url)
+                .env_from([("OUTBOX_DATABASE_SCHEMA", "tenant")])
+                .build(),
+        );
+        assert_eq!(
+            text,
+            "database_schema = \"tenant\" from environment variable OUTBOX_DATABASE_SCHEMA is not \
+             for this database_url: only PostgreSQL has schemas; MySQL, MariaDB and SQLite keep the \
+             outbox in the database that database_url names"
+        );
+    }
+    for url in ["postgres://h/d", "POSTGRESQL://h/d"] {
+        let config = Config::builder()
+            .set("database_url", url)
+            .set("database_schema", "tenant")
+            .build()
+            .unwrap();
+        assert_eq!(config.database_schema.as_deref(), Some("tenant"));
+    }
 }
 
 #[test]

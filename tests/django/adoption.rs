@@ -34,23 +34,29 @@ fn number(world: &World, question: &str) -> i64 {
 
 /// Everything about the two tables: columns, defaults, constraints, indexes.
 fn shape(world: &World) -> Vec<String> {
-    let lines: Vec<Line> = diesel::sql_query(
+    shape_in(world, "public")
+}
+
+/// Of the tables in this schema.
+fn shape_in(world: &World, schema: &str) -> Vec<String> {
+    let tables = format!("('{schema}.published'::regclass, '{schema}.received'::regclass)");
+    let lines: Vec<Line> = diesel::sql_query(format!(
         "select concat_ws(' ', attrelid::regclass, attname, format_type(atttypid, atttypmod),
              attnotnull, attidentity, pg_get_expr(adbin, adrelid)) as line
          from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum
-         where attrelid in ('published'::regclass, 'received'::regclass) and attnum > 0
+         where attrelid in {tables} and attnum > 0
              and not attisdropped
          union all
          select concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
-         from pg_constraint where conrelid in ('published'::regclass, 'received'::regclass)
+         from pg_constraint where conrelid in {tables}
          union all
          select concat_ws(' ', tablename, indexdef)
-         from pg_indexes where tablename in ('published', 'received')
+         from pg_indexes where schemaname = '{schema}' and tablename in ('published', 'received')
          union all
          select concat_ws(' ', 'table', relname) from pg_class
-         where relkind = 'r' and relnamespace = 'public'::regnamespace
-         order by line",
-    )
+         where relkind = 'r' and relnamespace = '{schema}'::regnamespace
+         order by line"
+    ))
     .load(&mut world.connect())
     .unwrap();
     lines.into_iter().map(|line| line.line).collect()
@@ -234,4 +240,58 @@ fn tables_in_use_are_not_waited_for_long() {
     assert!(error.to_string().contains("run it again"), "{error}");
     other.batch_execute("rollback").unwrap();
     world.connect().migrate().unwrap();
+}
+
+/// Two Django services in one database: the tables of the one in `tenant` are adopted, in a session
+/// whose search path goes on to those of the other.
+#[test]
+fn tables_in_a_schema_of_their_own() {
+    let Some((world, python)) = world() else {
+        return;
+    };
+    let mut conn = world.connect();
+    conn.batch_execute(
+        "create schema tenant;
+         create table tenant.published (like public.published including all);
+         create table tenant.received (like public.received including all)",
+    )
+    .unwrap();
+    let topic = world.topic();
+    run(
+        &world,
+        &python,
+        &["service.py", "write_every_status", &topic, "30"],
+    );
+    conn.batch_execute(
+        "insert into tenant.published select * from public.published;
+         insert into tenant.received select * from public.received",
+    )
+    .unwrap();
+    let before = (shape(&world), shape_in(&world, "tenant"));
+    let with_path = format!(
+        "{}?options=-csearch_path%3Dtenant,public",
+        world.database.url
+    );
+    let mut ours = PgConnection::establish(&with_path).unwrap();
+    assert_eq!(ours.migrate().unwrap().len(), 5);
+    assert_eq!(shape(&world), before.0, "the other's are as they were");
+    let waiting = "select count(*) as n from tenant.published where status in (-1, 1) and seq > 0";
+    assert_eq!(number(&world, waiting), 20);
+
+    let listener = Listener::new(&world);
+    let arguments = ["--once", "--database-schema", "tenant"];
+    let mut program = Program::start(&world, PUBLISH, &arguments);
+    assert!(program.ended().success(), "{:#?}", program.lines());
+    listener.wait_for(10);
+    let sent = |schema: &str| {
+        let sent = format!("select count(*) as n from {schema}.published where status = 2");
+        number(&world, &sent)
+    };
+    assert_eq!((sent("tenant"), sent("public")), (20, 10));
+
+    outbox(
+        &world,
+        &["--database-schema", "tenant", "migrate", "--revert"],
+    );
+    assert_eq!((shape(&world), shape_in(&world, "tenant")), before);
 }

@@ -25,6 +25,7 @@ pub(crate) fn start<C: Subject>(world: &World) -> Victim {
             .env("DATABASE_URL", database)
             .env("STOMP_URL", broker)
             .env("OUTBOX_QUEUE_HEADERS", "x-expires:600000")
+            .env("OUTBOX_DEAD_LETTER_HEADERS", "x-expires:600000")
             .stdin(Stdio::null());
         Program::spawn(&mut command)
     };

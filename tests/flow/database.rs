@@ -140,6 +140,158 @@ pub(crate) fn an_attempt_that_lost_everything_is_not_counted<C: Subject>(place: 
     assert_eq!(calls.load(Ordering::SeqCst), LOSSES + 1);
 }
 
+/// The sessions on the place's database but for the caller's.
+fn others<C: Subject>() -> &'static str {
+    if C::NAME == "PostgreSQL" {
+        "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+    } else {
+        "from information_schema.processlist where db = database() and id <> connection_id()"
+    }
+}
+
+/// Closes all connections to the place's database, as a server does with idle ones.
+fn close_all<C: Subject>(place: &Place) {
+    let mut conn = place.connect::<C>();
+    let others = others::<C>();
+    if C::NAME == "PostgreSQL" {
+        conn.number(&format!(
+            "select count(pg_terminate_backend(pid, 20000)) {others}"
+        ));
+        return;
+    }
+    let ids = conn.text(&format!("select group_concat(id) {others}"));
+    for id in ids.iter().flat_map(|ids| ids.split(',')) {
+        // It may have gone by itself.
+        let _ = conn.batch_execute(&format!("kill {id}"));
+    }
+    wait_until("they are gone", || {
+        conn.number(&format!("select count(*) {others}")) == 0
+    });
+}
+
+pub(crate) fn an_external_callback_runs_once_though_its_connections_are_closed<C: Subject>(
+    place: &Place,
+) {
+    let (call, calls) = std::sync::mpsc::channel();
+    let (close, closed) = std::sync::mpsc::channel::<()>();
+    let (call, closed) = (std::sync::Mutex::new(call), std::sync::Mutex::new(closed));
+    let registry = Registry::<C>::new().on_external("it", move |_| {
+        call.lock().unwrap().send(()).unwrap();
+        let () = closed.lock().unwrap().recv().unwrap();
+        std::future::ready(Ok(Outcome::Done))
+    });
+    place.declare::<C>();
+    let consumer = place.subscribe(&registry);
+    for n in 1..=2 {
+        place.send(Message::new(place.topic(), n));
+        next(&calls);
+        close_all::<C>(place);
+        close.send(()).unwrap();
+        wait_until("it is remembered", || place.counts::<C>().received == n);
+    }
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (2, 0));
+    assert!(
+        calls.try_recv().is_err(),
+        "it has run once for each message"
+    );
+}
+
+pub(crate) fn what_is_done_is_kept_until_the_database_is_back<C: Subject>(place: &Place) {
+    let network = Arc::new(Network::to(place.database_url()));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (shut, counted) = (Arc::clone(&network), Arc::clone(&calls));
+    let registry = Registry::<C>::new().on_external("it", move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        shut.set(Mode::Away);
+        std::future::ready(Ok(Outcome::Done))
+    });
+    place.declare::<C>();
+    let config = through(place, &network).build().unwrap();
+    let (consumer, log) = place.subscribe_logged(&registry, &config);
+    let broker = place.loopback();
+    place.send(Message::new(place.topic(), 1));
+    wait_until("it cannot be remembered", || log.count("is still away") > 0);
+    // Nor does another connection to the broker make it run again.
+    let logins = broker.view(|view| view.logins());
+    broker.cut();
+    assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
+        view.logins() > logins && view.unacknowledged(&place.name) == 1
+    }));
+    network.set(Mode::Well);
+    wait_until("it is remembered", || place.counts::<C>().received == 1);
+    wait_until("it is acknowledged", || {
+        broker.view(|view| view.unacknowledged(&place.name) == 0)
+    });
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.duplicates, handled.dead), (1, 1, 0));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+/// A wish to stop is not held up by what cannot be remembered.
+pub(crate) fn what_cannot_be_remembered_does_not_hold_up_a_stop<C: Subject>(place: &Place) {
+    let network = Arc::new(Network::to(place.database_url()));
+    let shut = Arc::clone(&network);
+    let registry = Registry::<C>::new().on_external("it", move |_| {
+        shut.set(Mode::Away);
+        std::future::ready(Ok(Outcome::Done))
+    });
+    place.declare::<C>();
+    let settings = through(place, &network).set("shutdown_timeout", "100ms");
+    let log = crate::log::Log::default();
+    let (shutdown, collected) = (Shutdown::new(), log.clone());
+    let subscriber = Subscriber::<C>::new(
+        &settings.build().unwrap(),
+        &registry,
+        "it",
+        &place.topic(),
+        None,
+    )
+    .unwrap();
+    let heeded = shutdown.clone();
+    let consuming = std::thread::spawn(move || {
+        let _guard = collected.collect(tracing::Level::DEBUG);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let outcome = runtime.block_on(subscriber.run(&heeded));
+        runtime.shutdown_background();
+        outcome
+    });
+    place.send(Message::new(place.topic(), 1));
+    wait_until("it cannot be remembered", || log.count("is away") > 0);
+    shutdown.stop();
+    assert!(consuming.join().unwrap().is_err());
+    let broker = place.loopback();
+    assert_eq!(broker.view(|view| view.unacknowledged(&place.name)), 0);
+    assert_eq!(place.counts::<C>().received, 0, "it is delivered again");
+}
+
+pub(crate) fn a_connection_closed_while_idle_costs_no_attempt<C: Subject>(place: &Place) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let registry = Registry::<C>::new().on("it", move |_: &mut C, _: &Payload| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(Outcome::Done)
+    });
+    place.declare::<C>();
+    let (consumer, log) = place.subscribe_logged(&registry, &place.config());
+    place.send(Message::new(place.topic(), 1));
+    wait_until("the first is done", || place.counts::<C>().received == 1);
+    let idle = if C::NAME == "PostgreSQL" {
+        "state_change < clock_timestamp() - interval '1100 ms'"
+    } else {
+        "time_ms > 1100"
+    };
+    let mut conn = place.connect::<C>();
+    let busy = format!("select count(*) {} and not ({idle})", others::<C>());
+    wait_until("the connections are idle", || conn.number(&busy) == 0);
+    close_all::<C>(place);
+    place.send(Message::new(place.topic(), 2));
+    wait_until("the second is done", || place.counts::<C>().received == 2);
+    assert_eq!(consumer.stop().done, 2);
+    assert_eq!(log.count(" away"), 0, "{}", log.text());
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
 /// PostgreSQL has aborted the transaction by then.
 #[cfg(feature = "postgres")]
 pub(crate) fn going_on_after_a_failed_statement_is_a_failure<C: Subject>(place: &Place) {

@@ -110,7 +110,7 @@ pub(crate) fn where_nobody_wants_them_they_are_dropped<C: Subject>(place: &Place
     assert!(letters.try_recv().is_err());
 }
 
-fn run(place: &Place, task: &str, more: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run(place: &Place, task: &str, more: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_outbox"))
         .args(["dead-letters", task, &place.name])
         .args(more)
@@ -122,7 +122,7 @@ fn run(place: &Place, task: &str, more: &[&str]) -> (Option<i32>, String) {
 }
 
 /// What `outbox dead-letters` says of the case's queue.
-fn command(place: &Place, task: &str, more: &[&str]) -> String {
+pub(crate) fn command(place: &Place, task: &str, more: &[&str]) -> String {
     let (code, said) = run(place, task, more);
     assert_eq!(code, Some(0), "{said}");
     said
@@ -185,6 +185,22 @@ pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place)
         let count = format!("select count(*) from effects where note = '{id}'");
         assert_eq!(conn.number(&count), i64::from(n % 3 != 2), "{n}");
     }
+}
+
+/// ActiveMQ pages a few hundred messages in at a time; a reading still reaches the end of the queue.
+#[cfg(feature = "sqlite")]
+pub(crate) fn many_letters_are_read_to_their_end<C: Subject>(place: &Place) {
+    const ROWS: usize = 1_000;
+    place.send_letters(ROWS, b"a letter");
+    for _ in 0..2 {
+        let list = command(place, "list", &["--limit", "1"]);
+        assert!(list.contains("1 listed of 1000"), "{list}");
+    }
+    let dry = command(place, "drop", &["--limit", "400", "--dry-run"]);
+    assert!(dry.contains("400 to be deleted of 1000"), "{dry}");
+    let dropped = command(place, "drop", &["--all"]);
+    assert!(dropped.contains("1000 deleted of 1000"), "{dropped}");
+    assert!(command(place, "list", &[]).contains("0 listed of 0"));
 }
 
 /// More than a subscriber would let wait: nothing of it is acknowledged before all is seen.
@@ -287,13 +303,12 @@ pub(crate) fn a_broker_that_stands_still_costs_no_story<C: Subject>(place: &Plac
     let (consumer, log) = place.subscribe_logged(&registry, &impatient(place));
     place.send(Message::new(place.topic(), 1));
     next(&begun);
-    let logins = broker.view(|view| view.logins());
     broker.stall(true);
     drop(go_on);
     wait_until("it waits", || log.count("the broker stands still") == 1);
     broker.stall(false);
     all_is_told(place, 1);
-    assert_eq!(broker.view(|view| view.logins()), logins);
+    assert_eq!(log.count(" subscribed "), 1, "{}", log.text());
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (0, 1));
 }

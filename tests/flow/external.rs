@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use diesel_outbox::{Message, Outcome, Registry};
+use diesel_outbox::subscriber::Subscriber;
+use diesel_outbox::{Message, Outcome, Registry, Shutdown};
 
 use crate::place::{Place, Subject, next, wait_until};
 
@@ -53,6 +54,54 @@ pub(crate) fn a_program_may_discard_or_fail<C: Subject>(place: &Place) {
     wait_until("the last is done", || place.counts::<C>().received == 1);
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.discarded, handled.dead), (1, 1, 2));
+}
+
+/// SIGTERM comes first, so that it can tidy up.
+pub(crate) fn a_program_is_asked_before_it_is_killed<C: Subject>(place: &Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let tidied = folder.path().join("tidied");
+    let script = format!(
+        "trap \"touch '{}'; exit 3\" TERM; sleep 600 & wait",
+        tidied.display()
+    );
+    let callback = program(&folder.path().join("it"), &script);
+    place.declare::<C>();
+    let dead_letters = place.dead_letters();
+    let settings = place.settings().set("exec_timeout", "300ms");
+    let config = settings.set("callback_attempts", 1).build().unwrap();
+    let consumer = place.subscribe_with::<C>(&Registry::new(), &callback, &config);
+    place.send(Message::new(place.topic(), 1));
+    next(&dead_letters);
+    assert!(tidied.exists());
+    assert_eq!(consumer.stop().dead, 1);
+}
+
+/// It runs in the runtime of its caller, who goes on.
+pub(crate) fn a_program_ends_with_a_subscriber_that_is_dropped<C: Subject>(place: &Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, tidied) = (folder.path().join("begun"), folder.path().join("tidied"));
+    let script = format!(
+        "trap \"touch '{}'; exit 0\" TERM; touch '{}'; sleep 600 & wait",
+        tidied.display(),
+        begun.display()
+    );
+    let callback = program(&folder.path().join("it"), &script);
+    place.declare::<C>();
+    place.send(Message::new(place.topic(), 1));
+    let subscriber = Subscriber::<C>::new(
+        &place.config(),
+        &Registry::new(),
+        &callback,
+        &place.topic(),
+        None,
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let subscribed = subscriber.unwrap();
+    let running = runtime.spawn(async move { subscribed.run(&Shutdown::new()).await });
+    wait_until("the program runs", || begun.exists());
+    running.abort();
+    wait_until("the program was ended", || tidied.exists());
+    assert_eq!(place.counts::<C>().received, 0, "it was not done");
 }
 
 pub(crate) fn an_async_callback_holds_no_connection<C: Subject>(place: &Place) {

@@ -24,7 +24,9 @@ struct Flood {
 }
 
 impl Flood {
-    fn start() -> Self {
+    /// One of so many messages with this behind each number.
+    fn start(messages: usize, body: &str) -> Self {
+        let body: Arc<str> = body.into();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("stomp://guest:guest@{}/", listener.local_addr().unwrap());
         let (acknowledged, written) = (Arc::default(), Arc::default());
@@ -36,7 +38,10 @@ impl Flood {
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let (acknowledged, written) = (Arc::clone(&acknowledged), Arc::clone(&written));
-                std::thread::spawn(move || serve(&socket, &acknowledged, &written));
+                let body = Arc::clone(&body);
+                std::thread::spawn(move || {
+                    serve(&socket, &acknowledged, &written, (messages, &body));
+                });
             }
         });
         flood
@@ -44,7 +49,12 @@ impl Flood {
 }
 
 /// Answers until the other one goes.
-fn serve(socket: &TcpStream, acknowledged: &AtomicUsize, written: &Arc<AtomicUsize>) {
+fn serve(
+    socket: &TcpStream,
+    acknowledged: &AtomicUsize,
+    written: &Arc<AtomicUsize>,
+    (messages, body): (usize, &Arc<str>),
+) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let writer = Arc::new(Mutex::new(socket.try_clone().unwrap()));
     let say = |text: &str| {
@@ -75,14 +85,20 @@ fn serve(socket: &TcpStream, acknowledged: &AtomicUsize, written: &Arc<AtomicUsi
             header("destination").is_some_and(|destination| destination == "/topic/flood");
         if let Some(id) = header("id").filter(|_| command == "SUBSCRIBE" && is_ours) {
             let (writer, written) = (Arc::clone(&writer), Arc::clone(written));
-            std::thread::spawn(move || pour(&writer, &id, &written));
+            let body = Arc::clone(body);
+            std::thread::spawn(move || pour(&writer, &id, &written, (messages, &body)));
         }
     }
 }
 
 /// The first ones belong together, the others stand alone. Most come again and again.
-fn pour(writer: &Mutex<TcpStream>, subscription: &str, written: &AtomicUsize) {
-    for n in 0..MESSAGES {
+fn pour(
+    writer: &Mutex<TcpStream>,
+    subscription: &str,
+    written: &AtomicUsize,
+    (messages, body): (usize, &str),
+) {
+    for n in 0..messages {
         let key = if n < PREFETCH {
             "first".to_owned()
         } else {
@@ -91,7 +107,7 @@ fn pour(writer: &Mutex<TcpStream>, subscription: &str, written: &AtomicUsize) {
         let id = n % DIFFERENT;
         let message = format!(
             "MESSAGE\nsubscription:{subscription}\ndestination:/topic/flood\nmessage-id:{n}\n\
-             ack:{n}\ndop-msg-id:{id}\nkey:{key}\n\n{n}\0"
+             ack:{n}\ndop-msg-id:{id}\nkey:{key}\n\n{n}{body}\0"
         );
         let mut writer = writer.lock().unwrap();
         if writer.write_all(message.as_bytes()).is_err() {
@@ -104,7 +120,7 @@ fn pour(writer: &Mutex<TcpStream>, subscription: &str, written: &AtomicUsize) {
 /// As long as those that were asked for are held, no other one is looked at, though a worker is free.
 #[test]
 fn no_more_is_held_than_was_asked_for() {
-    let flood = Flood::start();
+    let flood = Flood::start(MESSAGES, "");
     let broker = BrokerPlace {
         url: flood.url.clone(),
         guard: Box::new(()),
@@ -148,4 +164,61 @@ fn no_more_is_held_than_was_asked_for() {
         place.counts::<SqliteConnection>().received,
         DIFFERENT as i64
     );
+}
+
+/// However many of them the prefetch allows.
+#[test]
+fn no_more_bytes_are_held_than_was_asked_for() {
+    const COUNT: usize = 400;
+    const BODY: usize = 1 << 20;
+    const BYTES: usize = 4 << 20;
+    /// What the systems at both ends may hold of a connection; Linux lets each have some MiB.
+    const IN_SOCKETS: usize = 24 << 20;
+    let flood = Flood::start(COUNT, &" ".repeat(BODY));
+    let broker = BrokerPlace {
+        url: flood.url.clone(),
+        guard: Box::new(()),
+    };
+    let mut place = Place::new::<SqliteConnection>(databases::sqlite().unwrap(), broker);
+    place.name = "flood".to_owned();
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let kept = Arc::clone(&gate);
+    let registry = Registry::<SqliteConnection>::new().on_managed(
+        "it",
+        move |conn: &mut SqliteConnection, payload: &Payload| -> Result<_, BoxError> {
+            let (open, changed) = &*kept;
+            let closed = changed.wait_while(open.lock().unwrap(), |open| !*open);
+            drop(closed.unwrap());
+            // Some are given up: what they wait for is behind messages that are not read.
+            if payload.header("message-id") == Some("7") {
+                return Ok(payload.nack());
+            }
+            Ok(payload.save(conn)?)
+        },
+    );
+    let settings = place.settings().set("prefetch_count", COUNT);
+    let settings = settings
+        .set("prefetch_bytes", BYTES)
+        .set("heartbeat_send", "0s");
+    let settings = settings.set("heartbeat_receive", "0s").build().unwrap();
+    let consumer = place.subscribe_with(&registry, "it", &settings);
+    wait_until("the flood comes", || {
+        flood.written.load(Ordering::SeqCst) * BODY >= BYTES
+    });
+    // Until nothing more is read.
+    let mut last = usize::MAX;
+    wait_until("it stands still", || {
+        std::thread::sleep(Duration::from_millis(500));
+        let now = flood.written.load(Ordering::SeqCst);
+        std::mem::replace(&mut last, now) == now
+    });
+    assert!(last * BODY < BYTES + IN_SOCKETS, "{last} messages");
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    // Many times as many as are held.
+    wait_until("it goes on", || {
+        flood.acknowledged.load(Ordering::SeqCst) >= 60
+    });
+    let handled = consumer.stop();
+    assert!(handled.done >= 60 && handled.discarded == 1, "{handled:?}");
 }

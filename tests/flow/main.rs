@@ -4,12 +4,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "sqlite")]
+#[path = "../support/amqp.rs"]
+mod amqp;
 #[cfg(feature = "testing")]
 mod blame;
 mod blocking;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod dead_letter_queue;
 mod dead_letters;
+#[cfg(feature = "testing")]
+mod disorder;
 mod external;
 #[cfg(feature = "testing")]
 mod faults;
@@ -20,14 +27,22 @@ mod hooks;
 #[cfg(feature = "testing")]
 #[path = "../support/log.rs"]
 mod log;
+#[cfg(feature = "testing")]
+mod managed;
 mod place;
+#[cfg(feature = "testing")]
+mod retention;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod silence;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod slow_link;
 #[cfg(feature = "sqlite")]
 mod stranger;
+#[cfg(feature = "sqlite")]
+mod unreadable;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
@@ -94,6 +109,16 @@ mod on_demand {
                     dead_letters: a_killed_replay_loses_nothing,
                         a_broker_that_stands_still_costs_no_story,
                         a_letter_is_sent_until_its_receipt_comes;
+                    managed: a_panic_in_its_own_transaction_is_one_messages_failure,
+                        a_transaction_that_is_left_open_is_rolled_back,
+                        saving_twice_makes_no_duplicate, a_proof_holds_for_its_attempt_only,
+                        an_error_after_its_commit_is_looked_at_by_a_person,
+                        a_body_that_its_column_cannot_hold_is_left_out;
+                    retention: a_relay_leaves_the_inbox_alone,
+                        the_inbox_is_kept_as_long_as_any_subscriber_wants,
+                        the_inbox_is_never_emptied_at_once;
+                    disorder: a_callback_that_commits_is_given_up,
+                        a_callback_that_rolls_back_is_given_up;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
                         failing_over_and_over_kills_nobody, being_left_at_a_stop_kills_nobody;
                     wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
@@ -127,6 +152,10 @@ mod on_demand {
         suite!(@broker loopback, diesel::PgConnection, postgres, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             an_attempt_that_lost_everything_is_not_counted,
+            an_external_callback_runs_once_though_its_connections_are_closed,
+            what_is_done_is_kept_until_the_database_is_back,
+            what_cannot_be_remembered_does_not_hold_up_a_stop,
+            a_connection_closed_while_idle_costs_no_attempt,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
             no_transaction_waits_for_the_broker, a_former_primary_is_left;
@@ -138,9 +167,10 @@ mod on_demand {
                 what_the_server_says_is_nobodys_fault,
                 what_a_statement_meets_is_nobodys_fault;);
 
-        mod with_few_letters {
-            suite!(@broker loopback, diesel::PgConnection, postgres_latin1, blame:
-                an_id_that_the_database_cannot_hold_is_given_up;);
+        mod latin1 {
+            suite!(@broker loopback, diesel::PgConnection, postgres_in_latin1,
+                managed: a_body_that_the_encoding_cannot_hold_is_left_out;
+                blame: an_id_that_the_database_cannot_hold_is_given_up;);
         }
     }
 
@@ -148,7 +178,12 @@ mod on_demand {
     mod with_mysql {
         suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
-            an_attempt_that_lost_everything_is_not_counted;
+            an_attempt_that_lost_everything_is_not_counted,
+            an_external_callback_runs_once_though_its_connections_are_closed,
+            what_is_done_is_kept_until_the_database_is_back,
+            what_cannot_be_remembered_does_not_hold_up_a_stop,
+            a_connection_closed_while_idle_costs_no_attempt;
+            disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;
             silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
                 a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
             blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
@@ -166,14 +201,36 @@ mod on_demand {
     }
 }
 
-/// Cases that take a lot of memory, and no database.
+/// Cases that take a lot of memory or messages, and no database.
 #[cfg(feature = "sqlite")]
 mod large {
     #[cfg(feature = "testing")]
     suite!(@broker loopback, diesel::SqliteConnection, sqlite,
-        dead_letters: a_long_queue_is_read_to_its_end;);
+        dead_letters: a_long_queue_is_read_to_its_end, many_letters_are_read_to_their_end;);
+    suite!(@broker activemq, diesel::SqliteConnection, sqlite,
+        dead_letters: many_letters_are_read_to_their_end;);
     suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
-        dead_letters: a_long_queue_is_read_to_its_end;);
+        dead_letters: a_long_queue_is_read_to_its_end, many_letters_are_read_to_their_end;);
+}
+
+/// Messages of publishers that speak AMQP, to a database of any make.
+#[cfg(feature = "sqlite")]
+mod foreign {
+    suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
+        unreadable: they_go_to_the_dead_letters, where_nobody_wants_them_they_are_acknowledged,
+            from_a_queue_of_others_their_letters_are_ours,
+            a_length_that_the_sender_makes_up_is_not_heeded;);
+    #[cfg(feature = "testing")]
+    mod letters {
+        suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite, dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
+            letters_go_to_a_queue_that_others_have_declared,
+            letters_find_their_queue_though_it_has_expired,
+            letters_outlive_what_deletes_the_queue_of_their_messages;);
+        suite!(@broker loopback, diesel::SqliteConnection, sqlite,
+        dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
+            a_replay_to_a_queue_that_is_deleted_loses_no_letter,
+            a_letter_that_the_broker_closes_at_is_left_to_it;);
+    }
 }
 
 suite! {
@@ -190,6 +247,7 @@ suite! {
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
         a_wish_to_stop_waits_for_all_that_block, a_wish_to_stop_waits_for_all_that_run;
     external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
+        a_program_is_asked_before_it_is_killed, a_program_ends_with_a_subscriber_that_is_dropped,
         an_async_callback_holds_no_connection;
     sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,
         a_producer_sends_without_an_outbox, the_first_broker_that_answers_is_taken, a_row_too_large_for_the_broker_is_parked, old_rows_are_deleted_once_in_the_interval;

@@ -91,9 +91,9 @@ pub(crate) mod databases {
         crate::support::postgres()
     }
 
-    #[cfg(feature = "postgres")]
-    pub(crate) fn postgres_latin1() -> Option<TestDatabase> {
-        crate::support::postgres_latin1()
+    #[cfg(all(feature = "postgres", feature = "testing"))]
+    pub(crate) fn postgres_in_latin1() -> Option<TestDatabase> {
+        crate::support::postgres_in_latin1()
     }
 }
 
@@ -186,6 +186,15 @@ impl Place {
             .set("poll_interval", "20ms")
             // The broker is to forget the queues of the tests.
             .set("queue_headers", "x-expires:600000")
+            .set("dead_letter_headers", self.dead_letter_headers())
+    }
+
+    /// One that ends with its case has nothing to forget.
+    fn dead_letter_headers(&self) -> &str {
+        match self.broker.guard.is::<()>() {
+            true => "x-expires:600000",
+            false => "",
+        }
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -196,6 +205,14 @@ impl Place {
     #[cfg(feature = "testing")]
     pub(crate) fn loopback(&self) -> &diesel_outbox::testing::LoopbackBroker {
         self.broker.guard.downcast_ref().unwrap()
+    }
+
+    /// Whether it is that one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.broker
+            .guard
+            .is::<diesel_outbox::testing::LoopbackBroker>()
     }
 
     pub(crate) fn counts<C: Subject>(&self) -> Counts {
@@ -267,10 +284,7 @@ impl Place {
         config: &Config,
     ) -> Consumer {
         let subscriber = Subscriber::new(config, registry, callback, &self.topic(), None).unwrap();
-        Consumer::start(move |shutdown| {
-            let runtime = Runtime::new().unwrap();
-            runtime.block_on(subscriber.run(shutdown)).unwrap()
-        })
+        Consumer::of(subscriber)
     }
 
     /// The same with a look at its log.
@@ -436,6 +450,13 @@ impl Consumer {
         let heeded = shutdown.clone();
         let thread = std::thread::spawn(move || run(&heeded));
         Self { shutdown, thread }
+    }
+
+    pub(crate) fn of<C: Subject>(subscriber: Subscriber<C>) -> Self {
+        Self::start(move |shutdown| {
+            let runtime = Runtime::new().unwrap();
+            runtime.block_on(subscriber.run(shutdown)).unwrap()
+        })
     }
 
     /// Stops it gracefully.

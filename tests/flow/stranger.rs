@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use diesel::SqliteConnection;
-use diesel_outbox::{Message, Registry};
+use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
 
 use crate::place::{BrokerPlace, Place, Subject, databases, wait_until};
 
@@ -19,6 +19,15 @@ struct Stranger {
 
 impl Stranger {
     fn start(hangs_up: bool) -> Self {
+        Self::saying(hangs_up, "")
+    }
+
+    /// One that says this behind each SUBSCRIBE to a topic.
+    fn with(words: &'static str) -> Self {
+        Self::saying(false, words)
+    }
+
+    fn saying(hangs_up: bool, words: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("stomp://guest:guest@{}/", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<Instant>>>::default();
@@ -31,7 +40,7 @@ impl Stranger {
                 let mut asked = asked.lock().unwrap();
                 asked.push(Instant::now());
                 if !hangs_up || asked.len() % 2 == 1 {
-                    std::thread::spawn(move || serve(&socket));
+                    std::thread::spawn(move || serve(&socket, words));
                 }
             }
         });
@@ -48,7 +57,7 @@ impl Stranger {
 }
 
 /// Answers until the other one goes.
-fn serve(mut socket: &TcpStream) {
+fn serve(mut socket: &TcpStream, words: &str) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let mut frame = Vec::new();
     loop {
@@ -59,13 +68,17 @@ fn serve(mut socket: &TcpStream) {
         let text = String::from_utf8_lossy(&frame);
         let text = text.trim_start();
         let receipt = text.lines().find_map(|line| line.strip_prefix("receipt:"));
-        let answer = match receipt {
+        let is_ours = text.starts_with("SUBSCRIBE\n") && text.contains("\ndestination:/topic/");
+        let mut answer = match receipt {
             Some(id) => format!("RECEIPT\nreceipt-id:{id}\n\n\0"),
             None if text.starts_with("CONNECT\n") => {
                 "CONNECTED\nversion:1.0\nserver:Stranger/1\n\n\0".to_owned()
             }
             None => continue,
         };
+        if is_ours {
+            answer.push_str(words);
+        }
         if socket.write_all(answer.as_bytes()).is_err() {
             return;
         }
@@ -87,6 +100,29 @@ fn a_subscription_that_fails_is_tried_ever_more_slowly() {
     // Two connections an attempt, and three pauses of a quarter of a second at least.
     let took = asked[7] - asked[0];
     assert!(took > Duration::from_millis(700), "{took:?}");
+}
+
+/// A frame that does not even say what would answer it comes again with each subscription.
+#[cfg(feature = "testing")]
+#[test]
+fn a_frame_that_nobody_can_answer_is_not_asked_for_without_a_pause() {
+    let stranger = Stranger::with("MESSAGE\nmessage-id:1\nx\n\n\0");
+    let place = stranger.place();
+    let settings = place.settings().set("stomp_versions", "1.0").build();
+    let registry = Registry::<SqliteConnection>::new()
+        .on("it", |_: &mut SqliteConnection, _: &Payload| {
+            Ok::<_, BoxError>(Outcome::Done)
+        });
+    let (consumer, log) = place.subscribe_logged(&registry, &settings.unwrap());
+    // Two connections an attempt.
+    let asked = || stranger.asked.lock().unwrap().clone();
+    wait_until("some attempts", || asked().len() >= 8);
+    consumer.stop();
+    let took = asked()[7] - asked()[0];
+    // Three pauses of a quarter of a second at least.
+    assert!(took > Duration::from_millis(700), "{took:?}");
+    assert_eq!(log.count("ERROR"), 1, "{}", log.text());
+    assert_eq!(log.count("names nothing to answer it by"), 1);
 }
 
 /// What STOMP 1.0 cannot carry is the row's own fault, and no reason to try again for ever.

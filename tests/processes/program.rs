@@ -25,7 +25,8 @@ impl Program {
             .env("DATABASE_URL", &world.database.url)
             .env("STOMP_URL", &world.broker)
             // The broker is to forget the queues of the tests.
-            .env("OUTBOX_QUEUE_HEADERS", "x-expires:600000");
+            .env("OUTBOX_QUEUE_HEADERS", "x-expires:600000")
+            .env("OUTBOX_DEAD_LETTER_HEADERS", "x-expires:600000");
         Self::spawn(command.args(arguments).stdin(Stdio::null()))
     }
 

@@ -46,6 +46,13 @@ impl World {
         format!("/topic/{}", self.name)
     }
 
+    /// Forgets what was received.
+    pub(crate) fn forget(&self) {
+        self.connect()
+            .batch_execute("delete from received")
+            .unwrap();
+    }
+
     /// Writes so many rows at once.
     pub(crate) fn write(&self, rows: usize) {
         let statement = format!(

@@ -102,3 +102,10 @@ mod on {
         refusals::a_wrong_destination,
     });
 }
+
+/// ActiveMQ hands what a connection leaves over again only after a pause of its own.
+mod on_rabbitmq_alone {
+    on_each_broker!(@place rabbitmq, { rounds::what_is_left_is_back_after_disconnect });
+    on_each_broker!(@place rabbitmq_tls, { rounds::what_is_left_is_back_after_disconnect });
+    on_each_broker!(@place loopback, { rounds::what_is_left_is_back_after_disconnect });
+}

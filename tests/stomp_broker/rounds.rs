@@ -131,3 +131,33 @@ pub(crate) async fn a_nack_gives_up_or_back(place: &Place) {
     within(client.send(queue.message(b"2"))).await.unwrap();
     assert_eq!(&next(&mut subscription).await.body[..], b"2");
 }
+
+/// What a connection leaves is back in its queue when its `disconnect` is over: the next reading
+/// finds all of it. `outbox dead-letters` relies on it.
+pub(crate) async fn what_is_left_is_back_after_disconnect(place: &Place) {
+    const LEFT: usize = 1000;
+    let queue = place.queue();
+    let sender = place.connect().await;
+    let receipts: Vec<_> = (0..LEFT)
+        .map(|_| sender.send(queue.message(b"left")))
+        .collect();
+    for receipt in receipts {
+        within(receipt).await.unwrap();
+    }
+    for _ in 0..3 {
+        let client = place.connect().await;
+        let mut subscription = queue.subscribe(&client).await.unwrap();
+        within(sender.send(queue.message(b"marker"))).await.unwrap();
+        let mut found = 0;
+        loop {
+            let delivery = next(&mut subscription).await;
+            if &delivery.body[..] == b"marker" {
+                within(client.ack(&delivery)).await.unwrap();
+                break;
+            }
+            found += 1;
+        }
+        assert_eq!(found, LEFT);
+        within(client.disconnect()).await.unwrap();
+    }
+}

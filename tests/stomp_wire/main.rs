@@ -4,10 +4,12 @@
 mod certificates;
 mod connect;
 mod connector;
+mod defects;
 mod ends;
 mod frames;
 mod heartbeats;
 mod hostile;
+mod late;
 #[path = "../support/log.rs"]
 mod log;
 mod property;

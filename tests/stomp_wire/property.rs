@@ -97,6 +97,7 @@ fn part() -> impl Strategy<Value = Part> {
                 command,
                 headers: headers.into_iter().collect(),
                 body: body.into(),
+                ..Frame::default()
             };
             Part {
                 frame,
@@ -188,6 +189,11 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
         b"\xff",
         b"\xc3\xa9",
         b"MESSAGE\na:b\n\nbody\0",
+        b"MESSAGE\nsubscription:s\ndestination:d\nmessage-id:m\nack:a\n",
+        b"MESSAGE\nsubscription:s\ndestination:d\nmessage-id:m\nack:a\n",
+        b"subscription:s\ndestination:d\nmessage-id:m\nack:a\n",
+        b":v\n",
+        b"x:\xff\n",
         b"RECEIPT\nreceipt-id:1\n\n\0\n",
         b"                                        ",
     ])

@@ -48,6 +48,20 @@ async fn serve(
     Some(stream)
 }
 
+/// A connection with TLS, and its other side.
+pub(crate) async fn pair() -> (Client, TlsStream<tokio::net::TcpStream>) {
+    let authority = Authority::new();
+    let signed = authority.sign(&["localhost"], |_| ());
+    let acceptor = authority.acceptor(&signed, &TLS13, false);
+    let listener = listener().await;
+    let options = options(&listener, "localhost", Tls::new().ca_file(authority.file()));
+    let (client, stream) = tokio::join!(
+        within(Client::connect(&options)),
+        serve(&listener, &acceptor)
+    );
+    (client.unwrap(), stream.unwrap())
+}
+
 /// What comes of it where the broker has this certificate.
 async fn outcome(acceptor: &TlsAcceptor, host: &str, tls: Tls) -> Result<Client, Error> {
     let listener = listener().await;

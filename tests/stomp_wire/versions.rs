@@ -12,7 +12,7 @@ use tokio_util::codec::Decoder as _;
 use crate::{Peer, listener, message, not_sent, options, within};
 
 /// A connection in this version, with this `server` header.
-async fn pair(version: Version, server: &str) -> (Client, Peer) {
+pub(crate) async fn pair(version: Version, server: &str) -> (Client, Peer) {
     let listener = listener().await;
     let options = options(&listener).versions(&[version]);
     let broker = async {

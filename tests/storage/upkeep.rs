@@ -38,6 +38,15 @@ pub(crate) fn a_job_is_begun_once_in_its_interval<C: Subject>(url: &str) {
     assert!(!conn.begin_job("clean", DAY).unwrap());
     assert!(conn.begin_job("another", DAY).unwrap());
     assert!(conn.begin_job("clean", Duration::ZERO).unwrap());
+    let mut jobs = conn.jobs_within(DAY).unwrap();
+    jobs.retain(|name| name != "claim");
+    jobs.sort_unstable();
+    assert_eq!(jobs, ["another", "clean"]);
+    conn.batch_execute(
+        "update outbox_jobs set begun = '2001-01-01 00:00:00.000000' where name = 'clean'",
+    )
+    .unwrap();
+    assert!(!conn.jobs_within(DAY).unwrap().contains(&"clean".to_owned()));
     let begun: usize = std::thread::scope(|scope| {
         let turns: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| connect::<C>(url).begin_job("race", DAY).unwrap()))

@@ -89,13 +89,13 @@ pub(crate) fn postgres() -> Option<TestDatabase> {
     ))
 }
 
-/// The same, with few letters.
+/// One whose texts hold less than Unicode.
 #[cfg(feature = "postgres")]
-pub(crate) fn postgres_latin1() -> Option<TestDatabase> {
+pub(crate) fn postgres_in_latin1() -> Option<TestDatabase> {
     let admin = server("OUTBOX_TEST_POSTGRES", "PostgreSQL")?;
     Some(on_server::<PgConnection>(
         admin,
-        "create database \"{}\" encoding 'LATIN1' locale 'C' template template0",
+        "create database \"{}\" template template0 encoding 'LATIN1' locale 'C'",
         "drop database if exists \"{}\" with (force)",
     ))
 }

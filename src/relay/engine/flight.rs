@@ -134,6 +134,19 @@ impl<C: Backend> Engine<'_, C> {
             let verdict = self.settings.retry.parked(&row.claimed);
             return self.park(row, verdict, error.to_string());
         }
+        if let StompError::NotSent {
+            reason: NotSentReason::CutOff,
+        } = &error
+        {
+            tracing::warn!(
+                id = %row.id(),
+                bytes = row.claimed.body.len(),
+                lease = ?self.settings.lease,
+                "the lease has ended before all of the row was written: the connection is closed, and \
+                 the row is sent again; where the broker is not stalled, a row of this size needs a \
+                 longer `lease`"
+            );
+        }
         if !error.is_fate_unknown() {
             // It never left: the lease has ended, or the connection was gone before.
             return self.release(row);

@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub(super) sent: Vec<Sent>,
     pub(super) faults: Faults,
     pub(super) logins: u64,
+    /// How many messages queues had that were deleted.
+    pub(super) deleted: BTreeMap<String, usize>,
     last_place: u64,
     last_name: u64,
 }
@@ -431,9 +433,11 @@ impl Core {
     /// Deletes a queue with its messages; those who are subscribed to it are told, and their
     /// connections stay.
     pub(super) fn delete_queue(&mut self, name: &str) {
+        let unacknowledged = self.unacknowledged(name);
         let Some(queue) = self.queues.remove(name) else {
             return;
         };
+        *self.deleted.entry(name.to_owned()).or_default() += queue.ready.len() + unacknowledged;
         self.bindings.retain(|(_, queue)| queue != name);
         for (number, id) in queue.subscribers {
             let subscription = self

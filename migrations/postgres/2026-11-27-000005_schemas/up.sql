@@ -1,0 +1,7 @@
+-- The notification names the schema, so that only the relays of this outbox wake up.
+create or replace function outbox_wake() returns trigger language plpgsql as $$
+begin
+    perform pg_catalog.pg_notify('outbox', tg_table_schema);
+    return null;
+end
+$$;

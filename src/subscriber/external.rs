@@ -1,0 +1,131 @@
+//! One attempt at a message whose work is not in the database: look up, work, remember.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::inbox::{Attempt, blame, hindrance, panicked};
+use crate::backend::Backend;
+use crate::builtin::RunError;
+use crate::correlation;
+use crate::db::{Db, DbError, is_infrastructure};
+use crate::outage::Outage;
+use crate::payload::{Payload, is_unique_violation};
+use crate::registry::{External, Outcome};
+
+/// Longest pause between two tries to remember what is done. Short, so that a subscriber that stops
+/// can still remember it if the database comes back within `shutdown_timeout`.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Failed statements after which the row is written without headers and body: if they are what the
+/// connection is lost for, the message is remembered all the same.
+const WITH_DOCUMENTS: u32 = 3;
+
+/// The work is done, and the database refuses the row that remembers it.
+#[derive(Debug, thiserror::Error)]
+#[error("the callback has done its work, but the database refuses the inbox row: {0}")]
+struct Unremembered(#[source] DbError);
+
+/// Tries the message once. `before` attempts have failed by the message's own fault. Once the work is
+/// done it is not repeated: while the database is away, the row is kept here and tried again, until
+/// `abandoned`: then nobody waits for the attempt any more.
+pub(super) async fn attempt<C: Backend>(
+    db: &Db<C>,
+    external: &Arc<External>,
+    payload: &Payload,
+    before: u32,
+    abandoned: impl Future<Output = ()>,
+) -> Attempt {
+    let (id, consumer) = (payload.msg_id().to_owned(), payload.consumer().to_owned());
+    match db.run(move |conn| conn.is_received(&id, &consumer)).await {
+        Ok(false) => {}
+        Ok(true) => return Attempt::Duplicate,
+        Err(error) => return refused(error),
+    }
+    let work = (external.call)(payload.clone());
+    let id = payload.correlation_id().to_owned();
+    let scoped = correlation::on_behalf_async(id, payload.trace(), work);
+    // A task of its own, so that a panic ends there.
+    match tokio::spawn(scoped).await {
+        Err(error) if error.is_panic() => Attempt::failed(panicked(&*error.into_panic())),
+        Err(error) => Attempt::Unavailable(error.into()),
+        Ok(Err(error)) if matches!(error.downcast_ref(), Some(RunError::Stopped)) => {
+            Attempt::NotBegun
+        }
+        Ok(Err(error)) => blame(error),
+        Ok(Ok(Outcome::Discard(reason))) => Attempt::Discarded(reason),
+        Ok(Ok(Outcome::Done)) => remember(db, payload, before, abandoned).await,
+    }
+}
+
+/// Writes the row of a message whose work is done.
+async fn remember<C: Backend>(
+    db: &Db<C>,
+    payload: &Payload,
+    before: u32,
+    abandoned: impl Future<Output = ()>,
+) -> Attempt {
+    let mut outage = Outage::new("the database", LONGEST_PAUSE);
+    let mut refusals = 0;
+    tokio::pin!(abandoned);
+    loop {
+        let error = match insert(db, payload, before, refusals < WITH_DOCUMENTS).await {
+            Ok(()) => {
+                outage.over();
+                return Attempt::Done;
+            }
+            Err(error) => error,
+        };
+        match &error {
+            DbError::Statement(refusal) if !is_infrastructure(refusal) => {
+                // Another attempt would do the work a second time.
+                return Attempt::Failed {
+                    error: Unremembered(error).into(),
+                    is_permanent: true,
+                };
+            }
+            DbError::Statement(_) => refusals += 1,
+            DbError::Unfinished(_) | DbError::Panicked => return refused(error),
+            _ => {}
+        }
+        let pause = outage.noticed(&error);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = &mut abandoned => return refused(error),
+        }
+    }
+}
+
+async fn insert<C: Backend>(
+    db: &Db<C>,
+    payload: &Payload,
+    before: u32,
+    with_documents: bool,
+) -> Result<(), DbError> {
+    let payload = payload.clone();
+    let inserted = db.run(move |conn| {
+        let arrival = payload.arrival(before).fitted(conn);
+        if !with_documents {
+            return conn.insert_received(&arrival.bare());
+        }
+        match conn.insert_received(&arrival) {
+            Err(error) if !is_unique_violation(&error) && !is_infrastructure(&error) => {
+                conn.insert_received(&arrival.bare())
+            }
+            other => other,
+        }
+    });
+    match inserted.await {
+        // An earlier try did it and its answer was lost; or another consumer was faster, and the
+        // work was done twice, as the documentation says.
+        Err(DbError::Statement(error)) if is_unique_violation(&error) => Ok(()),
+        other => other,
+    }
+}
+
+/// What a failed look-up means.
+fn refused(error: DbError) -> Attempt {
+    match error {
+        DbError::Statement(error) => blame(error.into()),
+        other => hindrance(other.into()),
+    }
+}

@@ -1,0 +1,135 @@
+//! One attempt of a managed callback, which opens its own transaction.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::desk;
+use super::inbox::{
+    Attempt, Disorder, blame, blamed, delete_arrival, delete_strays, fault_on, hindrance, panicked,
+};
+use crate::backend::Backend;
+use crate::db::Fault;
+use crate::error::Error;
+use crate::payload::{Duplicate, Payload, Proof};
+use crate::registry::{BoxError, Managed};
+
+/// What is wrong with what a managed callback returned.
+#[derive(Debug, thiserror::Error)]
+enum Misproof {
+    #[error(
+        "the callback returned its proof, but the message is not in the inbox: commit the transaction in which it was saved"
+    )]
+    NotSaved,
+    #[error(
+        "the callback returned while its transaction was open; it was rolled back: commit it before the callback returns"
+    )]
+    Open,
+    #[error("the callback returned the proof of another message, or of an earlier attempt")]
+    Other,
+    #[error(
+        "the callback says that the message is a duplicate, but it is not in the inbox: it saved the message twice in one transaction, or another message"
+    )]
+    NotDuplicate,
+}
+
+/// Tries the message once.
+pub(super) fn attempt<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Payload) -> Attempt {
+    if let Err(attempt) = delete_strays(conn, payload) {
+        return attempt;
+    }
+    match is_received(conn, payload) {
+        Ok(false) => {}
+        Ok(true) => return Attempt::Duplicate,
+        Err(attempt) => return attempt,
+    }
+    let open = match conn.open_transactions() {
+        Ok(open) => open,
+        Err(error) => return hindrance(error.into()),
+    };
+    let whole = payload.for_attempt(false);
+    let attempt = call_once(conn, call, &whole, open);
+    if matches!(attempt, Attempt::Failed { .. }) && whole.was_unfit() {
+        tracing::debug!(
+            id = payload.msg_id(),
+            "called again, to be stored without its documents"
+        );
+        return call_once(conn, call, &payload.for_attempt(true), open);
+    }
+    attempt
+}
+
+/// Calls, and looks at what is committed: nothing that the callback began is open any more then.
+fn call_once<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Payload, open: u32) -> Attempt {
+    let returned = catch_unwind(AssertUnwindSafe(|| desk::callback(|| call(conn, payload))));
+    // Before anything else is said on the connection.
+    let fault = match &returned {
+        Ok(Err(error)) if !is_duplicate(&**error) => fault_on(conn, error),
+        _ => Fault::Own,
+    };
+    let was_open = conn.end_inbox(open);
+    match returned {
+        Ok(Ok(proof)) => proven(conn, payload, &proof, was_open),
+        Ok(Err(error)) if fault != Fault::Own => blamed(fault, error),
+        Ok(Err(error)) => failed(conn, payload, error),
+        Err(panic) => failed(conn, payload, panicked(&*panic)),
+    }
+}
+
+fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: bool) -> Attempt {
+    if !payload.is_proven_by(proof) {
+        return failed(conn, payload, Misproof::Other.into());
+    }
+    if !proof.was_saved {
+        return match delete_saved(conn, payload) {
+            Ok(_) => Attempt::Discarded("the callback gave it up".to_owned()),
+            Err(attempt) => attempt,
+        };
+    }
+    match is_received(conn, payload) {
+        Ok(true) => Attempt::Done,
+        Ok(false) if was_open => Attempt::failed(Misproof::Open),
+        Ok(false) => Attempt::failed(Misproof::NotSaved),
+        Err(attempt) => attempt,
+    }
+}
+
+/// The callback failed, so the message does not count as received: what it has committed all the same
+/// is looked at by a person.
+fn failed<C: Backend>(conn: &mut C, payload: &Payload, error: BoxError) -> Attempt {
+    match delete_saved(conn, payload) {
+        Ok(true) => return Disorder::Committed(Some(error)).into(),
+        Ok(false) => {}
+        Err(attempt) => return attempt,
+    }
+    if !is_duplicate(&*error) {
+        return Attempt::failed(error);
+    }
+    match is_received(conn, payload) {
+        Ok(true) => Attempt::Duplicate,
+        Ok(false) => Attempt::failed(Misproof::NotDuplicate),
+        Err(attempt) => attempt,
+    }
+}
+
+/// Deletes the row that this attempt has saved, if it was committed.
+fn delete_saved<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
+    match payload.take_saved() {
+        None => Ok(false),
+        Some(id) => delete_arrival(conn, payload, id).map_err(|error| hindrance(error.into())),
+    }
+}
+
+fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
+    conn.is_received(payload.msg_id(), payload.consumer())
+        .map_err(|error| blame(error.into()))
+}
+
+fn is_duplicate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<Duplicate>() || matches!(error.downcast_ref(), Some(Error::Duplicate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
