@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::backend::{AsBackend, NewPublished, Storage, never};
+use crate::backend::{AsBackend, Backend, NewPublished, never};
 use crate::error::{Error, MessageError};
 use crate::headers::{self, Headers, Outgoing};
 
@@ -38,8 +38,29 @@ pub struct Message {
     headers: Headers,
     stream: Option<String>,
     key: Option<String>,
-    expires_at: Option<DateTime<Utc>>,
-    due_at: Option<DateTime<Utc>>,
+    expires: Option<Moment>,
+    due: Option<Moment>,
+}
+
+/// A moment: as it is, or as a time from the present of the database, whose clock decides when it
+/// has come. The writer's may be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    At(DateTime<Utc>),
+    In(Duration),
+}
+
+impl Moment {
+    /// The moment, where `now` is the present of the database.
+    fn from(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(moment) => moment,
+            Self::In(time) => TimeDelta::from_std(time)
+                .ok()
+                .and_then(|time| now.checked_add_signed(time))
+                .map_or_else(never, |moment| moment.min(never())),
+        }
+    }
 }
 
 /// A message that was found valid, with all its headers.
@@ -52,8 +73,8 @@ pub(crate) struct Ready {
     version: Option<String>,
     stream: Option<String>,
     pub(crate) key: Option<String>,
-    expires_at: Option<DateTime<Utc>>,
-    due_at: Option<DateTime<Utc>>,
+    expires: Option<Moment>,
+    due: Option<Moment>,
 }
 
 impl Message {
@@ -67,8 +88,8 @@ impl Message {
             headers: Headers::new(),
             stream: None,
             key: None,
-            expires_at: None,
-            due_at: None,
+            expires: None,
+            due: None,
         }
     }
 
@@ -115,32 +136,27 @@ impl Message {
     /// The message is not sent before this moment. It holds up the later messages of its key until
     /// then.
     pub fn due_at(mut self, moment: DateTime<Utc>) -> Self {
-        self.due_at = Some(moment.clamp(DateTime::UNIX_EPOCH, never()));
+        self.due = Some(Moment::At(moment.clamp(DateTime::UNIX_EPOCH, never())));
         self
     }
 
-    /// The message is not sent before this time has passed, by the writer's clock; see
-    /// [`due_at`](Self::due_at).
-    pub fn delay(self, time: Duration) -> Self {
-        let moment = TimeDelta::from_std(time)
-            .ok()
-            .and_then(|time| Utc::now().checked_add_signed(time));
-        self.due_at(moment.unwrap_or_else(never))
+    /// The message is not sent before this time has passed since it was published, by the
+    /// database's clock; see [`due_at`](Self::due_at). Asks the database for its time.
+    pub fn delay(mut self, time: Duration) -> Self {
+        self.due = Some(Moment::In(time));
+        self
     }
 
     /// Past this moment the message is not sent but parked with the reason `expired`.
     pub fn expires_at(mut self, moment: DateTime<Utc>) -> Self {
-        self.expires_at = Some(moment);
+        self.expires = Some(Moment::At(moment));
         self
     }
 
-    /// So long after it is written the message is not sent but parked with the reason `expired`.
+    /// Once this time has passed since it was published, by the database's clock, the message is
+    /// not sent but parked with the reason `expired`. Asks the database for its time.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
-        let moment = TimeDelta::from_std(lifetime)
-            .ok()
-            .and_then(|lifetime| Utc::now().checked_add_signed(lifetime));
-        // Past the end of times it never expires.
-        self.expires_at = moment.filter(|moment| *moment < never());
+        self.expires = Some(Moment::In(lifetime));
         self
     }
 
@@ -169,10 +185,9 @@ impl Message {
     ///
     /// When the message is invalid or the database refuses; nothing is written then.
     pub fn publish<C: AsBackend>(self, conn: &mut C) -> Result<Uuid, Error> {
-        let row = self.ready()?;
-        let id = row.id;
-        let conn = conn.as_backend();
-        conn.insert_published(&[row.into_row(conn.refuses_nul())?])?;
+        let message = self.ready()?;
+        let id = message.id;
+        insert(conn.as_backend(), vec![message])?;
         Ok(id)
     }
 
@@ -214,15 +229,40 @@ impl Message {
             version: self.version,
             stream: self.stream,
             key: self.key,
-            expires_at: self.expires_at,
-            due_at: self.due_at,
+            expires: self.expires,
+            due: self.due,
         })
     }
 }
 
+/// Writes messages to the outbox. Asks for the database's time if one of them has a time that
+/// counts from the present.
+pub(crate) fn insert<C: Backend>(conn: &mut C, messages: Vec<Ready>) -> Result<(), Error> {
+    let refuses_nul = conn.refuses_nul();
+    // The writer's own time is in none of the rows otherwise.
+    let mut now = DateTime::UNIX_EPOCH;
+    if messages.iter().any(Ready::counts_from_the_present) {
+        now = conn.present()?;
+    }
+    let rows: Result<Vec<_>, _> = messages
+        .into_iter()
+        .map(|message| message.into_row(refuses_nul, now))
+        .collect();
+    Ok(conn.insert_published(&rows?)?)
+}
+
 impl Ready {
-    /// The row of `published`. `refuses_nul` says that the database's JSON cannot hold U+0000.
-    pub(crate) fn into_row(self, refuses_nul: bool) -> Result<NewPublished, MessageError> {
+    fn counts_from_the_present(&self) -> bool {
+        let moments = [self.expires, self.due];
+        moments
+            .iter()
+            .flatten()
+            .any(|it| matches!(it, Moment::In(_)))
+    }
+
+    /// The row of `published`, where `now` is the present of the database. `refuses_nul` says that
+    /// the database's JSON cannot hold U+0000.
+    fn into_row(self, refuses_nul: bool, now: DateTime<Utc>) -> Result<NewPublished, MessageError> {
         if refuses_nul && holds_nul(&self.body) {
             return Err(MessageError::Nul {
                 what: "the body".to_owned(),
@@ -239,10 +279,10 @@ impl Ready {
             self.destination,
             self.body,
             Value::Object(headers),
-            self.expires_at,
+            self.expires.map(|moment| moment.from(now)),
             self.stream,
             self.key,
-            self.due_at,
+            self.due.map(|moment| moment.from(now)),
         ))
     }
 }
@@ -338,6 +378,22 @@ mod tests {
             let told = message.ready().unwrap_err().to_string();
             assert!(told.contains(expected), "{told:?} lacks {expected:?}");
         }
+    }
+
+    #[test]
+    fn a_time_counts_from_the_databases_present() {
+        // Its clock and the writer's are years apart.
+        let now: DateTime<Utc> = "2001-01-01T00:00:00Z".parse().unwrap();
+        let minute = Duration::from_secs(60);
+        let at = |moment: Moment| moment.from(now);
+        assert_eq!(at(Moment::In(minute)), now + minute);
+        assert_eq!(at(Moment::In(Duration::ZERO)), now);
+        assert_eq!(at(Moment::In(Duration::MAX)), never());
+        assert_eq!(at(Moment::At(now - minute)), now - minute);
+        let ready = |message: Message| message.ready().unwrap().counts_from_the_present();
+        let message = || Message::new("/queue/a", 1);
+        assert!(ready(message().delay(minute)) && ready(message().expires_in(minute)));
+        assert!(!ready(message()) && !ready(message().due_at(now).expires_at(now)));
     }
 
     #[test]

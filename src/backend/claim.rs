@@ -1,6 +1,6 @@
 //! The parts of a claim that are not always there, in the words of a database.
 
-use super::scope::Filter;
+use super::scope::{Filter, Freshness};
 
 /// What a database says for the parts of a claim that are not always there. `{row}` stands for the
 /// row's name, `{key}` for its key.
@@ -18,11 +18,15 @@ pub(super) struct Words {
     pub(super) none_held: &'static str,
     /// Whether no row of the key waits before the first one to look at.
     pub(super) none_behind: &'static str,
+    /// The parameter for the first row to look at.
+    pub(super) first: &'static str,
+    /// Whether the key is among those to leave alone.
+    pub(super) other_key: &'static str,
 }
 
 impl Words {
     /// A claim with its parts filled in: `{let_through}`, `{from}`, `{own}`, `{none_held}`,
-    /// `{none_behind}`, `{none_kept_back}`, `{stamp}`, `{key}`.
+    /// `{none_behind}`, `{none_kept_back}`, `{others}`, `{order}`, `{stamp}`, `{key}`.
     pub(super) fn fill(&self, claim: &str, filter: &Filter) -> String {
         let of = |text: &str, row: &str| text.replace("{row}", row);
         let (mut let_through, mut none_kept_back) = (String::new(), String::new());
@@ -34,9 +38,23 @@ impl Words {
                 of(self.let_through, "e")
             );
         }
-        let (from, none_behind) = match filter.from {
-            Some(_) => (self.from, self.none_behind),
-            None => ("", ""),
+        let (from, none_behind) = match (filter.freshness, filter.from) {
+            (Freshness::Fresh | Freshness::Newest, _) => {
+                ("", self.none_behind.replace(self.first, "p.seq"))
+            }
+            (_, Some(_)) => (self.from, self.none_behind.to_owned()),
+            (_, None) => ("", String::new()),
+        };
+        let mut others = filter.not_rows("p");
+        if !filter.not_keys.is_empty() {
+            others.push_str(self.other_key);
+        }
+        if filter.freshness != Freshness::Any {
+            others.push_str(" and p.retry = 0");
+        }
+        let order = match filter.freshness {
+            Freshness::Newest => "p.seq desc",
+            Freshness::Any | Freshness::Fresh => "p.seq",
         };
         let (key, stamp) = if filter.has_key_rule {
             (of(self.ruled_key, "p"), "key = {key},")
@@ -59,7 +77,9 @@ impl Words {
             .replace("{own}", own)
             .replace("{none_held}", &none_held)
             .replace("{from}", from)
-            .replace("{none_behind}", none_behind)
+            .replace("{others}", &others)
+            .replace("{order}", order)
+            .replace("{none_behind}", &none_behind)
             .replace("{none_kept_back}", &none_kept_back)
             .replace("{stamp}", stamp)
             .replace("{key}", &key)

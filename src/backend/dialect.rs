@@ -8,7 +8,7 @@ use diesel::QueryResult;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::outbox::Claimed;
+use super::claimed::{Leased, LockedRow, Room, RowKey};
 use super::scope::Filter;
 use crate::db::LastError;
 
@@ -41,21 +41,37 @@ pub(super) trait Dialect: Sized {
     /// The present moment by the database's clock.
     fn now(&mut self) -> QueryResult<DateTime<Utc>>;
 
-    /// Runs `work` in a transaction in which no other relay claims, nor changes what holds up a
-    /// key.
-    fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T>;
-
-    /// Claims up to `limit` rows that are due, not held up and let through by the filter, the
-    /// oldest first. A row that the filter keeps back holds up its key as one under a lease does.
-    /// A row that gets its key by a rule is written with it. Runs
-    /// [`exclusively`](Self::exclusively).
-    fn claim_rows(
+    /// Leases up to `room.rows` rows that are due, not held up and let through by the filter, and
+    /// reads them, with as many bodies as there is room for. A row that the filter keeps back holds
+    /// up its key as one under a lease does. A row that gets its key by a rule is written with it.
+    ///
+    /// Claims are made one after another, under a lock that the client cannot keep: the server has
+    /// all of the transaction at once, and bodies are read after its commit. A row that another
+    /// session has locked is left out, and returned as such.
+    fn lease_rows(
         &mut self,
         token: Uuid,
         lease: Duration,
-        limit: i64,
+        room: Room,
         filter: &Filter,
-    ) -> QueryResult<Vec<Claimed>>;
+    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)>;
+
+    /// Waits until no claim is being made.
+    fn await_claims(&mut self) -> QueryResult<()>;
+
+    /// Records what became of rows under this token, but not of rows that another session has
+    /// locked. Returns how many were recorded.
+    fn settle(&mut self, token: Uuid, rows: &[RowKey], end: &End<'_>) -> QueryResult<usize>;
+
+    /// Those of the rows that no other session has locked.
+    fn lockable(&mut self, rows: &[RowKey]) -> QueryResult<Vec<RowKey>>;
+
+    /// Limits how long the session's statements wait for a lock.
+    fn limit_lock_waits(&mut self, limit: Duration) -> QueryResult<()>;
+
+    /// The `seq` of rows of this status whose id is this UUID in a spelling that no index finds.
+    /// Reads all rows of the status.
+    fn spelled_otherwise(&mut self, status: i32, id: Uuid) -> QueryResult<Vec<i64>>;
 
     /// How many bytes a statement and its values may take together.
     fn longest_statement(&mut self) -> QueryResult<usize> {
@@ -71,6 +87,23 @@ pub(super) trait Dialect: Sized {
     fn told_apart(id: &str) -> Cow<'_, str> {
         Cow::Borrowed(id)
     }
+}
+
+/// What becomes of a row at the end of its lease.
+#[derive(Debug)]
+pub(super) enum End<'a> {
+    /// The broker has it.
+    Sent,
+    /// It is given back, due at once.
+    Released,
+    /// It failed.
+    Failed {
+        status: i32,
+        /// How many more failures it has.
+        attempts: i32,
+        due_at: DateTime<Utc>,
+        reason: &'a str,
+    },
 }
 
 /// What stands for an id that its column cannot hold as it is.
@@ -93,8 +126,8 @@ pub(super) mod standard {
     pub(in crate::backend) const INSERT_STREAM: &str =
         "insert into outbox_streams (name) values ($1) on conflict (name) do nothing";
     pub(in crate::backend) const DELETE_PUBLISHED: &str = "\
-        delete from published where id in (
-            select id from published where status = 2 and added <= $1 order by added limit $2)";
+        delete from published where seq in (
+            select seq from published where status = 2 and added <= $1 order by added limit $2)";
     pub(in crate::backend) const DELETE_RECEIVED: &str = "\
         delete from received where id in (
             select id from received where added <= $1 order by added limit $2)";

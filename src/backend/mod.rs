@@ -2,8 +2,10 @@
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod claim;
+mod claimed;
 mod dialect;
 mod inbox;
+mod names;
 mod outbox;
 mod qualify;
 mod schemas;
@@ -30,20 +32,22 @@ use crate::db::LastError;
 use crate::schema::{Document, Id, Moment, published};
 
 #[doc(hidden)]
+pub use claimed::{Claim, Claimed, LockedRow, Room, RowKey};
+#[doc(hidden)]
 pub(crate) use dialect::digest;
 #[doc(hidden)]
 pub use inbox::{Arrival, Begun, CommitError, Inbox};
 #[cfg(feature = "testing")]
 pub(crate) use outbox::SUCCEEDED;
 #[doc(hidden)]
-pub use outbox::{Claimed, Failure, Outbox, Verdict};
+pub use outbox::{Failure, Outbox, Verdict};
 use qualify::RunQueryDsl;
 #[cfg(feature = "postgres")]
 pub(crate) use qualify::{here, lock_key, quoted};
 #[doc(hidden)]
 pub use schemas::{Found, Schemas};
 #[doc(hidden)]
-pub use scope::Scope;
+pub use scope::{Freshness, Scope};
 
 pub use server::TooOld;
 pub(crate) use server::check as check_version;
@@ -108,6 +112,9 @@ pub trait Storage: sealed::Sealed {
 
     /// The session's last error, if the server keeps it; to be asked before any other statement.
     fn last_error(&mut self) -> Option<LastError>;
+
+    /// The present moment by the database's clock.
+    fn present(&mut self) -> QueryResult<DateTime<Utc>>;
 
     /// Runs `work` in a transaction, or in a savepoint where one is open.
     fn atomically<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
@@ -203,6 +210,10 @@ macro_rules! storage {
 
             fn last_error(&mut self) -> Option<LastError> {
                 dialect::Dialect::last_error(self)
+            }
+
+            fn present(&mut self) -> QueryResult<DateTime<Utc>> {
+                dialect::Dialect::now(self)
             }
 
             fn atomically<T, E>(

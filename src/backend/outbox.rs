@@ -1,62 +1,25 @@
 //! The outbox as a relay sees it: rows are claimed under a lease, then settled or given back.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::Text;
 use uuid::Uuid;
 
-use super::dialect::Dialect;
-use super::never;
+use super::claimed::{self, Claim, Claimed, Room, RowKey};
+use super::dialect::{Dialect, End};
 use super::qualify::RunQueryDsl;
 use super::scope::{Filter, Scope};
 use super::upkeep::Upkeep;
-use crate::schema::{self, Id, Moment, published};
+use super::{Storage, names, never};
+use crate::schema::{Id, Moment, published};
 
 pub(super) const FAILED: i32 = -1;
 pub(super) const SCHEDULE: i32 = 1;
 pub(crate) const SUCCEEDED: i32 = 2;
-
-/// A row under a lease.
-#[doc(hidden)]
-#[derive(Debug, Clone, QueryableByName)]
-pub struct Claimed {
-    /// The order of writing.
-    #[diesel(sql_type = BigInt)]
-    pub seq: i64,
-    /// The message's id.
-    #[diesel(sql_type = schema::Uuid, deserialize_as = Id)]
-    pub id: Uuid,
-    /// Where it goes.
-    #[diesel(sql_type = Text)]
-    pub destination: String,
-    /// The body as JSON text, just as the database has it.
-    #[diesel(sql_type = Text)]
-    pub body: String,
-    /// The headers as JSON text.
-    #[diesel(sql_type = Text)]
-    pub headers: String,
-    /// The ordering key, its own or by a rule.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub key: Option<String>,
-    /// The stream.
-    #[diesel(sql_type = Nullable<Text>)]
-    pub stream: Option<String>,
-    /// Failures of its own so far.
-    #[diesel(sql_type = Integer)]
-    pub retry: i32,
-    /// Whether it had expired when it was claimed.
-    #[diesel(sql_type = Bool)]
-    pub expired: bool,
-}
-
-impl From<Id> for Uuid {
-    fn from(id: Id) -> Self {
-        id.0
-    }
-}
 
 /// What becomes of a row that was not sent by its own fault.
 #[doc(hidden)]
@@ -77,7 +40,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// Which row.
-    pub id: Uuid,
+    pub row: RowKey,
     /// What becomes of it.
     pub verdict: Verdict,
     /// Why, for `last_error`.
@@ -95,48 +58,71 @@ pub trait Outbox {
         self.claim_in(&Scope::default(), token, lease, limit)
     }
 
-    /// Claims as [`claim`](Self::claim) does, of a part of the outbox. Rows of a stream that is
-    /// paused are left alone in any case.
+    /// Claims as [`claim`](Self::claim) does, of a part of the outbox.
     fn claim_in(
         &mut self,
         scope: &Scope,
         token: Uuid,
         lease: Duration,
         limit: usize,
-    ) -> QueryResult<Vec<Claimed>>;
+    ) -> QueryResult<Vec<Claimed>> {
+        let room = Room {
+            rows: limit,
+            bytes: i32::MAX as usize,
+            any_first: true,
+        };
+        Ok(self.take(scope, token, lease, room)?.rows)
+    }
 
-    /// Records that the broker has these rows; returns how many were still under the token.
-    fn settle_sent(&mut self, token: Uuid, ids: &[Uuid]) -> QueryResult<usize>;
+    /// Claims as [`claim_in`](Self::claim_in) does, as many rows as there is room for. Rows of a
+    /// stream that is paused are left alone in any case.
+    fn take(
+        &mut self,
+        scope: &Scope,
+        token: Uuid,
+        lease: Duration,
+        room: Room,
+    ) -> QueryResult<Claim>;
 
-    /// Records failures of the rows' own.
+    /// Records that the broker has these rows; returns how many were still under the token, and
+    /// not locked by another session.
+    fn settle_sent(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<usize>;
+
+    /// Records failures of the rows' own; returns as [`settle_sent`](Self::settle_sent).
     fn settle_failed(&mut self, token: Uuid, failures: &[Failure]) -> QueryResult<usize>;
 
-    /// Gives rows back, due at once.
-    fn release(&mut self, token: Uuid, ids: &[Uuid]) -> QueryResult<usize>;
+    /// Gives rows back, due at once; returns as [`settle_sent`](Self::settle_sent).
+    fn release(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<usize>;
 
     /// Gives back whatever is under this token: for a claim whose answer was lost.
     fn release_all(&mut self, token: Uuid) -> QueryResult<usize>;
 
+    /// Those of the rows that are still under the token.
+    fn under(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<Vec<RowKey>>;
+
+    /// Those of the rows that no other session has locked.
+    fn not_locked(&mut self, rows: &[RowKey]) -> QueryResult<Vec<RowKey>>;
+
+    /// Limits how long this session's statements wait for a lock.
+    fn wait_for_locks(&mut self, limit: Duration) -> QueryResult<()>;
+
     /// Puts parked rows back into the queue, with all their attempts; without ids, all of them.
-    fn retry_failed(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
+    /// Ids may be in any spelling, as in [`cancel`](Self::cancel) and
+    /// [`skip_failed`](Self::skip_failed).
+    fn retry_failed<I: ToString>(&mut self, ids: &[I]) -> QueryResult<usize>;
 
     /// Parks rows that wait and that no relay holds, with the reason `cancelled`.
-    fn cancel(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
+    fn cancel<I: ToString>(&mut self, ids: &[I]) -> QueryResult<usize>;
+
+    /// Lets the keys of parked rows go on without these rows.
+    fn skip_failed<I: ToString>(&mut self, ids: &[I]) -> QueryResult<usize>;
 
     /// The `seq` of the last row that waits, whether it is due or not.
     fn last_waiting(&mut self) -> QueryResult<Option<i64>>;
-
-    /// Lets the keys of parked rows go on without these rows.
-    fn skip_failed(&mut self, ids: &[Uuid]) -> QueryResult<usize>;
 }
 
-/// Ids bound in one statement; SQLite takes 32,766.
-const IDS_IN_ONE_STATEMENT: usize = 10_000;
-
-fn ids(ids: &[Uuid]) -> impl Iterator<Item = Vec<Id>> {
-    ids.chunks(IDS_IN_ONE_STATEMENT)
-        .map(|ids| ids.iter().copied().map(Id).collect())
-}
+/// Rows in one statement; SQLite takes 32,766 values.
+const ROWS_IN_ONE_STATEMENT: usize = 10_000;
 
 fn after(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(pause)
@@ -145,162 +131,188 @@ fn after(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
         .unwrap_or_else(never)
 }
 
+/// Changes the rows of these ids, in one transaction.
+macro_rules! change_named {
+    ($conn:ident, "postgres", $ids:ident, $status:expr, |$rows:ident| $change:expr) => {{
+        let ids: Vec<String> = $ids.iter().map(ToString::to_string).collect();
+        let uuids: Vec<Id> = ids
+            .iter()
+            .filter_map(|id| names::uuid(id))
+            .map(Id)
+            .collect();
+        let $rows = diesel::update(published::table)
+            .filter(published::id.eq_any(uuids))
+            .filter(published::status.eq($status));
+        $change.execute($conn)
+    }};
+    ($conn:ident, $feature:tt, $ids:ident, $status:expr, |$rows:ident| $change:expr) => {{
+        $conn.atomically(|conn| {
+            let mut changed = 0;
+            for id in $ids {
+                let id = id.to_string();
+                // By one key at a time: in a transaction of the user's MySQL may lock all that a
+                // statement looks at.
+                if let Some(uuid) = names::uuid(&id) {
+                    let $rows = diesel::update(published::table)
+                        .filter(published::id.eq(Id(uuid)))
+                        .filter(published::status.eq($status));
+                    let found = $change.execute(conn)?;
+                    changed += found;
+                    if found > 0 {
+                        continue;
+                    }
+                }
+                let mut seqs: Vec<i64> = published::table
+                    .filter(sql::<Text>("id").eq_any(names::spellings(&id)))
+                    .select(published::seq)
+                    .load(conn)?;
+                if let Some(uuid) = names::uuid(&id).filter(|_| seqs.is_empty()) {
+                    seqs = conn.spelled_otherwise($status, uuid)?;
+                }
+                for seq in seqs {
+                    let $rows = diesel::update(published::table)
+                        .filter(published::seq.eq(seq))
+                        .filter(published::status.eq($status));
+                    changed += $change.execute(conn)?;
+                }
+            }
+            Ok(changed)
+        })
+    }};
+}
+
 macro_rules! outbox {
-    ($feature:literal, $connection:ty) => {
+    ($feature:tt, $connection:ty, $column:ident: $type:ty, of $row:ident = $value:expr) => {
         #[cfg(feature = $feature)]
         impl Outbox for $connection {
-            fn claim_in(
+            fn take(
                 &mut self,
                 scope: &Scope,
                 token: Uuid,
                 lease: Duration,
-                limit: usize,
-            ) -> QueryResult<Vec<Claimed>> {
-                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-                let mut rows = self.exclusively(|conn| {
-                    let filter = Filter::new(scope, &conn.paused_streams()?);
-                    conn.claim_rows(token, lease, limit, &filter)
-                })?;
-                // RETURNING promises no order.
-                rows.sort_unstable_by_key(|row| (row.seq, row.id));
-                Ok(rows)
+                room: Room,
+            ) -> QueryResult<Claim> {
+                let filter = Filter::new(scope, &self.paused_streams()?);
+                let (leased, locked) = self.lease_rows(token, lease, room, &filter)?;
+                let (claim, back) = claimed::sort(leased, locked, room);
+                self.release(token, &back)?;
+                Ok(claim)
             }
 
-            fn settle_sent(&mut self, token: Uuid, sent: &[Uuid]) -> QueryResult<usize> {
+            fn settle_sent(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<usize> {
                 let mut settled = 0;
-                for ids in ids(sent) {
-                    settled += diesel::update(published::table)
-                        .filter(published::id.eq_any(ids))
-                        .filter(published::lease_token.eq(Id(token)))
-                        .filter(published::status.ne(SUCCEEDED))
-                        .set((
-                            published::status.eq(SUCCEEDED),
-                            published::sent_at.eq(sql::<schema::Utc>(Self::NOW).nullable()),
-                            published::lease_token.eq(None::<Id>),
-                            // So that one put back into the queue by hand goes at once.
-                            published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
-                            published::last_error.eq(None::<String>),
-                        ))
-                        .execute(self)?;
+                for rows in rows.chunks(ROWS_IN_ONE_STATEMENT) {
+                    settled += self.settle(token, rows, &End::Sent)?;
                 }
                 Ok(settled)
             }
 
-            // Exclusively: what holds up a key may not change in the middle of a claim.
+            // Not under the lock of claims: a row that a claim finds changed holds up its key.
             fn settle_failed(&mut self, token: Uuid, failures: &[Failure]) -> QueryResult<usize> {
                 if failures.is_empty() {
                     return Ok(0);
                 }
-                self.exclusively(|conn| {
-                    let now = conn.now()?;
-                    let mut settled = 0;
-                    for failure in failures {
-                        let (status, due_at, attempts) = match failure.verdict {
-                            Verdict::Retry(pause) => (SCHEDULE, after(now, pause), 1),
-                            Verdict::Park => (FAILED, never(), 1),
-                            Verdict::PassBy => (FAILED, now, 1),
-                            Verdict::Expire => (FAILED, now, 0),
-                        };
-                        settled += diesel::update(published::table)
-                            .filter(published::id.eq(Id(failure.id)))
-                            .filter(published::lease_token.eq(Id(token)))
-                            .filter(published::status.ne(SUCCEEDED))
-                            .set((
-                                published::status.eq(status),
-                                published::retry.eq(published::retry + attempts),
-                                published::due_at.eq(Moment(due_at)),
-                                published::lease_token.eq(None::<Id>),
-                                published::last_error.eq(&failure.reason),
-                            ))
-                            .execute(conn)?;
-                    }
-                    Ok(settled)
-                })
+                let now = self.now()?;
+                let mut settled = 0;
+                for failure in failures {
+                    let (status, due_at, attempts) = match failure.verdict {
+                        Verdict::Retry(pause) => (SCHEDULE, after(now, pause), 1),
+                        Verdict::Park => (FAILED, never(), 1),
+                        Verdict::PassBy => (FAILED, now, 1),
+                        Verdict::Expire => (FAILED, now, 0),
+                    };
+                    let end = End::Failed {
+                        status,
+                        attempts,
+                        due_at,
+                        reason: &failure.reason,
+                    };
+                    settled += self.settle(token, &[failure.row], &end)?;
+                }
+                Ok(settled)
             }
 
-            fn release(&mut self, token: Uuid, released: &[Uuid]) -> QueryResult<usize> {
-                if released.is_empty() {
-                    return Ok(0);
+            fn release(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<usize> {
+                let mut settled = 0;
+                for rows in rows.chunks(ROWS_IN_ONE_STATEMENT) {
+                    settled += self.settle(token, rows, &End::Released)?;
                 }
-                self.exclusively(|conn| {
-                    let mut settled = 0;
-                    for ids in ids(released) {
-                        settled += diesel::update(published::table)
-                            .filter(published::id.eq_any(ids))
-                            .filter(published::lease_token.eq(Id(token)))
-                            .filter(published::status.ne(SUCCEEDED))
-                            .set((
-                                published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
-                                published::lease_token.eq(None::<Id>),
-                            ))
-                            .execute(conn)?;
-                    }
-                    Ok(settled)
-                })
+                Ok(settled)
             }
 
             fn release_all(&mut self, token: Uuid) -> QueryResult<usize> {
-                self.exclusively(|conn| {
-                    diesel::update(published::table)
-                        .filter(published::status.eq(SCHEDULE))
-                        .filter(published::lease_token.eq(Id(token)))
-                        .set((
-                            published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
-                            published::lease_token.eq(None::<Id>),
-                        ))
-                        .execute(conn)
-                })
+                // The claim may be under way yet.
+                self.await_claims()?;
+                diesel::update(published::table)
+                    .filter(published::status.eq(SCHEDULE))
+                    .filter(published::lease_token.eq(Id(token)))
+                    .set((
+                        published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
+                        published::lease_token.eq(None::<Id>),
+                    ))
+                    .execute(self)
             }
 
-            fn retry_failed(&mut self, chosen: &[Uuid]) -> QueryResult<usize> {
+            fn under(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<Vec<RowKey>> {
+                let mut found: HashSet<$type> = HashSet::new();
+                for rows in rows.chunks(ROWS_IN_ONE_STATEMENT) {
+                    let values: Vec<_> = rows.iter().map(|$row| $value).collect();
+                    let ours: Vec<$type> = published::table
+                        .filter(published::$column.eq_any(values))
+                        .filter(published::lease_token.eq(Id(token)))
+                        .filter(published::status.ne(SUCCEEDED))
+                        .select(published::$column)
+                        .load(self)?;
+                    found.extend(ours);
+                }
+                let rows = rows.iter().filter(|$row| found.contains(&$value));
+                Ok(rows.copied().collect())
+            }
+
+            fn not_locked(&mut self, rows: &[RowKey]) -> QueryResult<Vec<RowKey>> {
+                self.lockable(rows)
+            }
+
+            fn wait_for_locks(&mut self, limit: Duration) -> QueryResult<()> {
+                self.limit_lock_waits(limit)
+            }
+
+            fn retry_failed<I: ToString>(&mut self, ids: &[I]) -> QueryResult<usize> {
                 let again = (
                     published::status.eq(SCHEDULE),
                     published::retry.eq(0),
                     published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
                     published::expires_at.eq(Moment(never())),
                 );
-                self.exclusively(|conn| {
-                    if chosen.is_empty() {
-                        return diesel::update(published::table)
-                            .filter(published::status.eq(FAILED))
-                            .set(again)
-                            .execute(conn);
-                    }
-                    let mut changed = 0;
-                    for ids in ids(chosen) {
-                        changed += diesel::update(published::table)
-                            .filter(published::id.eq_any(ids))
-                            .filter(published::status.eq(FAILED))
-                            .set(again)
-                            .execute(conn)?;
-                    }
-                    Ok(changed)
-                })
+                if ids.is_empty() {
+                    return diesel::update(published::table)
+                        .filter(published::status.eq(FAILED))
+                        .set(again)
+                        .execute(self);
+                }
+                change_named!(self, $feature, ids, FAILED, |rows| rows.set(again))
             }
 
-            fn cancel(&mut self, chosen: &[Uuid]) -> QueryResult<usize> {
-                self.exclusively(|conn| {
-                    let now = Moment(conn.now()?);
-                    let mut changed = 0;
-                    for ids in ids(chosen) {
-                        let is_free = published::lease_token
+            fn cancel<I: ToString>(&mut self, ids: &[I]) -> QueryResult<usize> {
+                let now = Moment(self.now()?);
+                change_named!(self, $feature, ids, SCHEDULE, |rows| rows
+                    .filter(
+                        published::lease_token
                             .is_null()
-                            .or(published::due_at.le(now).nullable());
-                        changed += diesel::update(published::table)
-                            .filter(published::id.eq_any(ids))
-                            .filter(published::status.eq(SCHEDULE))
-                            .filter(is_free)
-                            .set((
-                                published::status.eq(FAILED),
-                                // Out of the way of its key.
-                                published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
-                                published::lease_token.eq(None::<Id>),
-                                published::last_error.eq("cancelled"),
-                            ))
-                            .execute(conn)?;
-                    }
-                    Ok(changed)
-                })
+                            .or(published::due_at.le(now).nullable())
+                    )
+                    .set((
+                        published::status.eq(FAILED),
+                        // Out of the way of its key.
+                        published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
+                        published::lease_token.eq(None::<Id>),
+                        published::last_error.eq("cancelled"),
+                    )))
+            }
+
+            fn skip_failed<I: ToString>(&mut self, ids: &[I]) -> QueryResult<usize> {
+                change_named!(self, $feature, ids, FAILED, |rows| rows
+                    .set(published::due_at.eq(Moment(DateTime::UNIX_EPOCH))))
             }
 
             fn last_waiting(&mut self) -> QueryResult<Option<i64>> {
@@ -311,24 +323,10 @@ macro_rules! outbox {
                     .first(self)
                     .optional()
             }
-
-            fn skip_failed(&mut self, chosen: &[Uuid]) -> QueryResult<usize> {
-                self.exclusively(|conn| {
-                    let mut changed = 0;
-                    for ids in ids(chosen) {
-                        changed += diesel::update(published::table)
-                            .filter(published::id.eq_any(ids))
-                            .filter(published::status.eq(FAILED))
-                            .set(published::due_at.eq(Moment(DateTime::UNIX_EPOCH)))
-                            .execute(conn)?;
-                    }
-                    Ok(changed)
-                })
-            }
         }
     };
 }
 
-outbox!("postgres", diesel::PgConnection);
-outbox!("mysql", diesel::MysqlConnection);
-outbox!("sqlite", diesel::SqliteConnection);
+outbox!("postgres", diesel::PgConnection, id: Id, of row = Id(row.id));
+outbox!("mysql", diesel::MysqlConnection, seq: i64, of row = row.seq);
+outbox!("sqlite", diesel::SqliteConnection, seq: i64, of row = row.seq);

@@ -27,6 +27,26 @@ pub struct Scope {
     pub own_tokens: Vec<Uuid>,
     /// Not the rows before this `seq`, nor later ones of the keys that wait there.
     pub from: Option<i64>,
+    /// Not these rows, by their `seq`.
+    pub not_rows: Vec<i64>,
+    /// No rows of these keys.
+    pub not_keys: Vec<String>,
+    /// Which rows by their own failures.
+    pub freshness: Freshness,
+}
+
+/// Which rows a claim takes by their own failures so far.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Freshness {
+    /// All, the oldest first.
+    #[default]
+    Any,
+    /// Rows that have not failed, each the first of its key, the oldest first.
+    Fresh,
+    /// The same, the newest first. Not if rows get keys by a rule: one that waits before may not
+    /// have its key yet.
+    Newest,
 }
 
 impl Scope {
@@ -50,6 +70,9 @@ pub(super) struct Filter {
     pub(super) own_keys: Vec<String>,
     pub(super) own_tokens: Vec<Uuid>,
     pub(super) from: Option<i64>,
+    pub(super) not_rows: Vec<i64>,
+    pub(super) not_keys: Vec<String>,
+    pub(super) freshness: Freshness,
     /// Whether any row is left alone for its stream or its destination.
     pub(super) is_picky: bool,
     pub(super) has_key_rule: bool,
@@ -76,6 +99,9 @@ impl Filter {
             own_keys: scope.own_keys.clone(),
             own_tokens: scope.own_tokens.clone(),
             from: scope.from,
+            not_rows: scope.not_rows.clone(),
+            not_keys: scope.not_keys.clone(),
+            freshness: scope.freshness,
             is_picky,
             has_key_rule: scope.has_key_rule(),
         }
@@ -87,10 +113,29 @@ impl Filter {
     }
 
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(super) fn not_keys(&self) -> String {
+        Value::from(self.not_keys.as_slice()).to_string()
+    }
+
+    /// A condition on `seq` that leaves out rows; numbers need no quotes.
+    pub(super) fn not_rows(&self, row: &str) -> String {
+        if self.not_rows.is_empty() {
+            return String::new();
+        }
+        format!(" and {row}.seq not in ({})", numbers(&self.not_rows))
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(super) fn own_tokens(&self) -> String {
         let tokens = self.own_tokens.iter().map(Uuid::to_string);
         Value::from(tokens.collect::<Vec<_>>()).to_string()
     }
+}
+
+/// Numbers with commas between them.
+pub(super) fn numbers(numbers: &[i64]) -> String {
+    let texts: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    texts.join(", ")
 }
 
 /// The key for each name. Where it would be too long, names that begin alike share one, which

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 use uuid::Uuid;
 
 use super::claim::Words;
-use super::dialect::{Dialect, standard};
-use super::outbox::Claimed;
+use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::dialect::{Dialect, End, standard};
+use super::outbox::SUCCEEDED;
 use super::qualify::RunQueryDsl;
-use super::scope::Filter;
+use super::scope::{Filter, numbers};
 use super::{Storage, never};
-use crate::schema::{self, Id, Moment};
+use crate::schema::{self, Id, Moment, published};
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The index is named because the scan by the primary key would pass over
@@ -25,11 +27,25 @@ where seq in (
     {own}
     select p.seq
     from published p indexed by published_waiting
-    where p.status = 1 and p.due_at <= ?3 {from} {let_through}
+    where p.status = 1 and p.due_at <= ?3 {from} {let_through} {others}
         and ({key} is null or {none_held} {none_behind} {none_kept_back})
-    order by p.seq
-    limit ?13)
-returning seq, id, destination, body, headers, key, stream, retry, expires_at <= ?3 as expired";
+    order by {order}
+    limit ?14)
+returning seq";
+
+/// Reads leased rows, with as many bodies as there is room for in bytes. An id may be anything.
+const READ: &str = "\
+select r.seq, case typeof(r.id) when 'text' then r.id else quote(r.id) end as id, r.destination,
+    r.key, r.stream, r.retry, r.expires_at <= ?4 as expired, r.size,
+    case when r.total <= ?3 or r.nth = 1 then r.body end as body, r.headers
+from (
+    select s.*, sum(s.size) over w as total, row_number() over w as nth
+    from (
+        select p.*, length(cast(p.body as blob)) + length(cast(p.headers as blob)) as size
+        from published p
+        where p.seq in (select value from json_each(?1)) and p.lease_token = ?2
+            and p.status + 0 = 1) s
+    window w as (order by s.seq)) r";
 
 const WORDS: Words = Words {
     let_through: "\
@@ -49,6 +65,8 @@ with own (key, seq) as materialized (
     from json_each(?11) as k),
 own_held (key, seq) as materialized (select key, seq from own where seq is not null)",
     from: "and p.seq >= ?10",
+    first: "?10",
+    other_key: " and not coalesce({key} in (select value from json_each(?13)), 0)",
     none_held: "\
 not exists (select 1 from published e
     where e.key = {key} and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)",
@@ -80,35 +98,115 @@ impl Dialect for diesel::SqliteConnection {
             .map(|moment| moment.0)
     }
 
-    fn exclusively<T>(&mut self, work: impl FnOnce(&mut Self) -> QueryResult<T>) -> QueryResult<T> {
-        // An immediate transaction writes alone.
-        self.atomically(work)
-    }
-
-    fn claim_rows(
+    fn lease_rows(
         &mut self,
         token: Uuid,
         lease: Duration,
-        limit: i64,
+        room: Room,
         filter: &Filter,
-    ) -> QueryResult<Vec<Claimed>> {
-        let now = self.now()?;
-        let until = now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
-        // Those that the statement does not use are no harm, but the last one has to be used.
-        diesel::sql_query(WORDS.fill(CLAIM, filter))
+    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+        // An immediate transaction writes alone: no row is locked by anybody else.
+        let (seqs, now) = self.atomically(|conn| {
+            let now = conn.now()?;
+            let until =
+                now.checked_add_signed(chrono::TimeDelta::from_std(lease).unwrap_or_default());
+            // Those that the statement does not use are no harm, but the last one has to be used.
+            let taken: Vec<Taken> = diesel::sql_query(WORDS.fill(CLAIM, filter))
+                .bind::<schema::Uuid, _>(Id(token))
+                .bind::<schema::Utc, _>(Moment(until.unwrap_or_else(never)))
+                .bind::<schema::Utc, _>(Moment(now))
+                .bind::<Text, _>(&filter.streams)
+                .bind::<Text, _>(&filter.destinations)
+                .bind::<Text, _>(&filter.paused)
+                .bind::<Text, _>(&filter.set_aside)
+                .bind::<Text, _>(&filter.stream_keys)
+                .bind::<Text, _>(&filter.destination_keys)
+                .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
+                .bind::<Text, _>(filter.own_keys())
+                .bind::<Text, _>(filter.own_tokens())
+                .bind::<Text, _>(filter.not_keys())
+                .bind::<BigInt, _>(i64::try_from(room.rows).unwrap_or(i64::MAX))
+                .load(conn)?;
+            let seqs: Vec<i64> = taken.into_iter().map(|row| row.seq).collect();
+            QueryResult::Ok((seqs, now))
+        })?;
+        if seqs.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let leased = diesel::sql_query(READ)
+            .bind::<Text, _>(format!("[{}]", numbers(&seqs)))
             .bind::<schema::Uuid, _>(Id(token))
-            .bind::<schema::Utc, _>(Moment(until.unwrap_or_else(never)))
+            .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
             .bind::<schema::Utc, _>(Moment(now))
-            .bind::<Text, _>(&filter.streams)
-            .bind::<Text, _>(&filter.destinations)
-            .bind::<Text, _>(&filter.paused)
-            .bind::<Text, _>(&filter.set_aside)
-            .bind::<Text, _>(&filter.stream_keys)
-            .bind::<Text, _>(&filter.destination_keys)
-            .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
-            .bind::<Text, _>(filter.own_keys())
-            .bind::<Text, _>(filter.own_tokens())
-            .bind::<BigInt, _>(limit)
-            .load(self)
+            .load(self)?;
+        Ok((leased, Vec::new()))
     }
+
+    fn await_claims(&mut self) -> QueryResult<()> {
+        Ok(())
+    }
+
+    fn settle(&mut self, token: Uuid, rows: &[RowKey], end: &End<'_>) -> QueryResult<usize> {
+        let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+        let update = diesel::update(published::table)
+            .filter(published::seq.eq_any(seqs))
+            .filter(published::lease_token.eq(Id(token)))
+            .filter(published::status.ne(SUCCEEDED));
+        match end {
+            End::Sent => update
+                .set((
+                    published::status.eq(SUCCEEDED),
+                    published::sent_at.eq(sql::<schema::Utc>(Self::NOW).nullable()),
+                    published::lease_token.eq(None::<Id>),
+                    // So that one put back into the queue by hand goes at once.
+                    published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
+                    published::last_error.eq(None::<String>),
+                ))
+                .execute(self),
+            End::Released => update
+                .set((
+                    published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
+                    published::lease_token.eq(None::<Id>),
+                ))
+                .execute(self),
+            End::Failed {
+                status,
+                attempts,
+                due_at,
+                reason,
+            } => update
+                .set((
+                    published::status.eq(status),
+                    published::retry.eq(published::retry + attempts),
+                    published::due_at.eq(Moment(*due_at)),
+                    published::lease_token.eq(None::<Id>),
+                    published::last_error.eq(reason),
+                ))
+                .execute(self),
+        }
+    }
+
+    fn lockable(&mut self, rows: &[RowKey]) -> QueryResult<Vec<RowKey>> {
+        Ok(rows.to_vec())
+    }
+
+    fn limit_lock_waits(&mut self, limit: Duration) -> QueryResult<()> {
+        self.batch_execute(&format!("pragma busy_timeout = {}", limit.as_millis()))
+    }
+
+    fn spelled_otherwise(&mut self, status: i32, id: Uuid) -> QueryResult<Vec<i64>> {
+        let rows: Vec<Taken> = diesel::sql_query(format!(
+            "select seq from published where status = {status} and lower(replace(replace(replace(
+                replace(trim(id), '-', ''), '{{', ''), '}}', ''), 'urn:uuid:', '')) = '{}'",
+            id.simple()
+        ))
+        .load(self)?;
+        Ok(rows.into_iter().map(|row| row.seq).collect())
+    }
+}
+
+#[derive(QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
 }

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use uuid::Uuid;
 
 use super::EXIT_CODES;
 use super::dead_letters;
@@ -13,7 +12,7 @@ use super::run::{Failure, run, run_without_database};
 use crate::backend::Backend;
 use crate::cleanup::{Part, delete_older};
 use crate::config::{Config, ConnectionArgs, LogArgs};
-use crate::db::{Address, Db};
+use crate::db::{Address, Db, DbError, is_contention};
 use crate::migrations::{Migrate, Script};
 
 /// Looks after the tables `published` and `received`.
@@ -54,9 +53,9 @@ enum Task {
     },
     /// Send parked rows again, with all their attempts
     Retry {
-        /// The rows' ids
+        /// The rows' ids, in any spelling
         #[arg(required_unless_present = "all")]
-        ids: Vec<Uuid>,
+        ids: Vec<String>,
         /// All that are parked
         #[arg(long, conflicts_with = "ids")]
         all: bool,
@@ -65,13 +64,13 @@ enum Task {
     Cancel {
         /// The rows' ids
         #[arg(required = true)]
-        ids: Vec<Uuid>,
+        ids: Vec<String>,
     },
     /// Let the later rows of a key go on without these parked rows
     Skip {
         /// The rows' ids
         #[arg(required = true)]
-        ids: Vec<Uuid>,
+        ids: Vec<String>,
     },
     /// Let the rows of a stream wait, whatever relays run
     Pause {
@@ -162,19 +161,19 @@ async fn perform<C: Backend + Migrate>(
         }
         Task::Retry { ids, .. } => {
             let chosen = ids.len();
-            let retried = db.run(move |conn| conn.retry_failed(&ids)).await?;
+            let retried = change(&db, move |conn| conn.retry_failed(&ids)).await?;
             println!("{retried} to be sent again");
             all_found(chosen, retried, "parked rows")?;
         }
         Task::Cancel { ids } => {
             let chosen = ids.len();
-            let cancelled = db.run(move |conn| conn.cancel(&ids)).await?;
+            let cancelled = change(&db, move |conn| conn.cancel(&ids)).await?;
             println!("{cancelled} cancelled");
             all_found(chosen, cancelled, "rows that wait")?;
         }
         Task::Skip { ids } => {
             let chosen = ids.len();
-            let skipped = db.run(move |conn| conn.skip_failed(&ids)).await?;
+            let skipped = change(&db, move |conn| conn.skip_failed(&ids)).await?;
             println!("{skipped} skipped");
             all_found(chosen, skipped, "parked rows")?;
         }
@@ -196,6 +195,28 @@ async fn perform<C: Backend + Migrate>(
         }
     }
     Ok(())
+}
+
+/// Longest wait for a row that another session has locked.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Changes rows, and waits for locks of other sessions for a while.
+async fn change<C: Backend>(
+    db: &Db<C>,
+    work: impl FnOnce(&mut C) -> diesel::QueryResult<usize> + Send + 'static,
+) -> Result<usize, Failure> {
+    let work = move |conn: &mut C| {
+        conn.wait_for_locks(LOCK_PATIENCE)?;
+        work(conn)
+    };
+    db.run(work).await.map_err(|error| match error {
+        DbError::Statement(error) if is_contention(&error) => Failure::Runtime(format!(
+            "nothing was changed: another database session has locked the rows for more than {} s; \
+             end that session, or try again ({error})",
+            LOCK_PATIENCE.as_secs()
+        )),
+        other => other.into(),
+    })
 }
 
 #[allow(clippy::print_stdout)] // what was asked for

@@ -168,6 +168,7 @@ impl Found<'_> {
     fn numbers(&mut self, config: &Config) {
         self.number("chunk_size", config.chunk_size, 1..=10_000);
         self.number("window", config.window, 1..=10_000);
+        self.number("memory_limit", config.memory_limit, 65_536..=2_147_483_647);
         self.number(
             "maximum_message_size",
             config.maximum_message_size,

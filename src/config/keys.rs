@@ -181,6 +181,9 @@ keys! {
         window "window" "ROWS" = "128",
             "a whole number from 1 to 10000",
             "Rows sent and waiting for their receipts at a time";
+        memory_limit "memory-limit" "BYTES" = "16777216",
+            "a whole number from 65536 to 2147483647",
+            "Most bytes of messages in memory; a larger message goes alone";
         maximum_message_size "maximum-message-size" "BYTES" = "134217728",
             "a whole number from 1 to 2147483647",
             "Largest body that the broker takes; a larger one is parked at once";

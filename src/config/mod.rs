@@ -164,6 +164,9 @@ pub struct Config {
     pub destination: Vec<String>,
     /// Rows sent and waiting for their receipts at a time, 1 to 10000. Default 128.
     pub window: usize,
+    /// Most bytes of messages in memory, 65536 to 2147483647; a larger message goes alone. Default
+    /// 16777216.
+    pub memory_limit: usize,
     /// Largest body that the broker takes, 1 to 2147483647 bytes; a larger one is parked at once.
     /// Default 134217728, RabbitMQ's until 3.13; its 4 takes 16777216, ActiveMQ 104857600.
     pub maximum_message_size: usize,
@@ -295,6 +298,7 @@ impl Default for Config {
             stream: Vec::new(),
             destination: Vec::new(),
             window: 128,
+            memory_limit: 16 << 20,
             maximum_message_size: 134_217_728,
             lease: Duration::from_secs(60),
             poll_interval: Duration::from_secs(1),
@@ -455,7 +459,7 @@ impl Config {
             tls_ca_file tls_cert_file tls_key_file tls_key_password tls_verify
             maximum_header_size maximum_headers maximum_body_size
             heartbeat_send heartbeat_receive receipt_timeout maximum_backoff shutdown_timeout
-            chunk_size stream destination window maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
+            chunk_size stream destination window memory_limit maximum_message_size lease poll_interval wake_up retry_attempts retry_first_delay
             retry_factor retry_jitter retry_maximum_delay retry_of when_spent when_spent_of
             ordered_stream ordered_destination breaker_failures breaker_pause workers key_header prefetch_count prefetch_bytes queue_headers dead_letter_headers exclusive callback_attempts callback_first_delay
             dead_letter delivery_limit msg_id_headers consumer exec_timeout days_to_keep inbox_days_to_keep cleanup_interval log_format log_level

@@ -25,7 +25,7 @@ use crate::shutdown::Shutdown;
 pub use address::{Address, AddressError};
 #[doc(hidden)]
 pub use fault::LastError;
-pub(crate) use fault::{Fault, fault, is_infrastructure, is_unknown, is_unsent};
+pub(crate) use fault::{Fault, fault, is_contention, is_infrastructure, is_unknown, is_unsent};
 pub(crate) use health::{Health, Witness};
 pub use manager::ConnectError;
 use manager::Manager;

@@ -6,8 +6,9 @@ pub(crate) mod returning;
 
 use diesel::query_dsl::methods::LoadQuery;
 
+use crate::Error;
 use crate::backend::{AsBackend, Backend, Outbox, Storage};
-use crate::{Error, Message};
+use crate::message::{self, Message};
 
 pub use operation::Operation;
 use returning::Returning;
@@ -222,12 +223,11 @@ fn record<C: Backend, M: Publish>(
     operation: Option<Operation>,
     models: &[M],
 ) -> Result<(), Error> {
-    let refuses_nul = conn.refuses_nul();
-    let mut rows = Vec::new();
+    let mut messages = Vec::new();
     for model in models {
         for message in model.messages_of(operation)? {
-            rows.push(message.ready()?.into_row(refuses_nul)?);
+            messages.push(message.ready()?);
         }
     }
-    Ok(conn.insert_published(&rows)?)
+    message::insert(conn, messages)
 }

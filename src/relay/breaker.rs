@@ -1,20 +1,47 @@
 //! Destinations that keep failing, and are set aside for a while.
+//!
+//! A destination is known by rows that fail at their first attempt. Those that have failed before
+//! are blamed one by one, and say nothing of the others: they neither set a destination aside nor
+//! keep it there, and while it is set aside rows that have not failed are tried first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use uuid::Uuid;
+
+use crate::backend::RowKey;
 
 /// What is known of a destination that has failed and not worked since.
 #[derive(Debug, Clone)]
 enum State {
-    /// These rows have failed. One row that fails again and again says nothing of the others.
-    Failing(BTreeSet<Uuid>),
+    /// These rows have failed.
+    Failing(BTreeSet<RowKey>),
     /// Its rows wait, until some of them are tried.
-    SetAside { until: Instant },
+    SetAside(Until),
     /// So many of its rows are tried.
-    Probing { rows: usize, has_failed: bool },
+    Probing {
+        rows: usize,
+        until: Until,
+        /// Whether none of the rows had an answer, so that nothing was learnt.
+        is_open: bool,
+    },
+}
+
+/// When rows of a destination that is set aside are tried.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    /// Rows that have not failed.
+    fresh: Instant,
+    /// Rows that have.
+    failed: Instant,
+}
+
+/// Which rows of a destination are tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub(super) destination: String,
+    /// Whether rows that have failed are tried too, if there are no others.
+    pub(super) takes_failed: bool,
 }
 
 /// A circuit breaker for each destination.
@@ -41,32 +68,50 @@ impl Breaker {
         self.failures
     }
 
-    /// A row has failed by its own fault. Whether its destination is set aside from now on.
-    pub(super) fn failed(&mut self, destination: &str, id: Uuid) -> bool {
+    /// A row has failed by its own fault, having failed so often before. Whether its destination
+    /// is set aside from now on.
+    pub(super) fn failed(&mut self, destination: &str, row: RowKey, before: i32) -> bool {
         if self.failures == 0 {
             return false;
         }
-        let state = self
-            .destinations
-            .entry(destination.to_owned())
-            .or_insert_with(|| State::Failing(BTreeSet::new()));
-        match state {
-            State::Failing(rows) => {
-                rows.insert(id);
-                if rows.len() < self.failures {
-                    return false;
-                }
-                let until = Instant::now() + self.pause;
-                *state = State::SetAside { until };
-                true
+        let is_fresh = before <= 0;
+        let now = Instant::now();
+        match self.destinations.get_mut(destination) {
+            None if is_fresh => {
+                let rows = BTreeSet::from([row]);
+                return self.fails(destination, rows);
             }
+            Some(State::Failing(rows)) if is_fresh => {
+                rows.insert(row);
+                let rows = std::mem::take(rows);
+                return self.fails(destination, rows);
+            }
+            None | Some(State::Failing(_)) => {}
             // What was in flight when it was set aside.
-            State::SetAside { .. } => false,
-            State::Probing { has_failed, .. } => {
-                *has_failed = true;
-                self.ended(destination)
+            Some(State::SetAside(until)) => until.learnt(is_fresh, now + self.pause),
+            Some(State::Probing { until, is_open, .. }) => {
+                until.learnt(is_fresh, now + self.pause);
+                *is_open = false;
+                return self.ended(destination);
             }
         }
+        false
+    }
+
+    fn fails(&mut self, destination: &str, rows: BTreeSet<RowKey>) -> bool {
+        let is_set_aside = rows.len() >= self.failures;
+        let state = if is_set_aside {
+            let now = Instant::now();
+            // They may be rows that nobody would take. Others show at once whether it is that.
+            State::SetAside(Until {
+                fresh: now,
+                failed: now + self.pause,
+            })
+        } else {
+            State::Failing(rows)
+        };
+        self.destinations.insert(destination.to_owned(), state);
+        is_set_aside
     }
 
     /// The broker has taken a row. Whether its destination had been set aside.
@@ -89,36 +134,34 @@ impl Breaker {
         let Some(state @ State::Probing { .. }) = self.destinations.get_mut(destination) else {
             return false;
         };
-        let State::Probing { rows, has_failed } = state else {
+        let State::Probing {
+            rows,
+            until,
+            is_open,
+        } = state
+        else {
             return false;
         };
         *rows = rows.saturating_sub(1);
         if *rows > 0 {
             return false;
         }
-        let has_failed = *has_failed;
-        let pause = if has_failed {
-            self.pause
-        } else {
-            Duration::ZERO
-        };
-        let until = Instant::now() + pause;
-        *state = State::SetAside { until };
-        has_failed
+        let is_decided = !*is_open;
+        *state = State::SetAside(*until);
+        is_decided
     }
 
-    /// So many rows were claimed for a probe; where there are none, the next one is after a pause.
+    /// So many rows were claimed for a probe; if there are none, the next one is after a pause.
     pub(super) fn probing(&mut self, destination: &str, count: usize, pause: Duration) {
-        if let Some(state @ State::Probing { .. }) = self.destinations.get_mut(destination) {
-            *state = if count == 0 {
-                let until = Instant::now() + pause;
-                State::SetAside { until }
-            } else {
-                State::Probing {
-                    rows: count,
-                    has_failed: false,
-                }
-            };
+        if let Some(State::Probing { rows, until, .. }) = self.destinations.get_mut(destination) {
+            if count > 0 {
+                *rows = count;
+                return;
+            }
+            until.fresh = until.fresh.max(Instant::now() + pause);
+            let until = *until;
+            self.destinations
+                .insert(destination.to_owned(), State::SetAside(until));
         }
     }
 
@@ -140,30 +183,49 @@ impl Breaker {
     pub(super) fn shut(&self) -> Vec<String> {
         let destinations = self.destinations.iter();
         destinations
-            .filter(|(_, state)| matches!(state, State::SetAside { .. }))
+            .filter(|(_, state)| matches!(state, State::SetAside(_)))
             .map(|(destination, _)| destination.clone())
             .collect()
     }
 
     /// A destination that is to be tried now.
-    pub(super) fn probe(&mut self) -> Option<String> {
+    pub(super) fn probe(&mut self) -> Option<Probe> {
         let now = Instant::now();
-        let due = |state: &State| matches!(state, State::SetAside { until } if *until <= now);
-        let (destination, state) = self.destinations.iter_mut().find(|(_, state)| due(state))?;
+        let due = |state: &State| match state {
+            State::SetAside(until) => (until.fresh <= now).then_some(*until),
+            State::Failing(_) | State::Probing { .. } => None,
+        };
+        let mut destinations = self.destinations.iter_mut();
+        let (destination, state, until) =
+            destinations.find_map(|(it, state)| due(state).map(|until| (it, state, until)))?;
         *state = State::Probing {
             rows: 1,
-            has_failed: false,
+            until,
+            is_open: true,
         };
-        Some(destination.clone())
+        Some(Probe {
+            destination: destination.clone(),
+            takes_failed: until.failed <= now,
+        })
     }
 
     /// When the next one is to be tried.
     pub(super) fn next_probe(&self) -> Option<Instant> {
         let until = |state: &State| match state {
-            State::SetAside { until } => Some(*until),
+            State::SetAside(until) => Some(until.fresh),
             State::Failing(_) | State::Probing { .. } => None,
         };
         self.destinations.values().filter_map(until).min()
+    }
+}
+
+impl Until {
+    /// A row has failed.
+    fn learnt(&mut self, is_fresh: bool, until: Instant) {
+        self.failed = until;
+        if is_fresh {
+            self.fresh = until;
+        }
     }
 }
 
@@ -172,50 +234,83 @@ mod tests {
     use super::*;
 
     const PAUSE: Duration = Duration::from_secs(30);
+    const POLL: Duration = Duration::from_secs(1);
 
-    fn id(n: u128) -> Uuid {
-        Uuid::from_u128(n)
+    fn row(seq: i64) -> RowKey {
+        RowKey {
+            seq,
+            id: uuid::Uuid::nil(),
+        }
+    }
+
+    fn probe(destination: &str, takes_failed: bool) -> Option<Probe> {
+        Some(Probe {
+            destination: destination.to_owned(),
+            takes_failed,
+        })
     }
 
     #[tokio::test(start_paused = true)]
     async fn failing_rows_set_a_destination_aside_until_a_probe_succeeds() {
         let mut breaker = Breaker::new(3, PAUSE);
-        assert!((0..10).all(|_| !breaker.failed("a", id(1))), "one row");
-        assert!(!breaker.failed("a", id(2)));
+        assert!((0..10).all(|_| !breaker.failed("a", row(1), 0)), "one row");
+        assert!(!breaker.failed("a", row(2), 0));
         assert!(!breaker.succeeded("a"), "it was not set aside");
-        assert!(!breaker.failed("a", id(1)) && !breaker.failed("b", id(9)));
-        assert!(!breaker.failed("a", id(2)));
-        assert!(breaker.failed("a", id(3)));
-        assert!(!breaker.failed("a", id(4)), "it was in flight");
+        assert!(!breaker.failed("a", row(1), 0) && !breaker.failed("b", row(9), 0));
+        assert!(!breaker.failed("a", row(2), 0));
+        assert!(breaker.failed("a", row(3), 0));
         assert_eq!(breaker.set_aside(), ["a"]);
         assert_eq!(breaker.shut(), ["a"]);
-        assert_eq!(breaker.probe(), None);
-        tokio::time::advance(PAUSE).await;
-        assert_eq!(breaker.probe().as_deref(), Some("a"));
-        breaker.probing("a", 2, PAUSE);
+        assert_eq!(breaker.probe(), probe("a", false), "other rows at once");
+        breaker.probing("a", 2, POLL);
         assert_eq!((breaker.probe(), breaker.next_probe()), (None, None));
         assert!(breaker.is_set_aside("a"), "all but the probe");
         assert!(breaker.shut().is_empty(), "which goes");
-        assert!(!breaker.failed("a", id(1)), "another one is under way");
+        assert!(!breaker.failed("a", row(4), 0), "another one is under way");
         breaker.undecided("a");
         assert_eq!(breaker.probe(), None);
+        assert!(!breaker.failed("a", row(5), 0), "it was in flight");
         tokio::time::advance(PAUSE).await;
-        assert!(breaker.probe().is_some());
-        breaker.probing("a", 1, PAUSE);
+        assert_eq!(breaker.probe(), probe("a", true));
+        breaker.probing("a", 1, POLL);
         breaker.undecided("a");
-        assert!(breaker.probe().is_some(), "nothing was learnt");
-        breaker.probing("a", 0, PAUSE);
+        assert_eq!(breaker.probe(), probe("a", true), "nothing was learnt");
+        breaker.probing("a", 0, POLL);
         assert_eq!(breaker.probe(), None, "there was no row");
-        tokio::time::advance(PAUSE).await;
+        tokio::time::advance(POLL).await;
         assert!(breaker.probe().is_some());
         assert!(breaker.succeeded("a"));
         assert!(!breaker.is_set_aside("a") && breaker.set_aside().is_empty());
-        assert!(!breaker.failed("a", id(1)), "it starts anew");
+        assert!(!breaker.failed("a", row(1), 0), "it starts anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_failed_before_say_nothing_of_a_destination() {
+        let mut breaker = Breaker::new(3, PAUSE);
+        assert!((0..100).all(|n| !breaker.failed("a", row(n), 1)));
+        assert!(breaker.set_aside().is_empty());
+        assert!((0..3).any(|n| breaker.failed("a", row(n), 0)));
+        assert_eq!(breaker.probe(), probe("a", false));
+        breaker.probing("a", 0, POLL);
+        tokio::time::advance(PAUSE).await;
+        // There are none but those that have failed, and they fail again.
+        assert_eq!(breaker.probe(), probe("a", true));
+        breaker.probing("a", 1, POLL);
+        assert!(breaker.failed("a", row(1), 1));
+        assert_eq!(breaker.probe(), probe("a", false), "for one that is new");
+        breaker.probing("a", 0, POLL);
+        assert_eq!(breaker.probe(), None);
+        tokio::time::advance(POLL).await;
+        assert_eq!(breaker.probe(), probe("a", false));
+        breaker.probing("a", 1, POLL);
+        assert!(breaker.failed("a", row(7), 0));
+        tokio::time::advance(PAUSE - POLL).await;
+        assert_eq!(breaker.probe(), None, "a new one failed");
     }
 
     #[tokio::test]
-    async fn none_is_set_aside_where_that_is_off() {
+    async fn none_is_set_aside_if_that_is_off() {
         let mut breaker = Breaker::new(0, PAUSE);
-        assert!((0..100).all(|n| !breaker.failed("a", id(n))));
+        assert!((0..100).all(|n| !breaker.failed("a", row(n), 0)));
     }
 }

@@ -112,7 +112,8 @@ impl Holdings {
                 }
             }
         }
-        for (key, was_sent) in outcomes.keys() {
+        for (_, key, was_sent) in outcomes.rows() {
+            let Some(key) = key else { continue };
             let Some(of_key) = self.keys.get_mut(key) else {
                 continue;
             };

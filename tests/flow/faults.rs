@@ -24,10 +24,19 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start<C: Subject>(settings: Builder) -> Self {
+        Self::start_with::<C, ()>(settings, || ())
+    }
+
+    /// Starts it on a thread that holds what `prepare` gives.
+    pub(crate) fn start_with<C: Subject, T>(
+        settings: Builder,
+        prepare: impl FnOnce() -> T + Send + 'static,
+    ) -> Self {
         let relay = Relay::<C>::new(&settings.build().unwrap()).unwrap();
         let shutdown = Shutdown::new();
         let heeded = shutdown.clone();
         let thread = std::thread::spawn(move || {
+            let _held = prepare();
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(relay.run(&heeded))
         });
@@ -158,7 +167,7 @@ pub(crate) fn a_row_that_is_refused_by_name_fails_alone<C: Subject>(place: &Plac
     let id = conn
         .text("select id from published where status = -1")
         .unwrap();
-    assert_eq!(conn.retry_failed(&[id.parse().unwrap()]).unwrap(), 1);
+    assert_eq!(conn.retry_failed(&[id]).unwrap(), 1);
     all_sent::<C>(place, 52);
     relay.stop();
 }

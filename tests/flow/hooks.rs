@@ -91,6 +91,44 @@ pub(crate) fn a_hook_that_panics_or_blocks_harms_nothing<C: Subject>(place: &Pla
     assert_eq!(running.join().unwrap().unwrap().sent, 300);
 }
 
+/// It is told of no more than fits into a quarter of the memory, and of the rest that it was not.
+pub(crate) fn a_slow_hook_keeps_no_more_than_its_share<C: Subject>(place: &Place) {
+    const LIMIT: usize = 1 << 20;
+    let mut conn = place.connect::<C>();
+    let body = "x".repeat(50_000);
+    for _ in 0..60 {
+        let message = Message::new(place.topic(), &body);
+        message.publish(&mut conn).unwrap();
+    }
+    let (gate, closed) = channel::<()>();
+    let closed = Mutex::new(closed);
+    let (sender, told) = channel();
+    let sender = Mutex::new(sender);
+    let config = place.settings().set("memory_limit", LIMIT).build();
+    let relay = Relay::<C>::new(&config.unwrap())
+        .unwrap()
+        .on_published(move |row| {
+            let _ = closed.lock().unwrap().recv();
+            sender.lock().unwrap().send(row.body.len()).unwrap();
+        });
+    let log = crate::log::Log::default();
+    let collected = log.clone();
+    let shutdown = Shutdown::new();
+    let heeded = shutdown.clone();
+    let running = std::thread::spawn(move || {
+        let _guard = collected.collect(tracing::Level::WARN);
+        place_runtime().block_on(relay.run(&heeded))
+    });
+    crate::place::wait_until("all is sent", || place.counts::<C>().sent == 60);
+    drop(gate);
+    shutdown.stop();
+    assert_eq!(running.join().unwrap().unwrap().sent, 60);
+    let bytes: Vec<usize> = told.iter().collect();
+    assert!(!bytes.is_empty() && bytes.iter().sum::<usize>() <= LIMIT / 4);
+    let untold = format!("rows={}", 60 - bytes.len());
+    assert_eq!(log.count(&untold), 1, "{}", log.text());
+}
+
 fn place_runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }

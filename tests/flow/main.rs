@@ -24,12 +24,16 @@ mod faults;
 mod flood;
 #[cfg(feature = "testing")]
 mod hooks;
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+mod locks;
 #[cfg(feature = "testing")]
 #[path = "../support/log.rs"]
 mod log;
 #[cfg(feature = "testing")]
 mod managed;
 mod place;
+#[cfg(feature = "testing")]
+mod poisoned;
 #[cfg(feature = "testing")]
 mod retention;
 #[cfg(feature = "testing")]
@@ -39,6 +43,8 @@ mod sending;
 mod silence;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod slow_link;
+#[cfg(feature = "testing")]
+mod spelling;
 #[cfg(feature = "sqlite")]
 mod stranger;
 #[cfg(feature = "sqlite")]
@@ -98,12 +104,15 @@ mod on_demand {
             #[cfg(feature = $feature)]
             mod $database {
                 suite!(@broker rabbitmq, $connection, $database,
-                    blocking: a_body_of_any_length_is_handed_over;);
+                    blocking: a_body_of_any_length_is_handed_over;
+                    poisoned: bad_rows_do_not_starve_good_ones;);
                 suite!(@broker loopback, $connection, $database, faults: $($case),*;
                     blocking: a_body_of_any_length_is_handed_over,
                         a_managed_callback_saves_a_body_of_any_length;
                     hooks: hooks_are_told_what_became_of_each_row,
-                        a_hook_that_panics_or_blocks_harms_nothing;
+                        a_hook_that_panics_or_blocks_harms_nothing,
+                        a_slow_hook_keeps_no_more_than_its_share;
+                    spelling: an_id_in_another_spelling_is_sent_once;
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
                     dead_letters: a_killed_replay_loses_nothing,
@@ -149,7 +158,11 @@ mod on_demand {
 
     #[cfg(feature = "postgres")]
     mod with_postgres {
-        suite!(@broker loopback, diesel::PgConnection, postgres, database:
+        suite!(@broker loopback, diesel::PgConnection, postgres,
+            spelling: a_row_that_takes_no_outcome_is_left_alone;
+            locks: locked_rows_stop_no_other, what_became_of_a_locked_row_is_recorded_later,
+                a_relay_that_runs_once_does_not_wait_for_locks;
+            database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             an_attempt_that_lost_everything_is_not_counted,
             an_external_callback_runs_once_though_its_connections_are_closed,
@@ -176,7 +189,10 @@ mod on_demand {
 
     #[cfg(feature = "mysql")]
     mod with_mysql {
-        suite!(@broker loopback, diesel::MysqlConnection, mysql, database:
+        suite!(@broker loopback, diesel::MysqlConnection, mysql,
+            locks: locked_rows_stop_no_other, what_became_of_a_locked_row_is_recorded_later,
+                a_relay_that_runs_once_does_not_wait_for_locks;
+            database:
             a_relay_outlives_its_database, a_lost_database_is_not_the_messages_fault,
             an_attempt_that_lost_everything_is_not_counted,
             an_external_callback_runs_once_though_its_connections_are_closed,

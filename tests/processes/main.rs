@@ -7,6 +7,7 @@ mod support;
 
 mod deadly;
 mod kill;
+mod large;
 mod listener;
 mod mistakes;
 mod poison;

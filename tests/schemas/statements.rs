@@ -57,18 +57,21 @@ fn none_is_left_to_the_search_path() {
         };
         let rows = conn.claim_in(&scope, token, MINUTE, 10).unwrap();
         assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
-        assert_eq!(conn.settle_sent(token, &ids[..2]).unwrap(), 2);
-        let failure = |id: Uuid| Failure {
-            id,
+        let rows: Vec<_> = rows.iter().map(|row| row.row()).collect();
+        assert_eq!(conn.settle_sent(token, &rows[..2]).unwrap(), 2);
+        assert_eq!(conn.under(token, &rows).unwrap(), rows[2..]);
+        assert_eq!(conn.not_locked(&rows).unwrap(), rows);
+        let failure = |row| Failure {
+            row,
             verdict: Verdict::Park,
             reason: "refused".to_owned(),
         };
-        let failures = [failure(ids[2]), failure(ids[3])];
+        let failures = [failure(rows[2]), failure(rows[3])];
         assert_eq!(conn.settle_failed(token, &failures).unwrap(), 2);
-        assert_eq!(conn.release(token, &ids[4..5]).unwrap(), 1);
+        assert_eq!(conn.release(token, &rows[4..5]).unwrap(), 1);
         assert_eq!(conn.release_all(token).unwrap(), 1);
         assert_eq!(conn.retry_failed(&ids[2..3]).unwrap(), 1);
-        assert_eq!(conn.retry_failed(&[]).unwrap(), 1);
+        assert_eq!(conn.retry_failed::<Uuid>(&[]).unwrap(), 1);
         assert_eq!(conn.cancel(&ids[4..]).unwrap(), 2);
         assert_eq!(conn.skip_failed(&ids[4..]).unwrap(), 2);
         assert!(conn.last_waiting().unwrap().is_some());

@@ -1,6 +1,6 @@
 //! Claims, leases, and what ends them.
 
-use diesel_outbox::backend::{Claimed, Failure, Scope, Verdict};
+use diesel_outbox::backend::{Claimed, Failure, Freshness, Room, RowKey, Scope, Verdict};
 
 use super::*;
 
@@ -12,9 +12,13 @@ fn ids(rows: &[Claimed]) -> Vec<Uuid> {
     rows.iter().map(|row| row.id).collect()
 }
 
-fn failure(id: Uuid, verdict: Verdict) -> Failure {
+fn keys(rows: &[Claimed]) -> Vec<RowKey> {
+    rows.iter().map(Claimed::row).collect()
+}
+
+fn failure(row: RowKey, verdict: Verdict) -> Failure {
     Failure {
-        id,
+        row,
         verdict,
         reason: "on purpose".to_owned(),
     }
@@ -31,8 +35,8 @@ pub(crate) fn rows_come_in_their_order_and_once<C: Subject>(url: &str) {
     let second = conn.claim(Uuid::new_v4(), MINUTE, 3).unwrap();
     assert_eq!(bodies(&second), ["3", "4"]);
     assert!(conn.claim(token, MINUTE, 3).unwrap().is_empty());
-    assert_eq!(conn.settle_sent(token, &ids(&first)).unwrap(), 3);
-    assert_eq!(conn.settle_sent(token, &ids(&first)).unwrap(), 0);
+    assert_eq!(conn.settle_sent(token, &keys(&first)).unwrap(), 3);
+    assert_eq!(conn.settle_sent(token, &keys(&first)).unwrap(), 0);
     let counts = conn.counts().unwrap();
     assert_eq!((counts.waiting, counts.not_due, counts.sent), (2, 2, 3));
 }
@@ -53,11 +57,11 @@ pub(crate) fn a_stale_token_changes_nothing<C: Subject>(url: &str) {
     let (old, new) = (Uuid::new_v4(), Uuid::new_v4());
     conn.claim(old, Duration::ZERO, 1).unwrap();
     conn.claim(new, MINUTE, 1).unwrap();
-    assert_eq!(conn.settle_sent(old, &[id]).unwrap(), 0);
-    let failures = [failure(id, Verdict::Park)];
+    assert_eq!(conn.settle_sent(old, &[nth(1, id)]).unwrap(), 0);
+    let failures = [failure(nth(1, id), Verdict::Park)];
     assert_eq!(conn.settle_failed(old, &failures).unwrap(), 0);
-    assert_eq!(conn.release(old, &[id]).unwrap(), 0);
-    assert_eq!(conn.settle_sent(new, &[id]).unwrap(), 1);
+    assert_eq!(conn.release(old, &[nth(1, id)]).unwrap(), 0);
+    assert_eq!(conn.settle_sent(new, &[nth(1, id)]).unwrap(), 1);
     assert_eq!(conn.settle_failed(new, &failures).unwrap(), 0);
     let counts = conn.counts().unwrap();
     assert_eq!((counts.sent, counts.failed), (1, 0));
@@ -71,7 +75,7 @@ pub(crate) fn a_claim_whose_answer_was_lost_is_given_back<C: Subject>(url: &str)
     let (lost, other) = (Uuid::new_v4(), Uuid::new_v4());
     assert_eq!(conn.claim(lost, MINUTE, 2).unwrap().len(), 2);
     assert_eq!(bodies(&conn.claim(other, MINUTE, 9).unwrap()), ["2"]);
-    assert_eq!(conn.settle_sent(lost, &[first]).unwrap(), 1);
+    assert_eq!(conn.settle_sent(lost, &[nth(1, first)]).unwrap(), 1);
     assert_eq!(conn.release_all(lost).unwrap(), 1);
     assert_eq!(conn.release_all(lost).unwrap(), 0);
     assert_eq!(bodies(&conn.claim(lost, MINUTE, 9).unwrap()), ["1"]);
@@ -85,7 +89,7 @@ pub(crate) fn a_failing_row_holds_up_its_key_and_nothing_else<C: Subject>(url: &
     write(&mut conn, 3, None);
     let token = Uuid::new_v4();
     assert_eq!(bodies(&conn.claim(token, MINUTE, 1).unwrap()), ["0"]);
-    let failures = [failure(first, Verdict::Retry(MINUTE))];
+    let failures = [failure(nth(1, first), Verdict::Retry(MINUTE))];
     assert_eq!(conn.settle_failed(token, &failures).unwrap(), 1);
     let rest = conn.claim(Uuid::new_v4(), MINUTE, 10).unwrap();
     assert_eq!(bodies(&rest), ["2", "3"]);
@@ -102,7 +106,7 @@ pub(crate) fn a_skipped_row_lets_its_key_go_on<C: Subject>(url: &str) {
     write(&mut conn, 1, Some("k"));
     let token = Uuid::new_v4();
     conn.claim(token, MINUTE, 1).unwrap();
-    conn.settle_failed(token, &[failure(first, Verdict::Park)])
+    conn.settle_failed(token, &[failure(nth(1, first), Verdict::Park)])
         .unwrap();
     assert!(conn.claim(token, MINUTE, 10).unwrap().is_empty());
     assert_eq!(conn.skip_failed(&[first]).unwrap(), 1);
@@ -115,10 +119,10 @@ pub(crate) fn a_retried_row_starts_anew<C: Subject>(url: &str) {
     let id = write(&mut conn, 0, Some("k"));
     let token = Uuid::new_v4();
     conn.claim(token, MINUTE, 1).unwrap();
-    conn.settle_failed(token, &[failure(id, Verdict::Park)])
+    conn.settle_failed(token, &[failure(nth(1, id), Verdict::Park)])
         .unwrap();
     assert_eq!(conn.retry_failed(&[Uuid::new_v4()]).unwrap(), 0);
-    assert_eq!(conn.retry_failed(&[]).unwrap(), 1);
+    assert_eq!(conn.retry_failed::<Uuid>(&[]).unwrap(), 1);
     let rows = conn.claim(token, MINUTE, 1).unwrap();
     assert_eq!((rows[0].id, rows[0].retry), (id, 0));
 }
@@ -132,7 +136,7 @@ pub(crate) fn an_expired_row_says_so_and_is_out_of_the_way<C: Subject>(url: &str
     let token = Uuid::new_v4();
     let rows = conn.claim(token, MINUTE, 1).unwrap();
     assert!(rows[0].expired);
-    conn.settle_failed(token, &[failure(id, Verdict::Expire)])
+    conn.settle_failed(token, &[failure(nth(1, id), Verdict::Expire)])
         .unwrap();
     let rows = conn.claim(token, MINUTE, 10).unwrap();
     assert_eq!(bodies(&rows), ["1"]);
@@ -166,7 +170,7 @@ pub(crate) fn a_part_of_the_outbox_is_claimed_alone<C: Subject>(url: &str) {
     let mut claimed = |only: &Scope| -> Vec<String> {
         let token = Uuid::new_v4();
         let rows = conn.claim_in(only, token, MINUTE, 9).unwrap();
-        conn.release(token, &ids(&rows)).unwrap();
+        conn.release(token, &keys(&rows)).unwrap();
         bodies(&rows).into_iter().map(str::to_owned).collect()
     };
     assert_eq!(claimed(&only(&["it's \"a\\b\""], &[])), ["1"]);
@@ -214,7 +218,7 @@ pub(crate) fn a_delayed_row_waits_and_may_be_cancelled<C: Subject>(url: &str) {
     assert_eq!(conn.cancel(&[first]).unwrap(), 1);
     assert_eq!(conn.cancel(&[first]).unwrap(), 0, "it is parked");
     assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["1"]);
-    assert_eq!(conn.settle_sent(token, &[second]).unwrap(), 1);
+    assert_eq!(conn.settle_sent(token, &[nth(2, second)]).unwrap(), 1);
     assert_eq!(conn.cancel(&[second]).unwrap(), 0, "it was sent");
     let counts = conn.counts().unwrap();
     assert_eq!((counts.failed, counts.sent), (1, 1));
@@ -281,10 +285,10 @@ pub(crate) fn a_rule_gives_keys_to_rows_without_one<C: Subject>(url: &str) {
     assert_eq!(bodies(&rest), ["4", "5"]);
     assert_eq!(rest[0].key, None);
     assert_eq!(rest[1].key.as_deref(), Some("own"));
-    conn.settle_sent(token, &[ids[0]]).unwrap();
+    conn.settle_sent(token, &[nth(1, ids[0])]).unwrap();
     let rest = conn.claim_in(&scope, token, MINUTE, 9).unwrap();
     assert_eq!(bodies(&rest), ["3"]);
-    conn.settle_sent(token, &[ids[1]]).unwrap();
+    conn.settle_sent(token, &[nth(2, ids[1])]).unwrap();
     let rest = conn.claim_in(&scope, token, MINUTE, 9).unwrap();
     assert_eq!(bodies(&rest), ["2"]);
 }
@@ -330,10 +334,12 @@ pub(crate) fn a_claim_from_further_on_keeps_the_order_of_keys<C: Subject>(url: &
     let rows = conn.claim(token, MINUTE, 9).unwrap();
     assert_eq!(bodies(&rows), ["0", "1", "3", "4"]);
     // Neither while they are leased.
-    conn.release(token, &[ids[3], ids[4]]).unwrap();
+    conn.release(token, &[nth(4, ids[3]), nth(5, ids[4])])
+        .unwrap();
     let rows = conn.claim_in(&from(4), token, MINUTE, 9).unwrap();
     assert!(rows.is_empty());
-    conn.settle_sent(token, &ids).unwrap();
+    let rows: Vec<RowKey> = (1..).zip(&ids).map(|(seq, id)| nth(seq, *id)).collect();
+    conn.settle_sent(token, &rows).unwrap();
     assert_eq!(conn.last_waiting().unwrap(), Some(5));
 }
 
@@ -343,7 +349,7 @@ pub(crate) fn a_row_passed_by_is_parked_and_its_key_goes_on<C: Subject>(url: &st
     write(&mut conn, 1, Some("k"));
     let token = Uuid::new_v4();
     conn.claim(token, MINUTE, 1).unwrap();
-    conn.settle_failed(token, &[failure(id, Verdict::PassBy)])
+    conn.settle_failed(token, &[failure(nth(1, id), Verdict::PassBy)])
         .unwrap();
     assert_eq!(bodies(&conn.claim(token, MINUTE, 9).unwrap()), ["1"]);
     assert_eq!(conn.counts().unwrap().failed, 1);
@@ -381,12 +387,194 @@ pub(crate) fn rows_under_our_own_leases_hold_up_no_own_key<C: Subject>(url: &str
     let rows = conn.claim_in(&ours, second, MINUTE, 2).unwrap();
     assert_eq!(bodies(&rows), ["3", "4"]);
     // A failure holds up its key whoever asks.
-    let failures = [failure(ids[3], Verdict::Retry(MINUTE))];
+    let failures = [failure(nth(4, ids[3]), Verdict::Retry(MINUTE))];
     conn.settle_failed(second, &failures).unwrap();
     let third = Uuid::new_v4();
     let rows = conn.claim_in(&ours, third, MINUTE, 9).unwrap();
     assert!(rows.is_empty());
-    conn.settle_sent(first, &[ids[2]]).unwrap();
+    conn.settle_sent(first, &[nth(3, ids[2])]).unwrap();
     let rows = conn.claim_in(&ours, third, MINUTE, 9).unwrap();
     assert_eq!(bodies(&rows), ["5"]);
+}
+
+pub(crate) fn a_claim_brings_no_more_bytes_than_there_is_room_for<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    // One letter over and over, so that the database stores it in less.
+    let text = "x".repeat(100_000);
+    for n in 0..6 {
+        let key = (n < 5).then(|| "k".to_owned());
+        let message = Message::new("/queue/a", format!("{n}{text}"));
+        message.key(key).publish(&mut conn).unwrap();
+    }
+    let everything = Scope::default();
+    let take = |conn: &mut C, bytes: usize, any_first: bool| {
+        let room = Room {
+            rows: 10,
+            bytes,
+            any_first,
+        };
+        let claim = conn
+            .take(&everything, Uuid::new_v4(), MINUTE, room)
+            .unwrap();
+        let seqs: Vec<i64> = claim.rows.iter().map(|row| row.seq).collect();
+        (seqs, claim.too_many, claim.mean_size.unwrap_or_default())
+    };
+    let (rows, too_many, mean) = take(&mut conn, 250_000, true);
+    assert_eq!((rows, too_many), (vec![1, 2], 4));
+    assert!((90_000..110_000).contains(&mean), "{mean}");
+    // What was given back is no less due; 3 follows 1 and 2.
+    let (rows, too_many, _) = take(&mut conn, 250_000, true);
+    assert_eq!((rows, too_many), (vec![6], 0));
+    conn.run("update published set status = 2 where seq in (1, 2, 6)")
+        .unwrap();
+    assert_eq!(take(&mut conn, 1_000, false).0, [0; 0], "it does not fit");
+    assert_eq!(take(&mut conn, 1_000, true).0, [3], "alone it may");
+}
+
+pub(crate) fn rows_that_have_not_failed_are_taken_by_themselves<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for (body, key) in [
+        (0, None),
+        (1, Some("failed")),
+        (2, Some("failed")),
+        (3, Some("a")),
+        (4, Some("a")),
+        (5, None),
+        (6, Some("b")),
+    ] {
+        write(&mut conn, body, key);
+    }
+    conn.run("update published set retry = 1, due_at = added where seq in (1, 2)")
+        .unwrap();
+    let mut claimed = |freshness: Freshness, limit: usize| -> Vec<String> {
+        let token = Uuid::new_v4();
+        let scope = Scope {
+            freshness,
+            ..Scope::default()
+        };
+        let rows = conn.claim_in(&scope, token, MINUTE, limit).unwrap();
+        conn.release(token, &keys(&rows)).unwrap();
+        bodies(&rows).into_iter().map(str::to_owned).collect()
+    };
+    // 2 follows one that failed, 4 follows 3.
+    assert_eq!(claimed(Freshness::Fresh, 9), ["3", "5", "6"]);
+    assert_eq!(claimed(Freshness::Newest, 9), ["3", "5", "6"]);
+    assert_eq!(claimed(Freshness::Fresh, 1), ["3"]);
+    assert_eq!(claimed(Freshness::Newest, 1), ["6"]);
+}
+
+pub(crate) fn an_id_in_any_spelling_is_settled_and_found<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let canonical = Uuid::from_u128(0xa1a2_a3a4_b1b2_c1c2_d1d2_d3d4_d5d6_d7d8);
+    let spelled = |n: u128| Uuid::from_u128(canonical.as_u128() + n);
+    let mut stored = vec![
+        spelled(0).hyphenated().to_string(),
+        spelled(1).hyphenated().to_string().to_uppercase(),
+        spelled(2).simple().to_string(),
+        spelled(3).simple().to_string().to_uppercase(),
+    ];
+    if C::NAME != "PostgreSQL" {
+        stored.push("order-7".to_owned());
+        stored.push("A1a2a3a4-B1b2-C1c2-D1d2-D3d4d5d6d7dE".to_owned());
+    }
+    if C::NAME == "SQLite" {
+        stored.push(spelled(8).braced().to_string());
+        stored.push(spelled(9).urn().to_string());
+    }
+    for id in &stored {
+        conn.run(&format!(
+            "insert into published (id, destination, body) values ('{id}', '/queue/a', '1')"
+        ))
+        .unwrap();
+    }
+    let token = Uuid::new_v4();
+    let rows = conn.claim(token, MINUTE, 99).unwrap();
+    assert_eq!(rows.len(), stored.len());
+    let bad: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row.bad_id.as_deref())
+        .collect();
+    if C::NAME == "PostgreSQL" {
+        assert!(bad.is_empty());
+    } else {
+        assert_eq!(bad, ["order-7"]);
+    }
+    assert_eq!(conn.release(token, &keys(&rows)).unwrap(), rows.len());
+    let rows = conn.claim(token, MINUTE, 99).unwrap();
+    let failures: Vec<_> = rows
+        .iter()
+        .map(|row| failure(row.row(), Verdict::Park))
+        .collect();
+    assert_eq!(conn.settle_failed(token, &failures).unwrap(), rows.len());
+    // An operator copies what a log line says: the usual spelling.
+    let named: Vec<String> = rows
+        .iter()
+        .map(|row| row.bad_id.clone().unwrap_or_else(|| row.id.to_string()))
+        .collect();
+    assert_eq!(conn.skip_failed(&named).unwrap(), rows.len());
+    assert_eq!(conn.retry_failed(&named).unwrap(), rows.len());
+    assert_eq!(conn.retry_failed(&named).unwrap(), 0, "they are not parked");
+    let named = ["{A1A2A3A4B1B2C1C2D1D2D3D4D5D6D7D8}", "nobody"];
+    assert_eq!(conn.cancel(&named).unwrap(), 1);
+    assert_eq!(conn.retry_failed(&[spelled(0)]).unwrap(), 1);
+    let rows = conn.claim(token, MINUTE, 99).unwrap();
+    assert_eq!(conn.settle_sent(token, &keys(&rows)).unwrap(), rows.len());
+    assert_eq!(conn.counts().unwrap().sent, stored.len() as i64);
+}
+
+/// The database's clock is an hour ahead of the writer's, as far as a session can set it.
+pub(crate) fn times_count_by_the_databases_clock<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    conn.batch_execute(match C::NAME {
+        "PostgreSQL" => {
+            "create schema early;
+            create function early.clock_timestamp() returns timestamptz language sql
+                as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$;
+            set search_path = early, pg_catalog, public"
+        }
+        "SQLite" => "select 1",
+        _ => "set timestamp = unix_timestamp() + 3600",
+    })
+    .unwrap();
+    let after = |seconds: i64| match C::NAME {
+        "PostgreSQL" => format!("clock_timestamp() + interval '{seconds} s'"),
+        "SQLite" => format!("strftime('%Y-%m-%d %H:%M:%f', 'now', '+{seconds} seconds') || '000'"),
+        _ => format!("utc_timestamp(6) + interval {seconds} second"),
+    };
+    let message = || Message::new("/queue/a", 1);
+    message()
+        .delay(MINUTE)
+        .expires_in(3 * MINUTE)
+        .publish(&mut conn)
+        .unwrap();
+    let mut count = |column: &str, from: i64, to: i64| {
+        let (from, to) = (after(from), after(to));
+        let condition = format!("{column} > {from} and {column} <= {to}");
+        conn.run(&format!("update published set retry = 0 where {condition}"))
+            .unwrap()
+    };
+    assert_eq!(count("due_at", 30, 61), 1);
+    assert_eq!(count("expires_at", 150, 181), 1);
+    // Neither late nor expired at once.
+    message().expires_in(MINUTE).publish(&mut conn).unwrap();
+    message().delay(Duration::ZERO).publish(&mut conn).unwrap();
+    let rows = conn.claim(Uuid::new_v4(), MINUTE, 9).unwrap();
+    let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    assert_eq!(seqs, [2, 3]);
+    assert!(rows.iter().all(|row| !row.expired));
+    // What is absolute stays as it is.
+    let moment: chrono::DateTime<chrono::Utc> = "2031-02-03T04:05:06Z".parse().unwrap();
+    message()
+        .due_at(moment)
+        .expires_at(moment)
+        .publish(&mut conn)
+        .unwrap();
+    let at = match C::NAME {
+        "PostgreSQL" => "'2031-02-03T04:05:06Z'",
+        _ => "'2031-02-03 04:05:06.000000'",
+    };
+    let same = conn.run(&format!(
+        "update published set retry = 0 where due_at = {at} and expires_at = {at}"
+    ));
+    assert_eq!(same.unwrap(), 1);
 }

@@ -6,13 +6,15 @@ mod support;
 
 mod claims;
 mod inbox;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod locks;
 mod parallel;
 mod upkeep;
 
 use std::time::Duration;
 
 use diesel_outbox::Message;
-use diesel_outbox::backend::Backend;
+use diesel_outbox::backend::{Backend, RowKey};
 use diesel_outbox::migrations::Migrate;
 use uuid::Uuid;
 
@@ -55,6 +57,41 @@ fn write<C: Subject>(conn: &mut C, body: i64, key: Option<&str>) -> Uuid {
         .key(key.map(str::to_owned))
         .publish(conn)
         .unwrap()
+}
+
+/// The row that was the n-th to be written.
+fn nth(seq: i64, id: Uuid) -> RowKey {
+    RowKey { seq, id }
+}
+
+/// What only servers have: locks of single rows, and a network to them.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod with_row_locks {
+    macro_rules! cases {
+        ($feature:literal, $connection:ty, $database:ident: $($case:ident),*) => {
+            #[cfg(feature = $feature)]
+            mod $database {
+                $(#[test]
+                fn $case() {
+                    let Some(database) = crate::support::$database() else { return };
+                    crate::locks::$case::<$connection>(&database.url);
+                })*
+            }
+        };
+        ($($case:ident),* $(,)?) => {
+            cases!("mysql", diesel::MysqlConnection, mysql: $($case),*);
+            cases!("postgres", diesel::PgConnection, postgres: $($case),*);
+        };
+    }
+
+    cases!(
+        a_locked_row_holds_up_its_key_and_nothing_else,
+        a_row_locked_by_somebody_else_is_settled_later,
+        locked_rows_are_cleaned_later,
+        a_message_is_cancelled_in_a_long_transaction,
+        an_operator_does_not_wait_for_a_locked_row_for_ever,
+        a_claim_that_stalls_stops_no_other,
+    );
 }
 
 macro_rules! suite {
@@ -100,7 +137,10 @@ suite! {
         a_failing_row_holds_up_its_key_and_nothing_else, a_skipped_row_lets_its_key_go_on,
         a_retried_row_starts_anew, a_destination_set_aside_waits_and_holds_up_its_keys,
         a_rule_gives_keys_to_rows_without_one, a_claim_from_further_on_keeps_the_order_of_keys,
-        rows_under_our_own_leases_hold_up_no_own_key, a_row_passed_by_is_parked_and_its_key_goes_on, an_expired_row_says_so_and_is_out_of_the_way;
+        rows_under_our_own_leases_hold_up_no_own_key, a_row_passed_by_is_parked_and_its_key_goes_on, an_expired_row_says_so_and_is_out_of_the_way,
+        a_claim_brings_no_more_bytes_than_there_is_room_for,
+        rows_that_have_not_failed_are_taken_by_themselves,
+        an_id_in_any_spelling_is_settled_and_found, times_count_by_the_databases_clock;
     parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;
     inbox: a_message_is_remembered_once_for_each_consumer;
     upkeep: only_old_and_settled_rows_go, a_job_is_begun_once_in_its_interval,

@@ -47,18 +47,18 @@ pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
                     let mut held = Vec::new();
                     for row in rows {
                         if row.key.is_some() && held.contains(&row.key) {
-                            back.push(row.id);
+                            back.push(row.row());
                         } else if (row.seq as usize + turn).is_multiple_of(13) && row.retry < 2 {
                             held.push(row.key.clone());
                             failed.push(Failure {
-                                id: row.id,
+                                row: row.row(),
                                 verdict: Verdict::Retry(Duration::from_millis(1)),
                                 reason: "on purpose".to_owned(),
                             });
                         } else {
                             let mut log = log.lock().unwrap();
                             log.push((row.key.clone(), row.seq, row.id));
-                            sent.push(row.id);
+                            sent.push(row.row());
                         }
                     }
                     assert_eq!(conn.settle_sent(token, &sent).unwrap(), sent.len());

@@ -89,12 +89,21 @@ impl Publisher {
         self.stream.write_all(&bytes).unwrap();
     }
 
-    fn read(&mut self) {
+    /// Whether there is this queue.
+    pub(crate) fn has(mut self, queue: &str) -> bool {
+        // Passive: it is not made.
+        let arguments = [&[0, 0][..], &short(queue.as_bytes()), &[1], &long(b"")];
+        self.method(1, (50, 10), &arguments.concat());
+        self.read().starts_with(&[0, 50, 0, 11])
+    }
+
+    fn read(&mut self) -> Vec<u8> {
         let mut head = [0; 7];
         self.stream.read_exact(&mut head).unwrap();
         let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
         let mut rest = vec![0; length as usize + 1];
         self.stream.read_exact(&mut rest).unwrap();
+        rest
     }
 }
 

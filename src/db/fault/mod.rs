@@ -45,6 +45,11 @@ pub(crate) fn is_infrastructure(error: &(dyn Error + 'static)) -> bool {
     fault(error, None) != Fault::Own
 }
 
+/// Whether another transaction was in the way: the database is there.
+pub(crate) fn is_contention(error: &(dyn Error + 'static)) -> bool {
+    fault(error, None) == Fault::Contention
+}
+
 /// Whether the error could not be sent to the server: by a connection that is lost, or by the client
 /// library, such as a statement with more than 65,535 values. The connection's state tells which.
 pub(crate) fn is_unsent(error: &(dyn Error + 'static)) -> bool {

@@ -5,19 +5,25 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::backend::{Backend, Verdict};
+use crate::backend::{self, Backend, Freshness, Room, Scope, Verdict};
 use crate::db::DbError;
 use crate::relay::RelayError;
+use crate::relay::breaker::Probe;
 use crate::relay::holdings::Lease;
-use crate::relay::outcomes::Outcomes;
+use crate::relay::outcomes::{Outcomes, Unsettled};
 use crate::relay::reach::Look;
 use crate::relay::row::Row;
 
 use super::{Claim, Engine, GATHERS};
 
+/// Rows of the first claim, which shows how large they are.
+const AT_FIRST: usize = 32;
+/// How long to wait before a locked row is settled again.
+const LOCKED_PAUSE: Duration = Duration::from_secs(1);
+
 impl<C: Backend> Engine<'_, C> {
     pub(super) fn claim(&mut self) {
-        let has_room = self.backlog.len() <= self.settings.chunk_size / 2;
+        let has_room = self.backlog.len() <= self.settings.chunk_size / 2 && self.has_memory();
         // Without a connection a claim would only keep rows from other relays.
         let is_possible = has_room
             && self.client.is_some()
@@ -28,9 +34,9 @@ impl<C: Backend> Engine<'_, C> {
             return;
         }
         if !self.database.is_on()
-            && let Some(destination) = self.breaker.probe()
+            && let Some(probe) = self.breaker.probe()
         {
-            return self.begin_claim(Some(destination));
+            return self.begin_claim(Some(probe));
         }
         let is_wanted =
             Instant::now() >= self.next_claim && !(self.wait_for_settled && self.is_outstanding());
@@ -42,25 +48,52 @@ impl<C: Backend> Engine<'_, C> {
         }
     }
 
+    /// Whether there is memory for as much as a claim may bring.
+    fn has_memory(&self) -> bool {
+        self.memory.is_empty() || (self.memory.room() >= self.piece() && !self.wait_for_memory)
+    }
+
+    /// Bytes that a claim brings at most: they are in memory twice while they are read.
+    fn piece(&self) -> usize {
+        self.settings.memory_limit / 8
+    }
+
+    /// How much a claim may bring.
+    fn room(&self) -> Room {
+        let at_first = self.settings.chunk_size.min(AT_FIRST);
+        let fitting = self
+            .mean_size
+            .map_or(at_first, |size| self.piece() / size.max(1));
+        Room {
+            rows: fitting.clamp(1, self.settings.chunk_size),
+            bytes: self.piece(),
+            any_first: self.memory.is_empty(),
+        }
+    }
+
     /// Claims what is due; for a probe, a few rows of its destination.
-    fn begin_claim(&mut self, probe: Option<String>) {
+    fn begin_claim(&mut self, probe: Option<Probe>) {
         let db = self.db.clone();
         let lease = self.holdings.lease(self.settings.lease);
         let given_back = self.holdings.doubtful();
-        let (length, mut limit) = (self.settings.lease, self.settings.chunk_size);
+        let (length, mut room) = (self.settings.lease, self.room());
         let mut scope = self.settings.scope.clone();
         scope.set_aside = self.breaker.set_aside();
         scope.own_keys = self.holdings.own_keys();
         scope.own_tokens = self.holdings.tokens();
-        if let Some(destination) = &probe {
-            scope.set_aside.retain(|other| other != destination);
-            scope.destinations = vec![destination.clone()];
-            limit = self.breaker.probes().min(limit);
+        scope.not_rows = self.locked.rows();
+        scope.not_keys = self.locked.keys();
+        if let Some(probe) = &probe {
+            scope.set_aside.retain(|other| *other != probe.destination);
+            scope.destinations = vec![probe.destination.clone()];
+            room.rows = self.breaker.probes().min(room.rows);
         } else if !scope.has_key_rule() {
             // A row that waits behind may not have its key yet.
             scope.from = self.reach.from();
         }
+        self.wait_for_memory = false;
         let (once, asks_for_last) = (self.once, self.reach.is_slow());
+        let takes_failed = probe.as_ref().map(|probe| probe.takes_failed);
         self.claiming = Some(Box::pin(async move {
             let Lease { token, .. } = lease;
             let tokens = given_back.clone();
@@ -68,29 +101,33 @@ impl<C: Backend> Engine<'_, C> {
                 for token in tokens {
                     conn.release_all(token)?;
                 }
+                if let Some(takes_failed) = takes_failed {
+                    let claim = try_some(conn, &mut scope, token, length, room, takes_failed)?;
+                    return Ok((claim, None, None));
+                }
                 if scope.from.is_some() {
-                    let rows = conn.claim_in(&scope, token, length, limit)?;
+                    let claim = conn.take(&scope, token, length, room)?;
                     // Only from the beginning is it known that there is nothing.
-                    if !(once && rows.is_empty()) {
-                        return Ok((rows, None, None));
+                    if !(once && claim.found == 0) {
+                        return Ok((claim, None, None));
                     }
                     scope.from = None;
                 }
                 let last_waiting = asks_for_last.then(|| conn.last_waiting()).transpose()?;
                 let began = Instant::now();
-                let rows = conn.claim_in(&scope, token, length, limit)?;
-                Ok((rows, Some(began.elapsed()), last_waiting.flatten()))
+                let claim = conn.take(&scope, token, length, room)?;
+                Ok((claim, Some(began.elapsed()), last_waiting.flatten()))
             };
             let result = db.run(claim).await;
-            let result = result.map(|(rows, from_the_beginning, last_waiting)| {
-                let is_full = rows.len() >= limit;
-                let last = rows.last().filter(|_| is_full);
+            let result = result.map(|(claim, from_the_beginning, last_waiting)| {
+                let is_full = claim.found >= room.rows || claim.too_many > 0;
+                let last = claim.rows.last().filter(|_| is_full);
                 let look = Look {
                     from_the_beginning,
                     last_waiting,
                     last_of_a_full_one: last.map(|row| row.seq),
                 };
-                (rows, look)
+                (claim, look)
             });
             Claim {
                 lease,
@@ -102,38 +139,46 @@ impl<C: Backend> Engine<'_, C> {
     }
 
     pub(super) fn claimed(&mut self, claim: Claim) {
-        let Lease { token, ends } = claim.lease;
-        let (rows, look) = match claim.result {
-            Ok(claimed) => claimed,
+        let (rows, locked, look) = match claim.result {
+            Ok((claimed, look)) => {
+                self.mean_size = claimed.mean_size.or(self.mean_size);
+                self.wait_for_memory = claimed.rows.is_empty() && claimed.too_many > 0;
+                (claimed.rows, claimed.locked, look)
+            }
             Err(error) => {
                 if matches!(error, DbError::Statement(_) | DbError::Silent { .. }) {
-                    self.holdings.doubt(token);
+                    self.holdings.doubt(claim.lease.token);
                 }
-                if let Some(destination) = claim.probe {
-                    self.breaker.probing(&destination, 0, Duration::ZERO);
+                if let Some(probe) = claim.probe {
+                    self.breaker.probing(&probe.destination, 0, Duration::ZERO);
                 }
                 return self.database_failed(error);
             }
         };
         self.holdings.given_back(&claim.given_back);
         self.database.over();
-        if let Some(destination) = &claim.probe {
+        let mut finds_more = false;
+        for row in &locked {
+            finds_more |= self.locked.saw(row.seq, &row.id, row.key.as_deref());
+        }
+        if let Some(Probe { destination, .. }) = &claim.probe {
             let pause = self.settings.poll_interval;
             self.breaker.probing(destination, rows.len(), pause);
         } else {
             self.reach.looked(look);
-            if rows.is_empty() {
+            if rows.is_empty() && !finds_more && !self.wait_for_memory {
                 return self.found_nothing(look);
             }
         }
-        tracing::debug!(rows = rows.len(), probe = claim.probe, "claimed");
+        tracing::debug!(
+            rows = rows.len(),
+            locked = locked.len(),
+            probe = claim.probe.is_some(),
+            "claimed"
+        );
         for claimed in rows {
             let expired = claimed.expired;
-            let row = Row {
-                claimed,
-                token,
-                deadline: ends,
-            };
+            let row = Row::new(claimed, claim.lease, &self.memory);
             let may_go = self.holdings.claimed(&row);
             if !may_go {
                 self.release(&row);
@@ -161,6 +206,9 @@ impl<C: Backend> Engine<'_, C> {
             return;
         }
         self.next_claim = Instant::now() + self.settings.poll_interval;
+        if let Some(look) = self.locked.next_look() {
+            self.next_claim = self.next_claim.min(look);
+        }
         if !is_all {
             self.next_claim = self.next_claim.min(self.reach.next_full());
         }
@@ -186,6 +234,9 @@ impl<C: Backend> Engine<'_, C> {
         if self.client.is_none() && !self.backlog.is_empty() {
             self.give_back();
         }
+        if !self.held_back.is_empty() && Instant::now() >= self.next_try {
+            self.outcomes.append(std::mem::take(&mut self.held_back));
+        }
         if self.outcomes.is_empty() || self.settling.is_some() || Instant::now() < self.next_settle
         {
             return;
@@ -206,11 +257,13 @@ impl<C: Backend> Engine<'_, C> {
         }));
     }
 
-    pub(super) fn settled(&mut self, mut outcomes: Outcomes, result: Result<(), DbError>) {
+    pub(super) fn settled(&mut self, mut outcomes: Outcomes, result: Result<Unsettled, DbError>) {
         self.settling_sent = 0;
         match result {
-            Ok(()) => {
+            Ok(unsettled) => {
                 self.database.over();
+                self.hold_back(outcomes.take_out(&unsettled.locked));
+                self.given_up(&outcomes, &unsettled);
                 self.holdings.settled(&outcomes);
                 self.gathers_until = Instant::now() + GATHERS;
             }
@@ -237,4 +290,76 @@ impl<C: Backend> Engine<'_, C> {
             }
         }
     }
+
+    /// Keeps what became of rows that another session has locked.
+    fn hold_back(&mut self, outcomes: Outcomes) {
+        if outcomes.is_empty() {
+            return;
+        }
+        for (row, key, _) in outcomes.rows() {
+            self.locked.saw(row.seq, &row.id.to_string(), key);
+        }
+        self.held_back.append(outcomes);
+        self.next_try = Instant::now() + LOCKED_PAUSE;
+    }
+
+    /// Rows that nobody has locked, under leases of ours, which are not recorded all the same. They
+    /// would be sent at each end of a lease for ever.
+    fn given_up(&mut self, outcomes: &Outcomes, unsettled: &Unsettled) {
+        if unsettled.astray.is_empty() {
+            return;
+        }
+        for (row, key, was_sent) in outcomes.rows() {
+            if unsettled.astray.contains(&row) {
+                tracing::error!(
+                    id = %row.id,
+                    seq = row.seq,
+                    was_sent,
+                    "the database changes nothing in this row, and says no reason, such as a \
+                     trigger; this relay leaves it and the later rows of its key alone"
+                );
+                self.locked.lost(row.seq, key);
+            }
+        }
+    }
+}
+
+/// Claims a few rows of a destination that is set aside: some of the newest and some of the oldest
+/// that have not failed; failed ones if there are no others.
+fn try_some<C: Backend>(
+    conn: &mut C,
+    scope: &mut Scope,
+    token: uuid::Uuid,
+    lease: Duration,
+    room: Room,
+    takes_failed: bool,
+) -> diesel::QueryResult<backend::Claim> {
+    let mut claim = backend::Claim::default();
+    let mut kinds = vec![(Freshness::Fresh, room.rows)];
+    if !scope.has_key_rule() && room.rows > 1 {
+        kinds.insert(0, (Freshness::Newest, room.rows / 2));
+    }
+    if takes_failed {
+        kinds.push((Freshness::Any, room.rows));
+    }
+    for (freshness, rows) in kinds {
+        let has_enough = claim.rows.len() >= room.rows;
+        if has_enough || (freshness == Freshness::Any && !claim.rows.is_empty()) {
+            break;
+        }
+        scope.freshness = freshness;
+        let rows = rows.min(room.rows - claim.rows.len());
+        let any_first = room.any_first && claim.rows.is_empty();
+        let room = Room {
+            rows,
+            any_first,
+            ..room
+        };
+        let more = conn.take(scope, token, lease, room)?;
+        claim.rows.extend(more.rows);
+        claim.locked.extend(more.locked);
+        claim.too_many += more.too_many;
+        claim.found += more.found;
+    }
+    Ok(claim)
 }

@@ -46,7 +46,7 @@ impl<C: Backend> Engine<'_, C> {
             let Some(row) = self.backlog.next() else {
                 return;
             };
-            let alone = self.suspects.contains(row.id());
+            let alone = self.suspects.contains(row.row());
             if alone && (!self.in_flight.is_empty() || self.witness.is_none()) {
                 self.backlog.put_back(row);
                 if self.witness.is_none() {
@@ -63,7 +63,7 @@ impl<C: Backend> Engine<'_, C> {
                     continue;
                 }
             };
-            self.flying.insert(row.id());
+            self.flying.insert(row.row());
             self.one_flies_alone = alone;
             let receipt = client.send(frame);
             let flight = Box::new(Flight { row, alone });
@@ -85,7 +85,7 @@ impl<C: Backend> Engine<'_, C> {
                 self.lost(error);
             }
         }
-        self.flying.remove(&row.id());
+        self.flying.remove(&row.row());
         let error = match result {
             Ok(()) => {
                 tracing::debug!(id = %row.id(), seq = row.claimed.seq, "sent");
@@ -93,7 +93,7 @@ impl<C: Backend> Engine<'_, C> {
                     self.is_warm = true;
                     self.connector.is_well();
                 }
-                self.suspects.clear(row.id());
+                self.suspects.clear(row.row());
                 if self.witness.is_some() && !self.suspects.is_any() {
                     self.witness = None;
                 }
@@ -154,7 +154,7 @@ impl<C: Backend> Engine<'_, C> {
         if *alone && !error.is_closed_by_us() && !error.is_silence() && self.is_broker_well().await
         {
             tracing::info!(id = %row.id(), error = %error, "closed with this row alone in flight");
-            if self.suspects.convict(row.id()) {
+            if self.suspects.convict(row.row()) {
                 let reason = format!("the broker closes the connection at this message: {error}");
                 return self.own_failure(row, &reason);
             }
@@ -166,7 +166,9 @@ impl<C: Backend> Engine<'_, C> {
         self.progress.failed();
         let verdict = self.settings.retry.verdict(&row.claimed);
         let destination = &row.claimed.destination;
-        let is_set_aside = self.breaker.failed(destination, row.id());
+        let is_set_aside = self
+            .breaker
+            .failed(destination, row.row(), row.claimed.retry);
         if is_set_aside {
             tracing::warn!(
                 destination,
@@ -204,7 +206,7 @@ impl<C: Backend> Engine<'_, C> {
         );
         self.progress.parked();
         self.teller.tell(Fate::Parked, row, Some(&reason));
-        self.suspects.clear(row.id());
+        self.suspects.clear(row.row());
         self.record(row, verdict, reason);
     }
 
@@ -220,7 +222,7 @@ impl<C: Backend> Engine<'_, C> {
         self.breaker.undecided(&row.claimed.destination);
         self.holdings.not_sent(row);
         let failure = Failure {
-            id: row.id(),
+            row: row.row(),
             verdict,
             reason,
         };

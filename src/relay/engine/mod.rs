@@ -11,17 +11,19 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::backend::{Backend, Claimed};
+use crate::backend::{self, Backend, RowKey};
 use crate::db::{Db, DbError};
 use crate::outage::Outage;
 use crate::shutdown::Shutdown;
 use crate::stomp::{Client, Connector, Error as StompError};
 
 use super::backlog::Backlog;
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Probe};
 use super::holdings::{Holdings, Lease};
 use super::hooks::{Hooks, Teller};
-use super::outcomes::Outcomes;
+use super::locked_rows::LockedRows;
+use super::memory::Memory;
+use super::outcomes::{Outcomes, Unsettled};
 use super::progress::Progress;
 use super::reach::{Look, Reach};
 use super::suspects::Suspects;
@@ -42,8 +44,8 @@ struct Claim {
     /// Tokens of which the rest is given back with it.
     given_back: Vec<Uuid>,
     /// The destination that is tried by it, where it is a probe.
-    probe: Option<String>,
-    result: Result<(Vec<Claimed>, Look), DbError>,
+    probe: Option<Probe>,
+    result: Result<(backend::Claim, Look), DbError>,
 }
 
 type Confirmation = (Box<Flight>, Result<(), StompError>);
@@ -62,7 +64,7 @@ enum Event {
     Tick,
     Woken,
     Claimed(Claim),
-    Settled(Outcomes, Result<(), DbError>),
+    Settled(Outcomes, Result<Unsettled, DbError>),
     Connected(Result<Client, StompError>),
     Witness(Result<Client, StompError>),
     Receipt(Box<Flight>, Result<(), StompError>),
@@ -98,17 +100,28 @@ pub(super) struct Engine<'a, C: Backend> {
     /// Whether rows of ours were on their way when the claim was made.
     claimed_beside_others: bool,
     drained: bool,
+    /// Bytes of the messages in memory.
+    memory: Memory,
+    /// Bytes of a row, on average over the last claim.
+    mean_size: Option<usize>,
+    /// The next row is larger than the room that there was for it: it goes when there is nothing
+    /// else.
+    wait_for_memory: bool,
+    locked: LockedRows,
 
     holdings: Holdings,
     backlog: Backlog,
     breaker: Breaker,
     in_flight: FuturesUnordered<Job<Confirmation>>,
     /// What is in flight on this connection, for when it is lost.
-    flying: BTreeSet<Uuid>,
+    flying: BTreeSet<RowKey>,
     one_flies_alone: bool,
 
     outcomes: Outcomes,
-    settling: Option<Job<(Outcomes, Result<(), DbError>)>>,
+    /// Of rows that another session has locked.
+    held_back: Outcomes,
+    next_try: Instant,
+    settling: Option<Job<(Outcomes, Result<Unsettled, DbError>)>>,
     settling_sent: usize,
     next_settle: Instant,
     /// Until then receipts are gathered, so that fewer transactions settle more rows.
@@ -151,6 +164,11 @@ impl<'a, C: Backend> Engine<'a, C> {
             wait_for_settled: false,
             claimed_beside_others: false,
             drained: false,
+            // The rest is the hooks', and for what is read twice.
+            memory: Memory::new(settings.memory_limit / 8 * 5),
+            mean_size: None,
+            wait_for_memory: false,
+            locked: LockedRows::default(),
             holdings: Holdings::default(),
             backlog: Backlog::default(),
             breaker: Breaker::new(settings.breaker_failures, settings.breaker_pause),
@@ -158,6 +176,8 @@ impl<'a, C: Backend> Engine<'a, C> {
             flying: BTreeSet::new(),
             one_flies_alone: false,
             outcomes: Outcomes::default(),
+            held_back: Outcomes::default(),
+            next_try: Instant::now(),
             settling: None,
             settling_sent: 0,
             next_settle: Instant::now(),
@@ -166,7 +186,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             stopping_since: None,
             failed_with: None,
             progress: Progress::default(),
-            teller: hooks.start(),
+            teller: hooks.start(settings.memory_limit / 4),
             waker: Waker::default(),
             settings,
         }
@@ -232,6 +252,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         let wake = [self.next_claim, self.next_settle, self.gathers_until]
             .into_iter()
             .chain(self.breaker.next_probe())
+            .chain((!self.held_back.is_empty()).then_some(self.next_try))
             .filter(|moment| *moment > now)
             .min();
         tokio::select! {
@@ -278,6 +299,14 @@ impl<'a, C: Backend> Engine<'a, C> {
             let _ = timeout(WITNESS_PATIENCE, client.disconnect()).await;
         }
         self.teller.finish().await;
+        let held_back = self.held_back.rows().count();
+        if held_back > 0 {
+            tracing::warn!(
+                rows = held_back,
+                "another database session keeps rows locked: what became of them is not recorded, \
+                 and those that were sent will be sent again"
+            );
+        }
         let Sent {
             sent,
             failed,

@@ -1,0 +1,209 @@
+//! Rows that another session has locked, and sessions that stop in the middle.
+
+use std::time::Instant;
+
+use diesel_outbox::backend::{Claimed, LockedRow, Room, Scope};
+
+use super::*;
+use crate::support::network::{Mode, Network};
+
+/// Far below what any server waits for a lock, and far above what a statement takes.
+const SOON: Duration = Duration::from_secs(3);
+
+fn take<C: Subject>(conn: &mut C, token: Uuid, scope: &Scope) -> (Vec<i64>, Vec<LockedRow>) {
+    let room = Room {
+        rows: 10,
+        bytes: 1_000_000,
+        any_first: true,
+    };
+    let began = Instant::now();
+    let claim = conn.take(scope, token, MINUTE, room).unwrap();
+    assert!(began.elapsed() < SOON, "it waited for a lock");
+    let seqs = claim.rows.iter().map(|row| row.seq).collect();
+    (seqs, claim.locked)
+}
+
+/// A session that has locked these rows, until it is dropped.
+fn lock<C: Subject>(url: &str, rows: &str) -> C {
+    let mut other = connect::<C>(url);
+    other
+        .batch_execute(&format!(
+            "begin; select id from published where {rows} for update"
+        ))
+        .unwrap();
+    other
+}
+
+pub(crate) fn a_locked_row_holds_up_its_key_and_nothing_else<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let mut ids = Vec::new();
+    for key in [None, Some("k"), Some("k"), Some("other"), None, Some("k")] {
+        ids.push(write(&mut conn, 0, key));
+    }
+    let mut other = lock::<C>(url, "seq in (1, 3)");
+    let token = Uuid::new_v4();
+    let (rows, locked) = take(&mut conn, token, &Scope::default());
+    // 2 is before the locked row of its key, 6 behind it.
+    assert_eq!(rows, [2, 4, 5]);
+    let seen = |n: usize, key: Option<&str>| LockedRow {
+        seq: n as i64,
+        id: ids[n - 1].to_string(),
+        key: key.map(str::to_owned),
+    };
+    let mut found = locked.clone();
+    found.sort_by_key(|row| row.seq);
+    assert_eq!(found, [seen(1, None), seen(3, Some("k"))]);
+    assert_eq!(conn.settle_sent(token, &[nth(2, ids[1])]).unwrap(), 1);
+    // The rest is found without another look at them.
+    write(&mut conn, 0, None);
+    let without = Scope {
+        not_rows: vec![1, 3],
+        not_keys: vec!["k".to_owned()],
+        ..Scope::default()
+    };
+    assert_eq!(take(&mut conn, token, &without), (vec![7], vec![]));
+    let (rows, locked) = take(&mut conn, token, &Scope::default());
+    assert_eq!((rows, locked.len()), (vec![], 2));
+    other.batch_execute("commit").unwrap();
+    let (rows, locked) = take(&mut conn, token, &Scope::default());
+    assert_eq!((rows, locked), (vec![1, 3, 6], vec![]));
+}
+
+pub(crate) fn a_row_locked_by_somebody_else_is_settled_later<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for _ in 0..6 {
+        write(&mut conn, 0, None);
+    }
+    let token = Uuid::new_v4();
+    let rows = conn.claim(token, MINUTE, 9).unwrap();
+    let rows: Vec<_> = rows.iter().map(Claimed::row).collect();
+    let mut other = lock::<C>(url, "seq in (1, 3, 5)");
+    let began = Instant::now();
+    assert_eq!(conn.settle_sent(token, &rows[..2]).unwrap(), 1);
+    let failures = [2, 3].map(|n| diesel_outbox::backend::Failure {
+        row: rows[n],
+        verdict: diesel_outbox::backend::Verdict::Park,
+        reason: "on purpose".to_owned(),
+    });
+    assert_eq!(conn.settle_failed(token, &failures).unwrap(), 1);
+    assert_eq!(conn.release(token, &rows[4..]).unwrap(), 1);
+    let left = [rows[0], rows[2], rows[4]];
+    assert_eq!(conn.under(token, &rows).unwrap(), left);
+    assert_eq!(conn.not_locked(&rows).unwrap().len(), 3);
+    assert!(began.elapsed() < SOON, "it waited for a lock");
+    other.batch_execute("commit").unwrap();
+    assert_eq!(conn.settle_sent(token, &left).unwrap(), 3);
+    assert_eq!(conn.counts().unwrap().sent, 4);
+}
+
+pub(crate) fn locked_rows_are_cleaned_later<C: Subject>(url: &str) {
+    use diesel_outbox::backend::Table;
+
+    let mut conn = connect::<C>(url);
+    for _ in 0..3 {
+        write(&mut conn, 0, None);
+    }
+    conn.run("update published set status = 2").unwrap();
+    for n in 0..3 {
+        conn.run(&format!(
+            "insert into received (id, msg_id) values ('{}', 'm{n}')",
+            Uuid::from_u128(n)
+        ))
+        .unwrap();
+        conn.run(&format!(
+            "insert into outbox_deliveries (msg_id, consumer, begun) values ('m{n}', '', 1)"
+        ))
+        .unwrap();
+    }
+    let mut other = lock::<C>(url, "seq = 2");
+    for (table, column) in [("received", "msg_id"), ("outbox_deliveries", "msg_id")] {
+        other
+            .batch_execute(&format!(
+                "select {column} from {table} where msg_id = 'm1' for update"
+            ))
+            .unwrap();
+    }
+    let mut clean = |batch: i64| {
+        let began = Instant::now();
+        let deleted = [Table::Published, Table::Received, Table::Deliveries]
+            .map(|table| conn.delete_older(table, Duration::ZERO, batch).unwrap());
+        assert!(began.elapsed() < SOON, "it waited for a lock");
+        deleted
+    };
+    assert_eq!(clean(9), [2, 2, 2]);
+    assert_eq!(clean(9), [0, 0, 0]);
+    other.batch_execute("commit").unwrap();
+    assert_eq!(clean(9), [1, 1, 1]);
+}
+
+pub(crate) fn a_message_is_cancelled_in_a_long_transaction<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let cancelled = write(&mut conn, 0, Some("k"));
+    for key in [Some("k"), None] {
+        write(&mut conn, 0, key);
+    }
+    let mut user = connect::<C>(url);
+    user.begin_test_transaction().unwrap();
+    assert!(diesel_outbox::cancel(&mut user, cancelled).unwrap());
+    let token = Uuid::new_v4();
+    let (rows, locked) = take(&mut conn, token, &Scope::default());
+    assert_eq!((rows, locked.len()), (vec![3], 1));
+    drop(user);
+    // It was rolled back.
+    let claimed = |conn: &mut C| {
+        let mut rows = Vec::new();
+        let deadline = Instant::now() + MINUTE;
+        while rows.is_empty() && Instant::now() < deadline {
+            rows = take(conn, token, &Scope::default()).0;
+        }
+        rows
+    };
+    assert_eq!(claimed(&mut conn), [1, 2]);
+}
+
+pub(crate) fn an_operator_does_not_wait_for_a_locked_row_for_ever<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let id = write(&mut conn, 0, None);
+    let _other = lock::<C>(url, "seq = 1");
+    conn.wait_for_locks(Duration::from_secs(1)).unwrap();
+    let began = Instant::now();
+    let error = conn.cancel(&[id]).unwrap_err();
+    assert!(began.elapsed() < 5 * SOON, "{error}");
+    let text = error.to_string().to_ascii_lowercase();
+    assert!(text.contains("lock"), "{text}");
+}
+
+/// The client hears and says nothing any more, at two moments of a claim.
+pub(crate) fn a_claim_that_stalls_stops_no_other<C: Subject>(url: &str) {
+    for moment in [&b"outbox"[..], b"commit", b"lease_token"] {
+        let mut conn = connect::<C>(url);
+        conn.run("delete from published").unwrap();
+        for _ in 0..20 {
+            write(&mut conn, 0, Some("k"));
+            write(&mut conn, 0, None);
+        }
+        let network = Network::to(url);
+        let mut address = network.address_for(url);
+        if C::NAME == "PostgreSQL" {
+            // What it says is to be read.
+            address.push_str("?sslmode=disable");
+        }
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let stalled = std::thread::spawn(move || {
+            let mut conn = connect::<C>(&address);
+            ready.send(()).unwrap();
+            let _ = conn.claim(Uuid::new_v4(), Duration::ZERO, 5);
+        });
+        is_ready.recv().unwrap();
+        network.set(Mode::StallsAfter(moment));
+        network.wait_for(Mode::Stalled);
+        // A claim that arrived in whole may be under way yet.
+        let deadline = Instant::now() + SOON;
+        let began = Instant::now();
+        let rows = conn.claim(Uuid::new_v4(), MINUTE, 50).unwrap();
+        assert!(Instant::now() < deadline, "{:?}", began.elapsed());
+        assert!(rows.len() >= 35, "{}", rows.len());
+        network.set(Mode::Away);
+        stalled.join().unwrap();
+    }
+}
