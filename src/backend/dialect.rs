@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::claimed::{Leased, LockedRow, Room, RowKey};
 use super::scope::Filter;
+use crate::db::LastError;
 
 /// The few statements that differ from one database to the next.
 pub(super) trait Dialect: Sized {
@@ -75,6 +76,11 @@ pub(super) trait Dialect: Sized {
     /// How many bytes a statement and its values may take together.
     fn longest_statement(&mut self) -> QueryResult<usize> {
         Ok(usize::MAX)
+    }
+
+    /// The session's last error, if the server keeps it; to be asked before any other statement.
+    fn last_error(&mut self) -> Option<LastError> {
+        None
     }
 
     /// A message's id as a text that the database tells from all others.

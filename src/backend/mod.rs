@@ -28,6 +28,7 @@ use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::db::LastError;
 use crate::schema::{Document, Id, Moment, published};
 
 #[doc(hidden)]
@@ -108,6 +109,9 @@ pub trait Storage: sealed::Sealed {
 
     /// How many bytes a statement and its values may take together.
     fn longest_statement(&mut self) -> QueryResult<usize>;
+
+    /// The session's last error, if the server keeps it; to be asked before any other statement.
+    fn last_error(&mut self) -> Option<LastError>;
 
     /// The present moment by the database's clock.
     fn present(&mut self) -> QueryResult<DateTime<Utc>>;
@@ -202,6 +206,10 @@ macro_rules! storage {
 
             fn longest_statement(&mut self) -> QueryResult<usize> {
                 dialect::Dialect::longest_statement(self)
+            }
+
+            fn last_error(&mut self) -> Option<LastError> {
+                dialect::Dialect::last_error(self)
             }
 
             fn present(&mut self) -> QueryResult<DateTime<Utc>> {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Unsigned};
 use uuid::Uuid;
 
 use super::claimed::{Leased, LockedRow, Room, RowKey};
@@ -16,6 +16,7 @@ use super::dialect::{Dialect, End, digest};
 use super::never;
 use super::qualify::RunQueryDsl;
 use super::scope::{Filter, Freshness, numbers};
+use crate::db::LastError;
 use crate::schema::{self, Moment};
 
 /// The claim is one transaction that the server has all at once, so that a client that stops keeps
@@ -402,6 +403,23 @@ impl Dialect for diesel::MysqlConnection {
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    fn last_error(&mut self) -> Option<LastError> {
+        // Not a prepared statement: to prepare one forgets the error.
+        self.batch_execute(
+            "get diagnostics condition 1 @outbox_number = mysql_errno, @outbox_text = message_text",
+        )
+        .ok()?;
+        let last: Diagnosed = diesel::sql_query(
+            "select cast(@outbox_number as unsigned) as number, @outbox_text as text",
+        )
+        .get_result(self)
+        .ok()?;
+        Some(LastError {
+            number: u32::try_from(last.number?).ok()?,
+            text: last.text?,
+        })
+    }
+
     fn told_apart(id: &str) -> Cow<'_, str> {
         // Its comparisons pay no heed to spaces at the end.
         if id.ends_with(' ') {
@@ -417,6 +435,15 @@ struct Claimed {
     has_lock: bool,
     #[diesel(sql_type = Nullable<Text>)]
     ready: Option<String>,
+}
+
+/// What the server keeps of the last error.
+#[derive(QueryableByName)]
+struct Diagnosed {
+    #[diesel(sql_type = Nullable<Unsigned<BigInt>>)]
+    number: Option<u64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    text: Option<String>,
 }
 
 #[derive(QueryableByName)]

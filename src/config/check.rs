@@ -234,6 +234,7 @@ impl Found<'_> {
     fn times(&mut self, config: &Config) {
         for (name, time, least) in [
             ("database_timeout", config.database_timeout, MILLISECOND),
+            ("statement_timeout", config.statement_timeout, MILLISECOND),
             ("connect_timeout", config.connect_timeout, MILLISECOND),
             ("receipt_timeout", config.receipt_timeout, MILLISECOND),
             ("maximum_backoff", config.maximum_backoff, SECOND),
@@ -262,6 +263,9 @@ impl Found<'_> {
             if !time.is_zero() {
                 self.time(name, time, MILLISECOND);
             }
+        }
+        if let Some(time) = config.database_keepalive {
+            self.time("database_keepalive", time, SECOND);
         }
         if let Some(time) = config.shutdown_timeout {
             self.time("shutdown_timeout", time, Duration::ZERO);

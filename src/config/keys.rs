@@ -105,6 +105,12 @@ keys! {
         database_timeout "database-timeout" "TIME" = "5s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
             "Longest wait for a database connection";
+        statement_timeout "statement-timeout" "TIME" = "30s",
+            "a time from 1ms to 365 days, such as 30s or 1m 30s",
+            "Longest wait for a statement of the outbox's own; callbacks have no limit";
+        database_keepalive "database-keepalive" "TIME" = "15s",
+            "a time from 1s to 365 days, such as 30s or 1m 30s, or none",
+            "Silence after which TCP asks whether the database's server lives; none: as the address and the system have it";
         connect_timeout "connect-timeout" "TIME" = "10s",
             "a time from 1ms to 365 days, such as 30s or 1m 30s",
             "Longest wait for each part of connecting to a broker that has no limit of its own";

@@ -102,6 +102,12 @@ pub struct Config {
     pub database_pool_size: Option<u32>,
     /// Longest wait for a database connection, 1 ms to 365 days. Default 5 s.
     pub database_timeout: Duration,
+    /// Longest wait for a statement of the outbox's own, 1 ms to 365 days; callbacks have no limit.
+    /// Default 30 s.
+    pub statement_timeout: Duration,
+    /// How long a connection to the database may be silent before TCP asks whether the server lives,
+    /// 1 s to 365 days. `None`: as the address and the system have it. Default 15 s.
+    pub database_keepalive: Option<Duration>,
     /// Longest wait for each part of connecting to a broker that has no limit of its own, 1 ms to 365
     /// days. Default 10 s.
     pub connect_timeout: Duration,
@@ -268,6 +274,8 @@ impl Default for Config {
             database_schema: None,
             database_pool_size: None,
             database_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            database_keepalive: Some(Duration::from_secs(15)),
             connect_timeout: Duration::from_secs(10),
             resolve_timeout: None,
             tls_timeout: None,
@@ -445,7 +453,8 @@ impl Config {
             };
         }
         fields! {
-            database_url stomp_url broker database_schema database_pool_size database_timeout connect_timeout
+            database_url stomp_url broker database_schema database_pool_size database_timeout statement_timeout
+            database_keepalive connect_timeout
             resolve_timeout tls_timeout connected_timeout stomp_versions
             tls_ca_file tls_cert_file tls_key_file tls_key_password tls_verify
             maximum_header_size maximum_headers maximum_body_size

@@ -1,9 +1,12 @@
 //! How the pool opens a connection, and when it gives one up.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Address;
+use super::session::Session;
 use crate::backend::Backend;
 use crate::config::Secret;
 
@@ -11,17 +14,38 @@ use crate::config::Secret;
 /// trip before each use would cost more than it finds.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Which connections are still trusted: those of the newest generation. A failover or a network that
+/// breaks concerns all that are open.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Generation(Arc<AtomicU64>);
+
+impl Generation {
+    pub(super) fn current(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// Opens connections for r2d2. Diesel's own manager asks only whether a transaction was left in
 /// disorder; a connection that the server has closed would come back again and again.
 pub(super) struct Manager<C> {
     url: Secret,
-    setup: Option<String>,
+    /// The address with the parameters that it lacks.
+    complete: Secret,
+    session: Session,
+    generation: Generation,
+    /// Connections that are being opened just now.
+    opening: Arc<AtomicUsize>,
     connection: PhantomData<fn() -> C>,
 }
 
 /// A connection of the pool.
 pub(super) struct Slot<C> {
     connection: C,
+    generation: u64,
     broken: bool,
     last_used: Instant,
 }
@@ -29,41 +53,67 @@ pub(super) struct Slot<C> {
 /// Why no connection could be opened, with no password in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct ConnectError(String);
+pub struct ConnectError(String);
 
-impl<C: Backend> Manager<C> {
-    pub(super) fn new(address: &Address, patience: Duration) -> Self {
-        let setup = match address {
-            // Writers take turns: wait for the other's commit instead of failing at once.
-            Address::Sqlite(_) => Some(format!(
-                "pragma busy_timeout = {}",
-                patience.as_millis().clamp(1, 600_000)
-            )),
-            Address::Postgres(_) | Address::Mysql(_) => None,
-        };
+impl<C> Clone for Manager<C> {
+    fn clone(&self) -> Self {
         Self {
-            url: address.connection_string().clone(),
-            setup,
+            url: self.url.clone(),
+            complete: self.complete.clone(),
+            session: self.session.clone(),
+            generation: self.generation.clone(),
+            opening: Arc::clone(&self.opening),
             connection: PhantomData,
         }
     }
 }
 
 impl<C: Backend> Manager<C> {
+    pub(super) fn new(address: &Address, session: Session) -> Self {
+        let url = address.connection_string().clone();
+        Self {
+            complete: Secret::new(session.complete(url.expose())),
+            url,
+            session,
+            generation: Generation::default(),
+            opening: Arc::default(),
+            connection: PhantomData,
+        }
+    }
+
+    /// The same for another pool.
+    pub(super) fn for_another(&self) -> Self {
+        Self {
+            opening: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// How many connections are being opened just now.
+    pub(super) fn opening(&self) -> usize {
+        self.opening.load(Ordering::SeqCst)
+    }
+
     #[cfg(feature = "postgres")]
     pub(super) fn url(&self) -> &Secret {
         &self.url
     }
 
-    /// Opens a connection; the error has no password in it.
-    pub(super) fn open(&self) -> Result<C, String> {
-        let hidden = |text: String| self.url.mask(&text);
-        let mut connection =
-            C::establish(self.url.expose()).map_err(|error| hidden(error.to_string()))?;
-        if let Some(setup) = &self.setup {
-            connection
-                .batch_execute(setup)
-                .map_err(|error| hidden(error.to_string()))?;
+    pub(super) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Opens a connection.
+    pub(super) fn open(&self) -> Result<C, ConnectError> {
+        let hidden = |text: String| ConnectError(self.complete.mask(&self.url.mask(&text)));
+        self.opening.fetch_add(1, Ordering::SeqCst);
+        let opened = C::establish(self.complete.expose());
+        self.opening.fetch_sub(1, Ordering::SeqCst);
+        let mut connection = opened.map_err(|error| hidden(error.to_string()))?;
+        if let Err(error) = connection.batch_execute(&self.session.setup)
+            && (self.session.is_needed || connection.ping().is_err())
+        {
+            return Err(hidden(error.to_string()));
         }
         Ok(connection)
     }
@@ -79,6 +129,17 @@ impl<C: Backend> Slot<C> {
         self.broken = self.connection.is_broken() || self.connection.ping().is_err();
         self.broken
     }
+
+    /// Whether it is of the newest generation.
+    pub(super) fn is_good(&mut self, generation: &Generation) -> bool {
+        self.broken = self.generation != generation.current();
+        !self.broken
+    }
+
+    /// It is not to be used again.
+    pub(super) fn retire(&mut self) {
+        self.broken = true;
+    }
 }
 
 impl<C: Backend> r2d2::ManageConnection for Manager<C> {
@@ -86,16 +147,19 @@ impl<C: Backend> r2d2::ManageConnection for Manager<C> {
     type Error = ConnectError;
 
     fn connect(&self) -> Result<Slot<C>, ConnectError> {
-        let connection = self.open().map_err(ConnectError)?;
+        // Before it is opened: what ends the generation meanwhile ends it too.
+        let generation = self.generation.current();
         Ok(Slot {
-            connection,
+            connection: self.open()?,
+            generation,
             broken: false,
             last_used: Instant::now(),
         })
     }
 
     fn is_valid(&self, slot: &mut Slot<C>) -> Result<(), ConnectError> {
-        if slot.last_used.elapsed() < IDLE {
+        // One of an older generation is not used in any case.
+        if slot.last_used.elapsed() < IDLE || slot.generation != self.generation.current() {
             return Ok(());
         }
         slot.connection
@@ -107,6 +171,9 @@ impl<C: Backend> r2d2::ManageConnection for Manager<C> {
         // The pool asks when a connection is given back.
         slot.last_used = Instant::now();
         // A panic may have left a transaction open.
-        slot.broken || std::thread::panicking() || slot.connection.is_broken()
+        slot.broken
+            || slot.generation != self.generation.current()
+            || std::thread::panicking()
+            || slot.connection.is_broken()
     }
 }

@@ -2,13 +2,18 @@
 
 mod address;
 mod fault;
+mod health;
 mod manager;
+mod pool;
 mod schema;
+mod session;
+mod threads;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use r2d2::Pool;
+use tokio::sync::oneshot;
 
 use crate::backend::{Backend, TooOld, check_version};
 use crate::config::Config;
@@ -18,9 +23,16 @@ use crate::outage::Outage;
 use crate::shutdown::Shutdown;
 
 pub use address::{Address, AddressError};
-pub(crate) use fault::{is_contention, is_infrastructure};
+#[doc(hidden)]
+pub use fault::LastError;
+pub(crate) use fault::{Fault, fault, is_contention, is_infrastructure, is_unknown, is_unsent};
+pub(crate) use health::{Health, Witness};
+pub use manager::ConnectError;
 use manager::Manager;
+use pool::Pool;
 use schema::Schema;
+use session::Session;
+use threads::Threads;
 
 /// Why work on the database was not done.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +41,15 @@ pub enum DbError {
     /// No connection could be had in time: the server is away, or refuses us.
     #[error("no connection to the database: {0}")]
     Connection(#[source] r2d2::Error),
+    /// A connection beside the pool could not be opened.
+    #[error("no connection to the database: {0}")]
+    Connect(#[from] ConnectError),
+    /// The database did not answer in time. What became of the work is not known.
+    #[error("no answer from the database within {after:?}; the connection is given up")]
+    Silent {
+        /// How long it had.
+        after: Duration,
+    },
     /// A statement failed.
     #[error("the database refused: {0}")]
     Statement(#[from] diesel::result::Error),
@@ -45,6 +66,9 @@ pub enum DbError {
     /// The server is older than what the outbox needs.
     #[error(transparent)]
     TooOld(#[from] TooOld),
+    /// The work panicked, or no thread could be started for it.
+    #[error("the work on the database was not finished")]
+    Panicked,
     /// The work panicked or was abandoned because the runtime stops.
     #[error("the work on the database was not finished: {0}")]
     Unfinished(#[from] tokio::task::JoinError),
@@ -55,12 +79,11 @@ impl DbError {
     /// not exist is a mistake in the settings.
     pub(crate) fn is_outage(&self) -> bool {
         match self {
-            Self::Connection(error) => {
-                let text = error.to_string().to_ascii_lowercase();
-                !REFUSALS.iter().any(|refusal| text.contains(refusal))
-            }
+            Self::Connection(error) => !is_refusal(error),
+            Self::Connect(error) => !is_refusal(error),
+            Self::Silent { .. } => true,
             Self::Statement(error) => is_infrastructure(error),
-            Self::Tables { .. } | Self::TooOld(_) | Self::Unfinished(_) => false,
+            Self::Tables { .. } | Self::TooOld(_) | Self::Panicked | Self::Unfinished(_) => false,
         }
     }
 }
@@ -78,19 +101,35 @@ const REFUSALS: [&str; 9] = [
     "file is not a database",
 ];
 
+fn is_refusal(error: &impl fmt::Display) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    REFUSALS.iter().any(|refusal| text.contains(refusal))
+}
+
+/// How long work may still take when we are asked to stop.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A pool of connections. Cheap to clone.
 pub(crate) struct Db<C: Backend> {
-    pool: Pool<Manager<C>>,
-    apart: Arc<Manager<C>>,
+    pool: Arc<Pool<C>>,
+    manager: Manager<C>,
     schema: Arc<Schema>,
+    threads: Threads,
+    /// How long work of ours may take.
+    limit: Option<Duration>,
+    /// Work takes no longer than [`FAREWELL`] after this.
+    shutdown: Option<Shutdown>,
 }
 
 impl<C: Backend> Clone for Db<C> {
     fn clone(&self) -> Self {
         Self {
-            pool: self.pool.clone(),
-            apart: Arc::clone(&self.apart),
+            pool: Arc::clone(&self.pool),
+            manager: self.manager.clone(),
             schema: Arc::clone(&self.schema),
+            threads: self.threads.clone(),
+            limit: self.limit,
+            shutdown: self.shutdown.clone(),
         }
     }
 }
@@ -102,59 +141,158 @@ impl<C: Backend> fmt::Debug for Db<C> {
 }
 
 impl<C: Backend> Db<C> {
-    /// A pool for at most `connections` at a time, unless the settings say otherwise. Nothing is
-    /// connected yet.
+    /// A pool for at most `connections` at a time, unless the settings say otherwise, for commands
+    /// that somebody waits for: work may take as long as it takes. Nothing is connected yet.
     pub(crate) fn new(config: &Config, address: &Address, connections: u32) -> Self {
-        let pool = Pool::builder()
-            .max_size(config.database_pool_size.unwrap_or(connections))
-            .min_idle(Some(0))
-            .connection_timeout(config.database_timeout)
-            // Asks the server only if the connection was idle: one that the server has closed is
-            // replaced before work is tried on it.
-            .test_on_check_out(true)
-            // Its own handler logs each attempt; an outage is told once, by whoever notices.
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Manager::new(address, config.database_timeout));
+        let session = Session::new(address, config, None);
+        Self::with(config, address, connections, session)
+    }
+
+    /// For callbacks, whose statements have no limit; our own have `statement_timeout`.
+    pub(crate) fn for_callbacks(config: &Config, address: &Address, connections: u32) -> Self {
+        Self::new(config, address, connections).limited_by(config)
+    }
+
+    /// For statements of ours only: the server ends them too.
+    pub(crate) fn for_ourselves(config: &Config, address: &Address, connections: u32) -> Self {
+        let session = Session::new(address, config, Some(config.statement_timeout));
+        Self::with(config, address, connections, session).limited_by(config)
+    }
+
+    fn with(config: &Config, address: &Address, connections: u32, session: Session) -> Self {
+        let manager = Manager::new(address, session);
+        let size = config.database_pool_size.unwrap_or(connections);
         Self {
-            pool,
-            apart: Arc::new(Manager::new(address, config.database_timeout)),
+            pool: Arc::new(Pool::new(manager.clone(), size, config.database_timeout)),
+            manager,
             schema: Arc::new(Schema::new(config.database_schema.as_deref())),
+            threads: Threads::default(),
+            limit: None,
+            shutdown: None,
         }
+    }
+
+    fn limited_by(self, config: &Config) -> Self {
+        // It may have to wait for a connection first.
+        let limit = config.statement_timeout + config.database_timeout;
+        Self {
+            limit: Some(limit),
+            ..self
+        }
+    }
+
+    /// Makes work end soon after `shutdown` is wished for.
+    pub(crate) fn until(self, shutdown: &Shutdown) -> Self {
+        Self {
+            shutdown: Some(shutdown.clone()),
+            ..self
+        }
+    }
+
+    /// How long work of ours may take now, if there is a limit.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let is_stopping = self.shutdown.as_ref().is_some_and(Shutdown::is_stopping);
+        let limit = self.limit?;
+        Some(if is_stopping {
+            limit.min(FAREWELL)
+        } else {
+            limit
+        })
+    }
+
+    /// Does blocking work on a thread, and waits for it, but not for ever: a thread that waits for a
+    /// silent server is left behind, and with it its pool.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, DbError> {
+        let generation = self.generation();
+        let done: oneshot::Receiver<T> = self.threads.run(work);
+        tokio::select! {
+            done = done => done.map_err(|_| DbError::Panicked),
+            after = self.too_long() => {
+                self.give_up(generation);
+                Err(DbError::Silent { after })
+            }
+        }
+    }
+
+    /// Returns when work that begins now has taken too long.
+    async fn too_long(&self) -> Duration {
+        let Some(limit) = self.limit else {
+            return std::future::pending().await;
+        };
+        let stopped = async {
+            match &self.shutdown {
+                Some(shutdown) => shutdown.wished().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(limit) => limit,
+            () = stopped => FAREWELL,
+        }
+    }
+
+    /// Gives up all connections that were open in this generation, those too that are in use. Nothing
+    /// happens where that was done before.
+    pub(crate) fn give_up(&self, generation: u64) {
+        if generation != self.generation() {
+            return;
+        }
+        self.retire_all();
+        let retired = self.pool.replace();
+        // To close a connection may block, too.
+        drop(self.threads.run(move || drop(retired)));
     }
 
     /// The database's address, with its password.
     #[cfg(feature = "postgres")]
     pub(crate) fn url(&self) -> &Secret {
-        self.apart.url()
+        self.manager.url()
     }
 
     /// A connection that is not the pool's, for what holds it as long as it lives.
-    pub(crate) fn connect_apart(&self) -> Result<C, String> {
-        self.apart.open()
+    pub(crate) fn open(&self) -> Result<C, DbError> {
+        Ok(self.manager.open()?)
+    }
+
+    /// A number that changes when connections that are open are no longer trusted.
+    pub(crate) fn generation(&self) -> u64 {
+        self.manager.generation().current()
+    }
+
+    /// Connections that are open now are not used any more: they may lead to a server that is dead, or
+    /// no longer the primary.
+    pub(crate) fn retire_all(&self) {
+        self.manager.generation().end();
     }
 
     /// Runs blocking work on a connection. A connection that fails a ping after failed work is
-    /// given up.
+    /// given up; so are all others if it is dead, or its server takes no writes.
     pub(crate) fn work<T>(
         &self,
         work: impl FnOnce(&mut C) -> diesel::QueryResult<T>,
     ) -> Result<T, DbError> {
-        let mut slot = self.pool.get().map_err(DbError::Connection)?;
+        let mut slot = self.pool.get()?;
         let outcome = self.schema.within(slot.connection(), work);
-        if outcome.is_err() {
-            slot.look_after_failure();
+        if let Err(error) = &outcome
+            && (slot.look_after_failure() || fault(error, None) == Fault::ReadOnly)
+        {
+            self.retire_all();
         }
         outcome.map_err(DbError::Statement)
     }
 
-    /// [`work`](Self::work) on a thread for blocking work.
+    /// [`work`](Self::work), [`apart`](Self::apart).
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut C) -> diesel::QueryResult<T> + Send + 'static,
     {
         let db = self.clone();
-        tokio::task::spawn_blocking(move || db.work(work)).await?
+        self.apart(move || db.work(work)).await?
     }
 
     /// Lends a connection for as long as `work` takes; also says whether the connection was found
@@ -164,10 +302,18 @@ impl<C: Backend> Db<C> {
         work: impl FnOnce(&mut C) -> T,
         failed: impl FnOnce(&T) -> bool,
     ) -> Result<(T, bool), DbError> {
-        let mut slot = self.pool.get().map_err(DbError::Connection)?;
+        let mut slot = self.pool.get()?;
         let outcome = self.schema.within(slot.connection(), work);
         let is_dead = failed(&outcome) && slot.look_after_failure();
+        if is_dead {
+            self.retire_all();
+        }
         Ok((outcome, is_dead))
+    }
+
+    /// Runs work on a connection of its own, with which the outbox means the same schema.
+    pub(crate) fn within<T>(&self, conn: &mut C, work: impl FnOnce(&mut C) -> T) -> T {
+        self.schema.within(conn, work)
     }
 
     /// Runs work that has no connection of ours, on this thread, so that what it does with the

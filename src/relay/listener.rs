@@ -4,16 +4,20 @@
 //! be worth it. A client that can wait costs nothing while there is nothing.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio::time::Instant;
+use tokio_postgres::{AsyncMessage, Error, NoTls};
 
 use super::Waker;
 use crate::backend::tells_of;
 
 /// How often to look whether the relay is still there.
 const STEP: Duration = Duration::from_millis(250);
+
+/// How often to ask whether the server is still there; it has as long to answer.
+const CHECK: Duration = Duration::from_secs(30);
 
 /// Why nothing is listened to.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,9 @@ pub(super) fn listen(
         let mut asked = pin!(client.batch_execute("listen outbox"));
         let mut listens = false;
         let mut steps = tokio::time::interval(STEP);
+        let mut checks = tokio::time::interval_at(Instant::now() + CHECK, CHECK);
+        // A server that is silent may be gone: nothing else would tell.
+        let mut check: Question<'_, Result<(), Error>> = None;
         loop {
             tokio::select! {
                 answer = &mut asked, if !listens => {
@@ -65,10 +72,32 @@ pub(super) fn listen(
                     Some(Err(error)) => return Err(ListenError::Lost(error)),
                     None => return Ok(()),
                 },
+                answer = answer(&mut check) => {
+                    answer.map_err(ListenError::Lost)?;
+                }
+                _ = checks.tick() => {
+                    if check.is_some() {
+                        return Ok(());
+                    }
+                    check = Some(Box::pin(client.batch_execute("select 1")));
+                }
                 _ = steps.tick() => if over() {
                     return Ok(());
                 },
             }
         }
     })
+}
+
+/// What is asked and not answered yet.
+type Question<'a, T> = Option<Pin<Box<dyn Future<Output = T> + 'a>>>;
+
+/// The answer to a question, which leaves its place; never if there is none.
+async fn answer<T>(question: &mut Question<'_, T>) -> T {
+    let Some(asked) = question else {
+        return std::future::pending().await;
+    };
+    let answer = asked.await;
+    *question = None;
+    answer
 }

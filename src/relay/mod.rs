@@ -154,7 +154,7 @@ impl<C: Backend> Relay<C> {
     pub fn new(config: &Config) -> Result<Self, RelayError> {
         config.validate()?;
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::new(config, &address, CONNECTIONS);
+        let db = Db::for_ourselves(config, &address, CONNECTIONS);
         Ok(Self {
             cleanup: Cleanup::of_outbox(db.clone(), config),
             db,
@@ -243,7 +243,8 @@ impl<C: Backend> Relay<C> {
         apart(async move { self.go_on(&shutdown).await }).await
     }
 
-    async fn go_on(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+    async fn go_on(mut self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+        self.db = self.db.until(shutdown);
         let mut outage = Outage::new("the database", self.maximum_backoff);
         if !self.db.ready(&mut outage, shutdown).await? {
             return Ok(Sent::default());
@@ -288,7 +289,8 @@ impl<C: Backend> Relay<C> {
         apart(async move { self.drain(&shutdown).await }).await
     }
 
-    async fn drain(self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+    async fn drain(mut self, shutdown: &Shutdown) -> Result<Sent, RelayError> {
+        self.db = self.db.until(shutdown);
         self.db.check_tables().await?;
         self.check_streams().await?;
         let (settings, hooks) = (self.settings, self.hooks);

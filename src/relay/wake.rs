@@ -1,8 +1,8 @@
 //! What wakes a relay before its next look at the outbox.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -11,6 +11,8 @@ use crate::db::Db;
 
 /// How long to wait before a lost connection is made again; meanwhile the relay polls.
 const RECONNECT: Duration = Duration::from_secs(5);
+/// How long a watcher may be silent before another one takes its place.
+const SILENCE: Duration = Duration::from_secs(30);
 /// How often a watcher that waits looks whether the relay is still there.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -38,27 +40,87 @@ impl Watcher {
     pub(super) fn start<C: Backend>(db: &Db<C>, waker: &Waker) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let (db, waker, is_over) = (db.clone(), waker.clone(), Arc::clone(&ended));
-        let thread = std::thread::Builder::new().name("outbox-watch".to_owned());
-        let watch = move || {
-            let over = || is_over.load(Ordering::Relaxed);
-            while !over() {
-                if !listen(&db, &waker, &over)
-                    && let Err(error) = db.in_schema(|| watch(&db, &waker, &over))
-                {
-                    tracing::debug!(error, "nothing is told of new rows for a while");
+        let patience = db.limit().unwrap_or(SILENCE);
+        let supervise = move || {
+            while !is_over.load(Ordering::Relaxed) {
+                let watched = Arc::new(Pulse::default());
+                if let Err(error) = start_watching(&db, &waker, &is_over, &watched) {
+                    tracing::warn!(error = %error, "no thread to watch for new rows: the relay polls");
+                    return;
                 }
-                let mut left = RECONNECT;
-                while !over() && !left.is_zero() {
+                // A thread that waits for a silent server is left behind.
+                while !is_over.load(Ordering::Relaxed) && watched.since() < patience {
                     std::thread::sleep(STEP);
-                    left = left.saturating_sub(STEP);
                 }
+                watched.is_given_up.store(true, Ordering::Relaxed);
             }
         };
-        if let Err(error) = thread.spawn(watch) {
+        let thread = std::thread::Builder::new().name("outbox-watch".to_owned());
+        if let Err(error) = thread.spawn(supervise) {
             tracing::warn!(error = %error, "no thread to watch for new rows: the relay polls");
         }
         Self(ended)
     }
+}
+
+/// When a watching thread last showed that it lives.
+#[derive(Debug)]
+struct Pulse {
+    last: Mutex<Instant>,
+    is_given_up: AtomicBool,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            last: Mutex::new(Instant::now()),
+            is_given_up: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Pulse {
+    fn beat(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn since(&self) -> Duration {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.elapsed()
+    }
+}
+
+fn start_watching<C: Backend>(
+    db: &Db<C>,
+    waker: &Waker,
+    is_over: &Arc<AtomicBool>,
+    pulse: &Arc<Pulse>,
+) -> std::io::Result<()> {
+    let (db, waker) = (db.clone(), waker.clone());
+    let (is_over, pulse) = (Arc::clone(is_over), Arc::clone(pulse));
+    let watch = move || {
+        let over = || {
+            pulse.beat();
+            is_over.load(Ordering::Relaxed) || pulse.is_given_up.load(Ordering::Relaxed)
+        };
+        while !over() {
+            // A connection to a former primary tells nothing of what the new one writes.
+            let generation = db.generation();
+            let ends = || over() || db.generation() != generation;
+            if !listen(&db, &waker, &ends)
+                && let Err(error) = db.in_schema(|| watch(&db, &waker, &ends))
+            {
+                tracing::debug!(error, "nothing is told of new rows for a while");
+            }
+            let mut left = RECONNECT;
+            while !over() && !left.is_zero() {
+                std::thread::sleep(STEP);
+                left = left.saturating_sub(STEP);
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("outbox-watch".to_owned());
+    thread.spawn(watch).map(drop)
 }
 
 impl Drop for Watcher {
@@ -90,7 +152,7 @@ fn listen<C: Backend>(_: &Db<C>, _: &Waker, _: &impl Fn() -> bool) -> bool {
 
 fn watch<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> Result<(), String> {
     let told = |error: diesel::result::Error| error.to_string();
-    let mut conn = db.connect_apart()?;
+    let mut conn = db.open().map_err(|error| error.to_string())?;
     conn.begin_watch().map_err(told)?;
     let mut seen = C::Seen::default();
     // What was written before it began to listen.

@@ -97,8 +97,8 @@ impl Answers {
         self.waiting.push(Box::pin(async move {
             let is_over = answer.await;
             if let Some(key) = counted.filter(|_| is_over) {
-                let forget = tokio::task::spawn_blocking(move || count.forget(&key));
-                let _ = forget.await;
+                let db = count.db().clone();
+                let _ = db.apart(move || count.forget(&key)).await;
             }
             Some(ticket)
         }));

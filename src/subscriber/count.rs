@@ -68,14 +68,19 @@ impl<C: Backend> Count<C> {
     }
 
     /// Counts that it is begun, before anything is done with it that may end the process. The error
-    /// is what comes of it without an attempt.
-    pub(super) fn begin_again(&self, payload: &Payload, is_alone: bool) -> Result<(), Attempt> {
+    /// is what comes of it without an attempt. `own` is the message's own connection, if it has one.
+    pub(super) fn begin_again(
+        &self,
+        payload: &Payload,
+        is_alone: bool,
+        own: Option<&mut C>,
+    ) -> Result<(), Attempt> {
         let limit = self.limit.unwrap_or(u32::MAX);
         // What an earlier attempt of ours could not take back counts for this one.
         if self.take_up(payload) {
             return Ok(());
         }
-        let begun = self.db.work(|conn| {
+        let look = |conn: &mut C| {
             let (id, consumer) = (payload.msg_id(), payload.consumer());
             let begun = conn.begun(id, consumer)?;
             match begun {
@@ -88,7 +93,11 @@ impl<C: Backend> Count<C> {
                 Begun::Before(_) => {}
             }
             Ok(begun)
-        });
+        };
+        let begun = match own {
+            Some(conn) => self.db.within(conn, look).map_err(DbError::Statement),
+            None => self.db.work(look),
+        };
         match begun {
             Err(error) => Err(inbox::hindrance(error.into())),
             Ok(Begun::Received) => Err(Attempt::Duplicate),

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::answers::Answers;
@@ -15,15 +16,13 @@ use super::job::{Job, Taken};
 use super::lanes::{Lanes, Ticket};
 use super::{Handled, Settings};
 use crate::backend::Backend;
+use crate::db::{FAREWELL, Health};
 use crate::outage::Outage;
 use crate::process_group::GRACE;
 use crate::registry::BoxError;
 use crate::shutdown::Shutdown;
 use crate::stomp::defect::listed;
 use crate::stomp::{Broker, Client, Delivery, Kept, Subscription};
-
-/// How long broker and database have to answer when we take our leave.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long programs may take to end when they are not waited for any more: a little longer than until
 /// they are killed.
@@ -54,8 +53,10 @@ pub(super) struct Engine<'a, C: Backend> {
     /// Answers to the broker whose receipts are still to come, and lanes that wait for them.
     answers: Answers,
     outage: Outage,
-    /// When the database is asked again.
+    /// When the database is asked again, and the question while it is under way. It is asked by
+    /// itself and not by a message, which may be the very reason.
     resume: Option<Instant>,
+    asking: Option<JoinHandle<Health>>,
     session: u64,
     /// Messages of earlier connections that workers still have.
     stale: usize,
@@ -82,6 +83,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             answers,
             outage,
             resume: None,
+            asking: None,
             session: 0,
             stale: 0,
             is_alone: false,
@@ -123,6 +125,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                 // Before the workers, who may always have something.
                 Some(lane) = self.answers.next() => self.answered(lane),
                 (taken, attempt) = self.crew.next() => self.ended(taken, attempt, Some(client)),
+                health = answer(&mut self.asking) => self.asked(&health),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
                 // A broker that heeds no prefetch is not to fill the memory.
                 delivery = subscription.next_kept(), if self.has_room() => match delivery {
@@ -176,8 +179,9 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// Takes back what is counted of messages: the process lives, and leaves by its own will.
     pub(super) async fn settle(&mut self) {
         let count = self.crew.count().clone();
-        let settled = tokio::task::spawn_blocking(move || count.settle_all());
-        if timeout(FAREWELL, settled).await.is_err() {
+        let db = count.db().clone();
+        let settled = db.apart(move || count.settle_all());
+        if !matches!(timeout(FAREWELL, settled).await, Ok(Ok(()))) {
             tracing::debug!("the database did not answer the farewell");
         }
     }
@@ -236,7 +240,11 @@ impl<'a, C: Backend> Engine<'a, C> {
 
     fn wake(&mut self) {
         let now = Instant::now();
-        self.resume = self.resume.filter(|time| *time > now);
+        if self.resume.is_some_and(|time| time <= now) {
+            self.resume = None;
+            let db = self.crew.count().db().clone();
+            self.asking = Some(tokio::spawn(async move { db.ask().await }));
+        }
         while let Some(first) = self.pausing.first_entry() {
             if first.key().0 > now {
                 return;
@@ -246,16 +254,27 @@ impl<'a, C: Backend> Engine<'a, C> {
         }
     }
 
-    /// Starts what may run.
+    /// The database was asked whether it is back.
+    fn asked(&mut self, health: &Health) {
+        match health {
+            Health::Well | Health::Busy => self.database_is_there(),
+            Health::Away(error) if self.outage.is_on() => {
+                self.resume = Some(Instant::now() + self.outage.noticed(error));
+            }
+            // A message that ran on has had its effect meanwhile.
+            Health::Away(_) => {}
+        }
+    }
+
+    fn database_is_there(&mut self) {
+        self.outage.over();
+        self.resume = None;
+    }
+
+    /// Starts what may run; nothing while the database is away.
     fn dispatch(&mut self, client: &Client) {
-        while self.resume.is_none() && !self.is_alone {
-            // While the database is away one message is enough to find that it is back.
-            let most = if self.outage.is_on() {
-                1
-            } else {
-                self.crew.room(self.settings.workers)
-            };
-            if self.crew.running() >= most {
+        while !self.outage.is_on() && !self.is_alone {
+            if self.crew.running() >= self.crew.room(self.settings.workers) {
                 return;
             }
             if let Some(suspect) = self.suspects.pop_front() {
@@ -298,8 +317,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         let client = client.filter(|_| !is_stale);
         let id = taken.job.payload.msg_id();
         if !matches!(attempt, Attempt::Unavailable(_)) {
-            self.outage.over();
-            self.resume = None;
+            self.database_is_there();
         }
         match attempt {
             Attempt::Done => {
@@ -374,8 +392,17 @@ impl<'a, C: Backend> Engine<'a, C> {
                 let pause = taken.job.course.short_pause();
                 return self.pause(taken, pause, client);
             }
+            Attempt::Lost(error) => {
+                tracing::warn!(
+                    id,
+                    error = chain(&error),
+                    "the database failed this message and works for others; it is tried again"
+                );
+                let pause = taken.job.course.lost(self.settings);
+                return self.pause(taken, pause, client);
+            }
             Attempt::Unavailable(error) => {
-                if self.resume.is_none() {
+                if self.resume.is_none() && self.asking.is_none() {
                     self.resume = Some(Instant::now() + self.outage.noticed(error.as_ref()));
                 }
                 return self.pause(taken, Duration::ZERO, client);
@@ -435,6 +462,16 @@ impl<'a, C: Backend> Engine<'a, C> {
             self.lanes.free(&ticket);
         }
     }
+}
+
+/// The answer to a question that is under way; never if there is none.
+async fn answer(asking: &mut Option<JoinHandle<Health>>) -> Health {
+    let Some(question) = asking else {
+        return std::future::pending().await;
+    };
+    let answer = question.await;
+    *asking = None;
+    answer.unwrap_or_else(|unfinished| Health::Away(unfinished.into()))
 }
 
 /// Waits for a receipt, which may be behind messages that nobody will take.

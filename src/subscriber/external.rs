@@ -84,7 +84,7 @@ async fn remember<C: Backend>(
                 };
             }
             DbError::Statement(_) => refusals += 1,
-            DbError::Unfinished(_) => return refused(error),
+            DbError::Unfinished(_) | DbError::Panicked => return refused(error),
             _ => {}
         }
         let pause = outage.noticed(&error);

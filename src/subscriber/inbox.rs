@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use uuid::Uuid;
 
-use super::managed;
+use super::{desk, managed};
 use crate::backend::{Arrival, Backend, CommitError};
 use crate::correlation;
-use crate::db::{Db, is_contention, is_infrastructure};
+use crate::db::{Db, Fault, LastError, fault, is_infrastructure, is_unknown, is_unsent};
 use crate::payload::{Payload, is_unique_violation};
 use crate::permanent::is_permanent;
 use crate::registry::{Blocking, BoxError, Outcome};
@@ -39,6 +39,8 @@ pub(crate) enum Attempt {
     Hindered(BoxError),
     /// The database or the network failed; the message is not to blame.
     Unavailable(BoxError),
+    /// The same, while the database works on another connection: this message waits, and no other.
+    Lost(BoxError),
 }
 
 impl From<Disorder> for Attempt {
@@ -54,6 +56,21 @@ impl From<Disorder> for Attempt {
 impl Attempt {
     pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
         Self::failed(panicked(panic))
+    }
+
+    /// What it means where the connection that it ran on is dead now, or is not.
+    fn on_connection(self, is_dead: bool) -> Self {
+        match self {
+            // Whatever the callback made of it: without a connection nobody can say.
+            Self::Failed { error, .. } | Self::Hindered(error) if is_dead => {
+                Self::Unavailable(error)
+            }
+            // The client library refused the statement itself, such as one with too many values.
+            Self::Unavailable(error) if !is_dead && is_unsent(error.as_ref()) => {
+                Self::failed(error)
+            }
+            other => other,
+        }
     }
 
     pub(super) fn failed(error: impl Into<BoxError>) -> Self {
@@ -74,6 +91,8 @@ enum Undone {
     Unfit(DieselError),
     Discarded(String),
     Failed(BoxError),
+    /// The callback returned an error, and this is what it means.
+    Blamed(Attempt),
     /// BEGIN, COMMIT or a statement of ours.
     Database(DieselError),
 }
@@ -127,20 +146,29 @@ pub(super) fn attempt<C: Backend>(
     before: u32,
 ) -> Attempt {
     let work = |conn: &mut C| attempt_on(conn, callback, payload, before);
-    let failed = |attempt: &Attempt| {
-        matches!(
-            attempt,
-            Attempt::Failed { .. } | Attempt::Hindered(_) | Attempt::Unavailable(_)
-        )
-    };
-    match db.lend(work, failed) {
-        // Whatever the callback made of it: without a connection nobody can say.
-        Ok((Attempt::Failed { error, .. } | Attempt::Hindered(error), true)) => {
-            Attempt::Unavailable(error)
-        }
-        Ok((attempt, _)) => attempt,
+    match db.lend(work, has_failed) {
+        Ok((attempt, is_dead)) => attempt.on_connection(is_dead),
         Err(error) => Attempt::Unavailable(error.into()),
     }
+}
+
+/// The same on a connection that was opened for the message.
+pub(super) fn attempt_alone<C: Backend>(
+    conn: &mut C,
+    callback: &Blocking<C>,
+    payload: &Payload,
+    before: u32,
+) -> Attempt {
+    let attempt = attempt_on(conn, callback, payload, before);
+    let is_dead = has_failed(&attempt) && (conn.is_broken() || conn.ping().is_err());
+    attempt.on_connection(is_dead)
+}
+
+fn has_failed(attempt: &Attempt) -> bool {
+    matches!(
+        attempt,
+        Attempt::Failed { .. } | Attempt::Hindered(_) | Attempt::Unavailable(_)
+    )
 }
 
 /// The same on a connection that is there already.
@@ -154,9 +182,9 @@ pub(crate) fn attempt_on<C: Backend>(
         payload.correlation_id(),
         payload.trace(),
         || match callback {
-            Blocking::Transactional(call) => {
-                transactional(conn, payload, before, |conn| call(conn, payload))
-            }
+            Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
+                desk::callback(|| call(conn, payload))
+            }),
             Blocking::Managed(call) => managed::attempt(conn, &**call, payload),
         },
     )
@@ -188,6 +216,7 @@ fn transactional<C: Backend>(
         Undone::Discarded(reason) => Attempt::Discarded(reason),
         Undone::Disorder(disorder) => disorder.into(),
         Undone::Failed(error) => blame(error),
+        Undone::Blamed(attempt) => attempt,
         // A deferred constraint that the callback has violated shows at COMMIT.
         Undone::Unfit(error) | Undone::Database(error) if is_violation(&error) => {
             Attempt::failed(error)
@@ -229,7 +258,12 @@ fn in_transaction<C: Backend>(
     // It is rolled back, so it is there only if something has committed it.
     Err(match delete_arrival(conn, payload, arrival.id()) {
         Ok(true) => Undone::Disorder(Disorder::Committed(match undone {
-            Undone::Failed(error) => Some(error),
+            Undone::Failed(error)
+            | Undone::Blamed(
+                Attempt::Failed { error, .. }
+                | Attempt::Hindered(error)
+                | Attempt::Unavailable(error),
+            ) => Some(error),
             _ => None,
         })),
         Ok(false) | Err(_) => undone,
@@ -251,7 +285,8 @@ fn called<C: Backend>(
 ) -> Result<(), Undone> {
     match catch_unwind(AssertUnwindSafe(|| call(conn))) {
         Err(panic) => Err(Undone::Failed(panicked(&*panic))),
-        Ok(Err(error)) => Err(Undone::Failed(error)),
+        // Before anything else is said on the connection.
+        Ok(Err(error)) => Err(Undone::Blamed(blamed(fault_on(conn, &error), error))),
         Ok(Ok(Outcome::Discard(reason))) => Err(Undone::Discarded(reason)),
         Ok(Ok(Outcome::Done)) => Ok(()),
     }
@@ -292,19 +327,33 @@ pub(super) fn delete_strays<C: Backend>(conn: &mut C, payload: &Payload) -> Resu
 
 /// Whose fault a callback's error is.
 pub(super) fn blame(error: BoxError) -> Attempt {
-    if is_infrastructure(error.as_ref()) {
-        hindrance(error)
-    } else {
-        Attempt::failed(error)
+    blamed(fault(error.as_ref(), None), error)
+}
+
+/// Whose fault it is, where the server may be asked for the number of the error, which must come
+/// before any other statement.
+pub(super) fn fault_on<C: Backend>(conn: &mut C, error: &BoxError) -> Fault {
+    let last: Option<LastError> = is_unknown(error.as_ref())
+        .then(|| conn.last_error())
+        .flatten();
+    fault(error.as_ref(), last.as_ref())
+}
+
+/// What a callback's error means by whose fault it is.
+pub(super) fn blamed(fault: Fault, error: BoxError) -> Attempt {
+    match fault {
+        Fault::Own => Attempt::failed(error),
+        Fault::Contention => Attempt::Hindered(error),
+        Fault::Outage | Fault::ReadOnly => Attempt::Unavailable(error),
     }
 }
 
 /// What the database's own failure means.
 pub(super) fn hindrance(error: BoxError) -> Attempt {
-    if is_contention(error.as_ref()) {
-        Attempt::Hindered(error)
-    } else {
-        Attempt::Unavailable(error)
+    match fault(error.as_ref(), None) {
+        Fault::Contention => Attempt::Hindered(error),
+        // What is none of the message's own is looked into by `blame`.
+        _ => Attempt::Unavailable(error),
     }
 }
 

@@ -51,13 +51,14 @@ impl Job {
 }
 
 /// A message's failures.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Course {
     /// The callback's own failures, and when the first and the last one were.
     pub(super) failures: u32,
     pub(super) first: Option<DateTime<Utc>>,
     pub(super) last: Option<DateTime<Utc>>,
     pauses: Option<ExponentialBackoff>,
+    losses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
 }
 
@@ -76,6 +77,20 @@ impl Course {
             .pauses
             .get_or_insert_with(|| doubling(settings.first_delay, settings.longest_delay));
         pauses.next_backoff().unwrap_or(settings.longest_delay)
+    }
+
+    /// The pause before the next attempt after the message lost a database that is there for others.
+    pub(super) fn lost(&mut self, settings: &Settings) -> Duration {
+        const FIRST: Duration = Duration::from_millis(100);
+        let pauses = self
+            .losses
+            .get_or_insert_with(|| doubling(FIRST, settings.longest_delay));
+        pauses.next_backoff().unwrap_or(settings.longest_delay)
+    }
+
+    /// Whether it lost the database before: then nothing that it loses again is taken on trust.
+    pub(super) fn has_lost(&self) -> bool {
+        self.losses.is_some()
     }
 
     /// The pause before the next attempt after others were in the way.
@@ -109,4 +124,21 @@ pub(super) struct Taken {
     pub(super) job: Job,
     /// Whether nothing else is handled beside it.
     pub(super) is_alone: bool,
+}
+
+impl Taken {
+    /// The same for another worker. Its bytes still count with the worker that is stuck with it.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            ticket: self.ticket.clone(),
+            job: Job {
+                delivery: self.job.delivery.clone(),
+                payload: self.job.payload.clone(),
+                kept: None,
+                session: self.job.session,
+                course: self.job.course.clone(),
+            },
+            is_alone: self.is_alone,
+        }
+    }
 }

@@ -2,9 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::inbox::{Attempt, Disorder, blame, delete_arrival, delete_strays, hindrance, panicked};
+use super::desk;
+use super::inbox::{
+    Attempt, Disorder, blame, blamed, delete_arrival, delete_strays, fault_on, hindrance, panicked,
+};
 use crate::backend::Backend;
-use crate::db::is_infrastructure;
+use crate::db::Fault;
 use crate::error::Error;
 use crate::payload::{Duplicate, Payload, Proof};
 use crate::registry::{BoxError, Managed};
@@ -56,11 +59,16 @@ pub(super) fn attempt<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Pay
 
 /// Calls, and looks at what is committed: nothing that the callback began is open any more then.
 fn call_once<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Payload, open: u32) -> Attempt {
-    let returned = catch_unwind(AssertUnwindSafe(|| call(conn, payload)));
+    let returned = catch_unwind(AssertUnwindSafe(|| desk::callback(|| call(conn, payload))));
+    // Before anything else is said on the connection.
+    let fault = match &returned {
+        Ok(Err(error)) if !is_duplicate(&**error) => fault_on(conn, error),
+        _ => Fault::Own,
+    };
     let was_open = conn.end_inbox(open);
     match returned {
         Ok(Ok(proof)) => proven(conn, payload, &proof, was_open),
-        Ok(Err(error)) if !is_duplicate(&*error) && is_infrastructure(&*error) => blame(error),
+        Ok(Err(error)) if fault != Fault::Own => blamed(fault, error),
         Ok(Err(error)) => failed(conn, payload, error),
         Err(panic) => failed(conn, payload, panicked(&*panic)),
     }

@@ -1,9 +1,11 @@
 //! From the broker to the inbox and a callback.
 
 mod answers;
+mod blame;
 mod count;
 mod crew;
 mod dead_letter;
+mod desk;
 mod engine;
 mod external;
 mod inbox;
@@ -169,7 +171,7 @@ impl<C: Backend> Subscriber<C> {
             queue.check_for_rabbitmq()?;
         }
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::new(config, &address, workers.saturating_add(CONNECTIONS));
+        let db = Db::for_callbacks(config, &address, workers.saturating_add(CONNECTIONS));
         Ok(Self {
             cleanup: Cleanup::of_inbox(db.clone(), config),
             db,
@@ -250,8 +252,9 @@ impl<C: Backend> Subscriber<C> {
     }
 
     async fn consume(&self, shutdown: &Shutdown) -> Result<Handled, SubscribeError> {
+        let db = self.db.clone().until(shutdown);
         let mut outage = Outage::new("the database", self.maximum_backoff);
-        if !self.db.ready(&mut outage, shutdown).await? {
+        if !db.ready(&mut outage, shutdown).await? {
             return Ok(Handled::default());
         }
         // Those of the dead letters have no client's id: one connection at a time may have it.
@@ -270,7 +273,7 @@ impl<C: Backend> Subscriber<C> {
             );
         }
         let crew = Crew::new(
-            &self.db,
+            &db,
             &self.callback,
             self.settings.workers,
             self.delivery_limit,

@@ -3,29 +3,66 @@
 
 use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
-
+use super::blame;
 use super::count::Count;
 use super::external;
 use super::inbox::{self, Attempt};
 use super::job::Job;
 use crate::backend::Backend;
+use crate::db::DbError;
+use crate::payload::Payload;
 use crate::registry::{Blocking, External};
 
-/// Tries the message once, on this thread.
+/// Tries the message once, on this thread. One that lost the database before gets connections of its
+/// own; see [`blame`].
 pub(super) fn attempt<C: Backend>(
     count: &Count<C>,
     callback: &Blocking<C>,
     job: &Job,
     is_alone: bool,
 ) -> Attempt {
-    let is_counted = count.concerns(job);
-    if is_counted && let Err(attempt) = count.begin_again(&job.payload, is_alone) {
+    let mut beside = match job.course.has_lost().then(|| count.db().pair()).transpose() {
+        Ok(beside) => beside,
+        Err(error) => return Attempt::Unavailable(error.into()),
+    };
+    let (conn, witness) = match &mut beside {
+        Some((conn, witness)) => (Some(conn), Some(witness)),
+        None => (None, None),
+    };
+    let attempt = counted(count, callback, job, is_alone, conn);
+    let attempt = blame::judge(count.db(), witness, attempt);
+    ended(count, &job.payload, count.concerns(job), attempt)
+}
+
+fn counted<C: Backend>(
+    count: &Count<C>,
+    callback: &Blocking<C>,
+    job: &Job,
+    is_alone: bool,
+    mut conn: Option<&mut C>,
+) -> Attempt {
+    if count.concerns(job)
+        && let Err(attempt) = count.begin_again(&job.payload, is_alone, conn.as_deref_mut())
+    {
         return attempt;
     }
-    let attempt = inbox::attempt(count.db(), callback, &job.payload, job.course.failures);
+    let (payload, failures) = (&job.payload, job.course.failures);
+    match conn {
+        Some(conn) => count.db().within(conn, |conn| {
+            inbox::attempt_alone(conn, callback, payload, failures)
+        }),
+        None => inbox::attempt(count.db(), callback, payload, failures),
+    }
+}
+
+fn ended<C: Backend>(
+    count: &Count<C>,
+    payload: &Payload,
+    is_counted: bool,
+    attempt: Attempt,
+) -> Attempt {
     if is_counted {
-        count.ended(&job.payload, &attempt);
+        count.ended(payload, &attempt);
     }
     if count.is_behind() && shows_the_database(&attempt) {
         count.settle();
@@ -42,32 +79,40 @@ pub(super) async fn attempt_apart<C: Backend>(
     is_alone: bool,
     abandoned: impl Future<Output = ()>,
 ) -> Attempt {
-    let is_counted = count.concerns(job);
-    if is_counted {
+    let unfinished = |lost: DbError| inbox::hindrance(lost.into());
+    let db = count.db();
+    let (is_counted, has_lost) = (count.concerns(job), job.course.has_lost());
+    let mut witness = None;
+    if is_counted || has_lost {
         let (count, payload) = (count.clone(), job.payload.clone());
-        let begun = spawn_blocking(move || count.begin_again(&payload, is_alone)).await;
-        if let Err(attempt) = begun.unwrap_or_else(|lost| Err(inbox::hindrance(lost.into()))) {
-            return attempt;
+        let begun = db.apart(move || {
+            let unavailable = |error: DbError| Attempt::Unavailable(error.into());
+            let mut witness = has_lost
+                .then(|| count.db().witness())
+                .transpose()
+                .map_err(unavailable)?;
+            if is_counted && let Err(attempt) = count.begin_again(&payload, is_alone, None) {
+                return Err(blame::judge(count.db(), witness.as_mut(), attempt));
+            }
+            Ok(witness)
+        });
+        match begun.await.unwrap_or_else(|lost| Err(unfinished(lost))) {
+            Ok(opened) => witness = opened,
+            Err(attempt) => return attempt,
         }
     }
     let failures = job.course.failures;
-    let attempt = external::attempt(count.db(), callback, &job.payload, failures, abandoned).await;
-    if !is_counted && !count.is_behind() {
+    let attempt = external::attempt(db, callback, &job.payload, failures, abandoned).await;
+    if !is_counted && !count.is_behind() && !matches!(attempt, Attempt::Unavailable(_)) {
         return attempt;
     }
-    let (count, payload) = (count.clone(), job.payload.clone());
-    let ended = spawn_blocking(move || {
-        if is_counted {
-            count.ended(&payload, &attempt);
-        }
-        if count.is_behind() && shows_the_database(&attempt) {
-            count.settle();
-        }
-        attempt
+    let (own, payload) = (count.clone(), job.payload.clone());
+    let judged = db.apart(move || {
+        let attempt = blame::judge(own.db(), witness.as_mut(), attempt);
+        ended(&own, &payload, is_counted, attempt)
     });
-    ended
-        .await
-        .unwrap_or_else(|lost| inbox::hindrance(lost.into()))
+    // What it did is found when it is tried again.
+    judged.await.unwrap_or_else(unfinished)
 }
 
 /// Whether the database was there for it.

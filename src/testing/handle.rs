@@ -126,7 +126,9 @@ where
                 error,
                 is_permanent,
             },
-            Attempt::Hindered(error) | Attempt::Unavailable(error) => Handling::Unavailable(error),
+            Attempt::Hindered(error) | Attempt::Unavailable(error) | Attempt::Lost(error) => {
+                Handling::Unavailable(error)
+            }
             // These come of counting deliveries, which this one is not.
             Attempt::Deadly(_) | Attempt::Suspect | Attempt::NotBegun => {
                 Handling::Unavailable("it was not begun".into())

@@ -118,6 +118,8 @@ fn every_limit_holds_in_every_source() {
         ("database_pool_size", "0"),
         ("database_pool_size", ""),
         ("database_timeout", "0"),
+        ("statement_timeout", "0"),
+        ("database_keepalive", "1ms"),
         ("connect_timeout", "0"),
         ("receipt_timeout", "0"),
         ("maximum_backoff", "0"),

@@ -9,6 +9,7 @@ use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry, Shutdown};
 
 use crate::faults::Running;
+use crate::log::Log;
 use crate::place::{Place, Subject, next, wait_until};
 use crate::support::network::{Mode, Network};
 
@@ -24,9 +25,12 @@ fn through(place: &Place, network: &Network) -> Builder {
 }
 
 fn write<C: Subject>(place: &Place, rows: i64) {
-    let mut conn = place.connect::<C>();
+    write_on(&mut place.connect::<C>(), place, rows);
+}
+
+fn write_on<C: Subject>(conn: &mut C, place: &Place, rows: i64) {
     for n in 0..rows {
-        Message::new(place.topic(), n).publish(&mut conn).unwrap();
+        Message::new(place.topic(), n).publish(conn).unwrap();
     }
 }
 
@@ -408,4 +412,41 @@ pub(crate) fn no_transaction_waits_for_the_broker<C: Subject>(place: &Place) {
         consuming.join().unwrap().is_err(),
         "its callback never ends"
     );
+}
+
+/// Sessions that were opened while the database was read-only stay so, as those to a former primary do.
+#[cfg(feature = "postgres")]
+pub(crate) fn a_former_primary_is_left<C: Subject>(place: &Place) {
+    let (_, name) = place.database_url().rsplit_once('/').unwrap();
+    place.declare::<C>();
+    let mut admin = place.connect::<C>();
+    admin
+        .batch_execute(&format!(
+            "alter database {name} set default_transaction_read_only = on"
+        ))
+        .unwrap();
+    write_on(&mut admin, place, 20);
+    let registry = Registry::<C>::new().on("it", |conn: &mut C, _: &Payload| {
+        conn.batch_execute("insert into effects (note) values ('x')")?;
+        Ok(Outcome::Done)
+    });
+    let impatient = || place.settings().set("maximum_backoff", "1s");
+    let (consumer, consumed) = place.subscribe_logged(&registry, &impatient().build().unwrap());
+    place.send(Message::new(place.topic(), 1));
+    let (relay, relayed) = Running::logged::<C>(impatient());
+    let is_noticed = |log: &Log| log.count("is away") > 0;
+    wait_until("it is noticed", || {
+        is_noticed(&consumed) && is_noticed(&relayed)
+    });
+    assert_eq!(place.counts::<C>().sent, 0);
+    admin
+        .batch_execute(&format!(
+            "alter database {name} reset default_transaction_read_only"
+        ))
+        .unwrap();
+    wait_until("all is sent and handled", || {
+        place.counts::<C>().sent == 20 && admin.number("select count(*) from effects") == 21
+    });
+    relay.stop();
+    assert_eq!(consumer.stop().dead, 0);
 }

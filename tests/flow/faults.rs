@@ -10,6 +10,7 @@ use diesel_outbox::relay::{Relay, RelayError, Sent};
 use diesel_outbox::testing::LoopbackBroker;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry, Shutdown};
 
+use crate::log::Log;
 use crate::place::{Place, Subject, wait_until};
 use crate::support::network::{Mode, Network};
 
@@ -40,6 +41,19 @@ impl Running {
             runtime.block_on(relay.run(&heeded))
         });
         Self { shutdown, thread }
+    }
+
+    /// The same with a look at its log.
+    pub(crate) fn logged<C: Subject>(settings: Builder) -> (Self, Log) {
+        let relay = Relay::<C>::new(&settings.build().unwrap()).unwrap();
+        let (shutdown, log) = (Shutdown::new(), Log::default());
+        let (heeded, collected) = (shutdown.clone(), log.clone());
+        let thread = std::thread::spawn(move || {
+            let _guard = collected.collect(tracing::Level::DEBUG);
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(relay.run(&heeded))
+        });
+        (Self { shutdown, thread }, log)
     }
 
     pub(crate) fn stop(self) -> Sent {

@@ -7,6 +7,8 @@ mod support;
 #[cfg(feature = "sqlite")]
 #[path = "../support/amqp.rs"]
 mod amqp;
+#[cfg(feature = "testing")]
+mod blame;
 mod blocking;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
@@ -37,6 +39,8 @@ mod retention;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+mod silence;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod slow_link;
 #[cfg(feature = "testing")]
@@ -167,11 +171,19 @@ mod on_demand {
             a_connection_closed_while_idle_costs_no_attempt,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
-            no_transaction_waits_for_the_broker;);
+            no_transaction_waits_for_the_broker, a_former_primary_is_left;
+            silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
+                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
+            blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
+                who_loses_the_database_alone_has_failed, too_many_values_are_the_messages_own,
+                a_deadlock_is_nobodys_fault_in_any_language,
+                what_the_server_says_is_nobodys_fault,
+                what_a_statement_meets_is_nobodys_fault;);
 
         mod latin1 {
-            suite!(@broker loopback, diesel::PgConnection, postgres_in_latin1, managed:
-                a_body_that_the_encoding_cannot_hold_is_left_out;);
+            suite!(@broker loopback, diesel::PgConnection, postgres_in_latin1,
+                managed: a_body_that_the_encoding_cannot_hold_is_left_out;
+                blame: an_id_that_the_database_cannot_hold_is_given_up;);
         }
     }
 
@@ -187,7 +199,21 @@ mod on_demand {
             what_is_done_is_kept_until_the_database_is_back,
             what_cannot_be_remembered_does_not_hold_up_a_stop,
             a_connection_closed_while_idle_costs_no_attempt;
-            disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;);
+            disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;
+            silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
+                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
+            blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
+                who_loses_the_database_alone_has_failed,
+                a_snapshot_that_is_out_of_date_is_nobodys_fault,
+                locks_are_nobodys_fault_in_any_language,
+                a_deadlock_is_nobodys_fault_in_any_language,
+                what_a_statement_meets_is_nobodys_fault;);
+    }
+
+    #[cfg(feature = "sqlite")]
+    mod with_sqlite {
+        suite!(@broker loopback, diesel::SqliteConnection, sqlite, blame:
+            words_of_a_message_are_no_outage, what_a_statement_meets_is_nobodys_fault;);
     }
 }
 

@@ -168,7 +168,7 @@ impl Place {
         format!("/topic/{}", self.name)
     }
 
-    #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub(crate) fn database_url(&self) -> &str {
         &self.database.url
     }

@@ -28,6 +28,10 @@ pub(crate) enum Mode {
 struct State {
     mode: Mode,
     passing: Vec<TcpStream>,
+    /// How many connections were made.
+    made: usize,
+    /// The first of these are silent: nothing goes over them, and they stay open.
+    silent: usize,
 }
 
 /// A network with one server.
@@ -47,6 +51,8 @@ impl Network {
             Mutex::new(State {
                 mode: Mode::Well,
                 passing: Vec::new(),
+                made: 0,
+                silent: 0,
             }),
             Condvar::new(),
         ));
@@ -63,11 +69,13 @@ impl Network {
                 };
                 let of = |stream: &TcpStream| stream.try_clone().unwrap();
                 state.passing.extend([of(&client), of(&server)]);
+                let number = state.made;
+                state.made += 1;
                 for (from, to, is_answer) in
                     [(of(&client), of(&server), false), (server, client, true)]
                 {
                     let shared = Arc::clone(&shared);
-                    std::thread::spawn(move || pass(from, to, is_answer, &shared));
+                    std::thread::spawn(move || pass(number, from, to, is_answer, &shared));
                 }
             }
         });
@@ -104,6 +112,12 @@ impl Network {
         assert!(!waited.timed_out(), "it is never {mode:?}");
     }
 
+    /// From now on nothing goes over the connections that there are; new ones are well.
+    pub(crate) fn silence(&self) {
+        let mut state = self.state.0.lock().unwrap();
+        state.silent = state.made;
+    }
+
     /// Cuts all connections there are.
     pub(crate) fn cut(&self) {
         for stream in self.state.0.lock().unwrap().passing.drain(..) {
@@ -113,13 +127,22 @@ impl Network {
 }
 
 /// Passes bytes on until one of the ends is gone.
-fn pass(mut from: TcpStream, mut to: TcpStream, is_answer: bool, shared: &(Mutex<State>, Condvar)) {
+fn pass(
+    number: usize,
+    mut from: TcpStream,
+    mut to: TcpStream,
+    is_answer: bool,
+    shared: &(Mutex<State>, Condvar),
+) {
     // Small, so that a break comes in the middle of frames.
     let mut buffer = [0; 2048];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let mut state = shared.0.lock().unwrap();
         while state.mode == Mode::Stalled {
             state = shared.1.wait(state).unwrap();
+        }
+        if number < state.silent {
+            continue;
         }
         let mut bytes = &buffer[..count];
         let mut breaks = false;

@@ -146,7 +146,7 @@ impl<C: Backend> Engine<'_, C> {
                 (claimed.rows, claimed.locked, look)
             }
             Err(error) => {
-                if matches!(error, DbError::Statement(_)) {
+                if matches!(error, DbError::Statement(_) | DbError::Silent { .. }) {
                     self.holdings.doubt(claim.lease.token);
                 }
                 if let Some(probe) = claim.probe {
@@ -271,6 +271,15 @@ impl<C: Backend> Engine<'_, C> {
                 // What the broker said stays known until the database has it.
                 outcomes.append(std::mem::take(&mut self.outcomes));
                 self.outcomes = outcomes;
+                if self.stopping_since.is_some() && matches!(error, DbError::Silent { .. }) {
+                    // A server that is silent is not worth the rest of the time.
+                    tracing::warn!(
+                        error = %error,
+                        "what was sent could not be settled; it is sent again"
+                    );
+                    self.outcomes = Outcomes::default();
+                    return;
+                }
                 let pause = self.database.noticed(&error);
                 self.next_settle = Instant::now() + pause;
                 self.next_claim = self.next_claim.max(self.next_settle);

@@ -1,0 +1,84 @@
+//! Whether the database takes writes, as another connection sees it.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::fault::{Fault, fault};
+use super::{Db, DbError};
+use crate::backend::{Arrival, Backend};
+
+/// Random bytes in the row that is tried: more than what fits into pages that are there anyway.
+const BYTES: usize = 64 * 1024;
+
+/// What another connection found.
+#[derive(Debug)]
+pub(crate) enum Health {
+    /// It could write.
+    Well,
+    /// The database is there, and others were in the way.
+    Busy,
+    /// It could not.
+    Away(DbError),
+}
+
+/// A second connection, opened beside the one that a message is handled on: as long as it lives and
+/// can write, the database is not away.
+pub(crate) struct Witness<C>(C);
+
+impl<C: Backend> fmt::Debug for Witness<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Witness").field(&C::NAME).finish()
+    }
+}
+
+impl<C: Backend> Witness<C> {
+    /// Tries to write a row of the inbox, and takes it back.
+    pub(crate) fn testify(&mut self, db: &Db<C>) -> Health {
+        match db.within(&mut self.0, try_to_write) {
+            Ok(()) => Health::Well,
+            Err(error) if fault(&error, None) == Fault::Contention => Health::Busy,
+            Err(error) => Health::Away(error.into()),
+        }
+    }
+}
+
+fn try_to_write<C: Backend>(conn: &mut C) -> diesel::QueryResult<()> {
+    let body: String = std::iter::repeat_with(|| Uuid::new_v4().simple().to_string())
+        .take(BYTES / 32)
+        .collect();
+    let id = format!("outbox-probe-{}", Uuid::new_v4());
+    let arrival = Arrival::new(id, String::new(), json!({}), Some(Value::String(body)), 0);
+    let arrival = arrival.fitted(conn);
+    let open = conn.begin_inbox()?;
+    let written = conn.insert_received(&arrival);
+    conn.roll_back_inbox(open);
+    written
+}
+
+impl<C: Backend> Db<C> {
+    /// A connection of its own for a message, and one beside it.
+    pub(crate) fn pair(&self) -> Result<(C, Witness<C>), DbError> {
+        Ok((self.open()?, self.witness()?))
+    }
+
+    pub(crate) fn witness(&self) -> Result<Witness<C>, DbError> {
+        self.open().map(Witness)
+    }
+
+    /// [`health`](Self::health), [`apart`](Self::apart); a database that does not answer is away.
+    pub(crate) async fn ask(&self) -> Health {
+        let db = self.clone();
+        let asked = self.apart(move || db.health()).await;
+        asked.unwrap_or_else(Health::Away)
+    }
+
+    /// Whether the database takes writes on a connection that is opened for it.
+    pub(crate) fn health(&self) -> Health {
+        match self.witness() {
+            Ok(mut witness) => witness.testify(self),
+            Err(error) => Health::Away(error),
+        }
+    }
+}

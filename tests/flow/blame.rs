@@ -1,0 +1,383 @@
+//! Which failures are the database's, and which are a message's that only looks as if they were.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel_outbox::subscriber::Handled;
+use diesel_outbox::{BoxError, Outcome, Payload, Registry};
+
+use crate::log::Log;
+use crate::place::{Place, Subject, next, wait_until};
+
+/// Handles messages by `act`, the first ones of which are to be given up, and `good` ones behind them.
+fn spoiled<C: Subject>(
+    place: &Place,
+    workers: usize,
+    bad: &[&str],
+    act: impl Fn(&mut C, &str) -> Result<(), BoxError> + Send + Sync + 'static,
+) -> (Handled, Log) {
+    const GOOD: i64 = 8;
+    place.declare::<C>();
+    let letters = place.dead_letters();
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
+        let id = payload.msg_id();
+        if !id.starts_with("good") {
+            act(conn, id)?;
+        }
+        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+        Ok(Outcome::Done)
+    });
+    for id in bad {
+        place.send_raw(id, b"{}");
+    }
+    for n in 0..GOOD {
+        place.send_raw(&format!("good {n}"), b"{}");
+    }
+    let config = place.settings().set("workers", workers).build().unwrap();
+    let (consumer, log) = place.subscribe_logged(&registry, &config);
+    for _ in bad {
+        next(&letters);
+    }
+    let effects = || place.connect::<C>().number("select count(*) from effects");
+    wait_until("the good ones", || effects() == GOOD);
+    let handled = consumer.stop();
+    assert_eq!(handled.done, GOOD as u64);
+    assert_eq!(handled.dead, bad.len() as u64);
+    assert_eq!(log.count("is away"), 0, "{}", log.text());
+    (handled, log)
+}
+
+/// The server's error quotes what the message says.
+pub(crate) fn words_of_a_message_are_no_outage<C: Subject>(place: &Place) {
+    const WORDS: [&str; 3] = [
+        "my dog has lost connection to his owner",
+        "disk i/o error",
+        "cannot execute: deadlock detected, database is locked",
+    ];
+    place
+        .connect::<C>()
+        .batch_execute("create table numbers (n integer)")
+        .unwrap();
+    spoiled::<C>(place, 4, &WORDS, |conn, words| {
+        conn.batch_execute(&match C::NAME {
+            "SQLite" => format!("select * from \"{words}\""),
+            _ => format!("insert into numbers values ('{words}')"),
+        })?;
+        Ok(())
+    });
+}
+
+/// The schema's own rules speak as they like.
+pub(crate) fn words_of_a_trigger_are_no_outage<C: Subject>(place: &Place) {
+    const WORDS: [&str; 2] = [
+        "cannot execute the transfer",
+        "Lost connection to the customer",
+    ];
+    spoiled::<C>(place, 1, &WORDS, |conn, words| {
+        conn.batch_execute(&match C::NAME {
+            "PostgreSQL" => format!("do $$ begin raise exception '{words}'; end $$"),
+            _ => format!("signal sqlstate '45000' set message_text = '{words}'"),
+        })?;
+        Ok(())
+    });
+}
+
+/// It ends its own session, or sends what the server answers by ending it.
+pub(crate) fn who_loses_the_database_alone_has_failed<C: Subject>(place: &Place) {
+    let bad: &[&str] = match C::NAME {
+        "PostgreSQL" => &["ends its session"],
+        _ => &["ends its session", "sends too much"],
+    };
+    let (_, log) = spoiled::<C>(place, 1, bad, |conn, id| {
+        conn.batch_execute(&match (C::NAME, id) {
+            ("PostgreSQL", _) => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
+            (_, "ends its session") => "kill connection_id()".to_owned(),
+            // Longer than max_allowed_packet.
+            _ => format!("select length('{}')", "x".repeat(17 << 20)),
+        })?;
+        Ok(())
+    });
+    assert!(log.count("a second connection worked all the time") >= 1);
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) fn too_many_values_are_the_messages_own<C: Subject>(place: &Place) {
+    use diesel::RunQueryDsl;
+
+    let (_, log) = spoiled::<C>(place, 1, &["many"], |conn, _| {
+        let conn: &mut dyn std::any::Any = conn;
+        let conn: &mut diesel::PgConnection = conn.downcast_mut().unwrap();
+        let mut query = diesel::sql_query("select 1").into_boxed::<diesel::pg::Pg>();
+        for n in 0..=65_535 {
+            query = query.bind::<diesel::sql_types::Integer, _>(n);
+        }
+        query.execute(conn)?;
+        Ok(())
+    });
+    assert_eq!(log.count("it is tried again"), 0, "it is known at once");
+}
+
+/// In a database that has no letter for it.
+#[cfg(feature = "postgres")]
+pub(crate) fn an_id_that_the_database_cannot_hold_is_given_up<C: Subject>(place: &Place) {
+    spoiled::<C>(place, 1, &["żółw"], |_, _| unreachable!());
+}
+
+/// Fails so often by `act`, and then not; fewer attempts than that are allowed.
+fn endures<C: Subject>(
+    place: &Place,
+    act: impl Fn(&mut C) -> Result<(), BoxError> + Send + Sync + 'static,
+) {
+    const FAILURES: usize = 4;
+    place.declare::<C>();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let registry = Registry::<C>::new().on("it", move |conn: &mut C, _: &Payload| {
+        if counted.fetch_add(1, Ordering::SeqCst) < FAILURES {
+            act(conn)?;
+        }
+        conn.batch_execute("insert into effects (note) values ('x')")?;
+        Ok(Outcome::Done)
+    });
+    place.send_raw("it", b"{}");
+    let consumer = place.subscribe(&registry);
+    let effects = || place.connect::<C>().number("select count(*) from effects");
+    wait_until("the effect", || effects() == 1);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (1, 0));
+    assert_eq!(calls.load(Ordering::SeqCst), FAILURES + 1);
+}
+
+/// `innodb_snapshot_isolation`, the default from MariaDB 11.6 on.
+#[cfg(feature = "mysql")]
+pub(crate) fn a_snapshot_that_is_out_of_date_is_nobodys_fault<C: Subject>(place: &Place) {
+    let mut other = place.connect::<C>();
+    other
+        .batch_execute(
+            "create table stock (id int primary key, n int); insert into stock values (1, 1)",
+        )
+        .unwrap();
+    let other = std::sync::Mutex::new(other);
+    endures::<C>(place, move |conn| {
+        conn.batch_execute("set innodb_snapshot_isolation = on; select * from stock")?;
+        let mut other = other.lock().unwrap();
+        other.batch_execute("update stock set n = n + 1")?;
+        conn.batch_execute("update stock set n = n - 1")?;
+        Ok(())
+    });
+}
+
+/// A lock wait and a deadlock, on a session that speaks German.
+#[cfg(feature = "mysql")]
+pub(crate) fn locks_are_nobodys_fault_in_any_language<C: Subject>(place: &Place) {
+    let mut holder = place.connect::<C>();
+    holder
+        .batch_execute(
+            "create table stock (id int primary key, n int); insert into stock values (1, 1);
+             begin; update stock set n = n + 1",
+        )
+        .unwrap();
+    endures::<C>(place, |conn| {
+        conn.batch_execute("set lc_messages = 'de_DE', innodb_lock_wait_timeout = 1")?;
+        conn.batch_execute("update stock set n = n - 1")?;
+        Ok(())
+    });
+}
+
+/// A deadlock, twice: found by the server, as it happens to callbacks.
+pub(crate) fn a_deadlock_is_nobodys_fault_in_any_language<C: Subject>(place: &Place) {
+    let rows: Vec<String> = (1..=100).map(|n| format!("({n}, 0)")).collect();
+    let rows = rows.join(", ");
+    place
+        .connect::<C>()
+        .batch_execute("create table stock (id int primary key, n int)")
+        .unwrap();
+    place
+        .connect::<C>()
+        .batch_execute(&format!("insert into stock values {rows}"))
+        .unwrap();
+    let url = place.database_url().to_owned();
+    endures::<C>(place, move |conn| {
+        let language = match C::NAME {
+            "PostgreSQL" => "set local deadlock_timeout = '10ms'",
+            _ => "set lc_messages = 'de_DE'",
+        };
+        conn.batch_execute(language)?;
+        conn.batch_execute("update stock set n = 1 where id = 1")?;
+        // The other one has written more, so that InnoDB ends ours; PostgreSQL ends who looks first.
+        let mut other = C::establish(&url)?;
+        other.batch_execute("begin")?;
+        other.batch_execute("update stock set n = 2 where id > 1")?;
+        let waiting = std::thread::spawn(move || {
+            let _ = other.batch_execute("update stock set n = 2 where id = 1");
+            let _ = other.batch_execute("rollback");
+        });
+        let mut look = C::establish(&url)?;
+        let waits = match C::NAME {
+            "PostgreSQL" => {
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'"
+            }
+            _ => {
+                "select count(*) from information_schema.processlist
+                 where db = database() and state = 'Updating'"
+            }
+        };
+        wait_until("the other one waits", || look.number(waits) == 1);
+        let outcome = conn.batch_execute("update stock set n = 1 where id = 2");
+        waiting.join().unwrap();
+        outcome?;
+        Ok(())
+    });
+}
+
+/// PostgreSQL's own words in German, and a tablespace that is full.
+#[cfg(feature = "postgres")]
+pub(crate) fn what_the_server_says_is_nobodys_fault<C: Subject>(place: &Place) {
+    const SAID: [(&str, &str); 3] = [
+        ("40P01", "Verklemmung (Deadlock) entdeckt"),
+        (
+            "55P03",
+            "annulation de la requête à cause du délai écoulé pour l''obtention des verrous",
+        ),
+        ("40001", "any words at all"),
+    ];
+    let calls = AtomicUsize::new(0);
+    endures::<C>(place, move |conn| {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        let (code, text) = SAID[call % SAID.len()];
+        conn.batch_execute(&format!(
+            "do $do$ begin raise exception using errcode = '{code}', message = '{text}'; end $do$"
+        ))?;
+        Ok(())
+    });
+}
+
+/// What a callback's statements meet, by the server's own errors.
+fn met<C: Subject>() -> Vec<(&'static str, Vec<&'static str>)> {
+    match C::NAME {
+        "PostgreSQL" => vec![
+            (
+                "57014",
+                vec![
+                    "set local statement_timeout = '20ms'",
+                    "select pg_sleep(10)",
+                ],
+            ),
+            (
+                "55P03",
+                vec!["set local lock_timeout = '20ms'", "lock table held"],
+            ),
+            ("55P03 nowait", vec!["lock table held nowait"]),
+            (
+                "25006",
+                vec!["set transaction read only", "delete from effects"],
+            ),
+            (
+                "57P01",
+                vec!["select pg_terminate_backend(pg_backend_pid())"],
+            ),
+            (
+                "25P03",
+                vec![
+                    "set idle_in_transaction_session_timeout = 1",
+                    "wait",
+                    "select 1",
+                ],
+            ),
+            (
+                "53100",
+                vec![
+                    "do $$ begin raise exception using errcode = '53100', \
+                    message = 'could not extend file \"base/1/2\": No space left on device'; end $$",
+                ],
+            ),
+            (
+                "58030",
+                vec![
+                    "do $$ begin raise exception using errcode = '58030', \
+                    message = 'could not read block 1 in file \"base/1/2\": Input/output error'; end $$",
+                ],
+            ),
+        ],
+        "SQLite" => vec![
+            (
+                "SQLITE_FULL",
+                vec![
+                    "pragma max_page_count = 1",
+                    "insert into effects select hex(randomblob(1000000))",
+                ],
+            ),
+            (
+                "SQLITE_READONLY",
+                vec!["pragma query_only = on", "delete from effects"],
+            ),
+        ],
+        _ => vec![
+            (
+                "1969",
+                vec![
+                    "set lc_messages = 'de_DE'",
+                    "set max_statement_time = 0.02",
+                    "select sleep(10)",
+                ],
+            ),
+            (
+                "1205",
+                vec!["set innodb_lock_wait_timeout = 1", "delete from held"],
+            ),
+            (
+                "1205 nowait",
+                vec!["set innodb_lock_wait_timeout = 0", "delete from held"],
+            ),
+            (
+                "1114",
+                vec![
+                    "set lc_messages = 'de_DE', max_heap_table_size = 16384",
+                    "create temporary table small (t char(255)) engine = memory",
+                    "insert into small select repeat('x', 255) from seq_1_to_1000",
+                ],
+            ),
+            ("1927", vec!["kill connection_id()"]),
+            (
+                "2013",
+                vec!["set session wait_timeout = 1", "wait", "select 1"],
+            ),
+        ],
+    }
+}
+
+pub(crate) fn what_a_statement_meets_is_nobodys_fault<C: Subject>(place: &Place) {
+    use diesel_outbox::Message;
+    use diesel_outbox::testing::{self, Handling};
+
+    let mut holder = place.connect::<C>();
+    if C::NAME != "SQLite" {
+        holder
+            .batch_execute("create table held (n integer)")
+            .unwrap();
+        holder.batch_execute("insert into held values (1)").unwrap();
+        holder.batch_execute("begin").unwrap();
+        holder.batch_execute("update held set n = 2").unwrap();
+    }
+    for (name, statements) in met::<C>() {
+        let mut conn = place.connect::<C>();
+        let registry = Registry::<C>::new().on("it", move |conn: &mut C, _: &Payload| {
+            for statement in &statements {
+                if *statement == "wait" {
+                    // The server's own clock ends the session; nothing tells when.
+                    std::thread::sleep(std::time::Duration::from_millis(1_500));
+                    continue;
+                }
+                conn.batch_execute(statement)?;
+            }
+            Ok(Outcome::Done)
+        });
+        let message = Message::new(place.topic(), 1);
+        let handling = testing::handle(&mut conn, &registry, "it", message).unwrap();
+        assert!(
+            matches!(handling, Handling::Unavailable(_)),
+            "{name}: {handling:?}"
+        );
+    }
+}
