@@ -17,30 +17,15 @@ fn arrived(place: &Place) -> Vec<i64> {
     })
 }
 
-fn lock<C: Subject>(place: &Place, rows: &str) -> C {
+/// A session that has locked these rows, one by one: MySQL locks what a range looks at.
+fn lock<C: Subject>(place: &Place, rows: impl IntoIterator<Item = i64>) -> C {
     let mut other = place.connect::<C>();
-    if C::NAME == "MySQL/MariaDB" {
-        // Locks of these rows alone, and of no gaps between them.
-        other
-            .batch_execute("set transaction isolation level read committed")
-            .unwrap();
+    other.batch_execute("begin").unwrap();
+    for seq in rows {
+        let row = format!("select id from published where seq = {seq} for update");
+        other.batch_execute(&row).unwrap();
     }
-    let index = match C::NAME {
-        "MySQL/MariaDB" => "force index (published_seq)",
-        _ => "",
-    };
     other
-        .batch_execute(&format!(
-            "begin; select id from published {index} where {rows} for update"
-        ))
-        .unwrap();
-    other
-}
-
-/// The first rows, one by one: MySQL locks what a range looks at.
-fn first(rows: i64) -> String {
-    let seqs: Vec<String> = (1..=rows).map(|seq| seq.to_string()).collect();
-    format!("seq in ({})", seqs.join(", "))
 }
 
 /// More of them than a claim brings, at the head of all others.
@@ -52,7 +37,7 @@ pub(crate) fn locked_rows_stop_no_other<C: Subject>(place: &Place) {
         let message = Message::new(place.topic(), n).key(key);
         message.publish(&mut conn).unwrap();
     }
-    let mut other = lock::<C>(place, &first(40));
+    let mut other = lock::<C>(place, 1..=40);
     let relay = Running::start::<C>(place.settings().set("chunk_size", 7));
     wait_until("the others are sent", || place.counts::<C>().sent == 10);
     assert_eq!(
@@ -87,7 +72,7 @@ pub(crate) fn what_became_of_a_locked_row_is_recorded_later<C: Subject>(place: &
     }
     let leased = "select count(*) from published where lease_token is not null";
     wait_until("they are claimed", || conn.number(leased) == 20);
-    let mut other = lock::<C>(place, "seq in (2, 3, 21)");
+    let mut other = lock::<C>(place, [2, 3, 21]);
     broker.stall(false);
     wait_until("the others are recorded", || place.counts::<C>().sent == 18);
     for n in 21..=25 {
@@ -106,7 +91,7 @@ pub(crate) fn a_relay_that_runs_once_does_not_wait_for_locks<C: Subject>(place: 
     for n in 0..30 {
         Message::new(place.topic(), n).publish(&mut conn).unwrap();
     }
-    let _other = lock::<C>(place, &first(15));
+    let _other = lock::<C>(place, 1..=15);
     let config = place.settings().set("chunk_size", 4).build().unwrap();
     assert_eq!(place.relay_with::<C>(&config).sent, 15);
     let sent: BTreeSet<i64> = arrived(place).into_iter().collect();
