@@ -125,12 +125,15 @@ pub(super) mod standard {
         on conflict (name) do update set paused = excluded.paused";
     pub(in crate::backend) const INSERT_STREAM: &str =
         "insert into outbox_streams (name) values ($1) on conflict (name) do nothing";
+    #[cfg(feature = "sqlite")]
     pub(in crate::backend) const DELETE_PUBLISHED: &str = "\
         delete from published where seq in (
             select seq from published where status = 2 and added <= $1 order by added limit $2)";
+    #[cfg(feature = "sqlite")]
     pub(in crate::backend) const DELETE_RECEIVED: &str = "\
         delete from received where id in (
             select id from received where added <= $1 order by added limit $2)";
+    #[cfg(feature = "sqlite")]
     pub(in crate::backend) const DELETE_DELIVERIES: &str = "\
         delete from outbox_deliveries where (msg_id, consumer) in (
             select msg_id, consumer from outbox_deliveries where last_begun <= $1 limit $2)";

@@ -4,17 +4,21 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 use diesel::dsl::sql;
 use diesel::prelude::*;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
 use diesel::sql_types::Text;
 use uuid::Uuid;
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use super::Storage;
 use super::claimed::{self, Claim, Claimed, Room, RowKey};
 use super::dialect::{Dialect, End};
 use super::qualify::RunQueryDsl;
 use super::scope::{Filter, Scope};
 use super::upkeep::Upkeep;
-use super::{Storage, names, never};
+use super::{names, never};
 use crate::schema::{Id, Moment, published};
 
 pub(super) const FAILED: i32 = -1;
