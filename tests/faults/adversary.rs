@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use crate::consumer::Consumer;
 use crate::support::network::{Mode, Network};
 use crate::victim::Victim;
-use crate::world::World;
+use crate::world::{Subject, World};
 
 /// What was done, and how often. A fault of all victims counts once for each.
 #[derive(Debug, Default)]
@@ -21,6 +21,9 @@ pub(crate) struct Report {
     pub(crate) broker_swallows: usize,
     pub(crate) database_cuts: usize,
     pub(crate) database_stalls: usize,
+    pub(crate) database_silences: usize,
+    pub(crate) row_locks: usize,
+    pub(crate) idle_closes: usize,
     pub(crate) broker_restarts: usize,
     pub(crate) database_restarts: usize,
     pub(crate) full_queues: usize,
@@ -37,6 +40,9 @@ impl Report {
             + self.broker_swallows
             + self.database_cuts
             + self.database_stalls
+            + self.database_silences
+            + self.row_locks
+            + self.idle_closes
             + self.broker_restarts
             + self.database_restarts
             + self.full_queues
@@ -54,10 +60,14 @@ pub(crate) struct Adversary<'a> {
     /// Whether the servers are the suite's own, which may be restarted and administered.
     owns_postgres: bool,
     owns_rabbitmq: bool,
+    /// Locks rows for this time.
+    lock_rows: fn(&World, Duration),
+    /// Ends the sessions that do nothing.
+    close_idle: fn(&World),
 }
 
 impl<'a> Adversary<'a> {
-    pub(crate) fn new(
+    pub(crate) fn new<C: Subject>(
         world: &'a World,
         victims: Vec<Victim>,
         consumer: Option<&'a Consumer>,
@@ -75,6 +85,8 @@ impl<'a> Adversary<'a> {
             victims,
             random: StdRng::seed_from_u64(u64::try_from(seed).unwrap()),
             report: Report::default(),
+            lock_rows: lock_rows::<C>,
+            close_idle: close_idle::<C>,
         }
     }
 
@@ -85,7 +97,7 @@ impl<'a> Adversary<'a> {
         self.victims.iter_mut().for_each(Victim::revive);
         let one = self.random.random_range(0..self.victims.len());
         let all = self.victims.len();
-        match self.random.random_range(0..16) {
+        match self.random.random_range(0..20) {
             0..=2 => {
                 self.victims[one].kill();
                 self.report.kills += 1;
@@ -164,6 +176,20 @@ impl<'a> Adversary<'a> {
                 watermark("0.4");
                 self.report.alarms += all;
             }
+            16 => {
+                // Nothing tells a connection that goes silent from a slow one but a time limit.
+                self.on_database(one, |network, _| network.silence());
+                self.report.database_silences += 1;
+            }
+            17 | 18 => {
+                let time = Duration::from_millis(self.random.random_range(100..5_000));
+                (self.lock_rows)(self.world, time);
+                self.report.row_locks += 1;
+            }
+            19 => {
+                (self.close_idle)(self.world);
+                self.report.idle_closes += all;
+            }
             _ => {
                 self.victims[one].kill();
                 self.report.kills += 1;
@@ -206,6 +232,19 @@ impl<'a> Adversary<'a> {
     pub(crate) fn leave(self) -> (Vec<Victim>, Report) {
         (self.victims, self.report)
     }
+}
+
+fn lock_rows<C: Subject>(world: &World, time: Duration) {
+    let mut conn = world.connect::<C>();
+    // A session of its own may be closed by another one's fault.
+    if conn.lock_rows().is_ok() {
+        std::thread::sleep(time);
+        let _ = conn.batch_execute("rollback");
+    }
+}
+
+fn close_idle<C: Subject>(world: &World) {
+    let _ = world.connect::<C>().close_idle();
 }
 
 /// Servers of the suite's own.

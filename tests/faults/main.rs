@@ -21,6 +21,7 @@ mod consumer;
 #[allow(dead_code)] // it is that of another suite too
 mod program;
 mod publisher;
+mod sabotage;
 mod stopped;
 mod subscriber;
 mod verdict;
@@ -54,7 +55,7 @@ fn survive<C: Subject>(world: Option<World>) {
         usize::try_from(rand::random::<u32>()).unwrap(),
     );
     let (faults, rows) = (
-        number("OUTBOX_TEST_FAULTS", 10),
+        number("OUTBOX_TEST_FAULTS", 12),
         number("OUTBOX_TEST_ROWS", 3_000),
     );
     eprintln!(
@@ -71,7 +72,7 @@ fn survive<C: Subject>(world: Option<World>) {
         .map(|_| publisher::start::<C>(&world))
         .collect();
 
-    let mut adversary = Adversary::new(&world, publishers, Some(&consumer), seed);
+    let mut adversary = Adversary::new::<C>(&world, publishers, Some(&consumer), seed);
     for fault in 1..=faults {
         // As much is written for each fault.
         progress.allow(rows / WRITERS * fault / faults);

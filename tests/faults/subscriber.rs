@@ -98,7 +98,9 @@ fn callback<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Outcome, BoxE
         Fate::Effect => {}
     }
     match rand::random_range(0..1_000) {
-        0..30 => return Err("at random".into()),
+        0..20 => return Err("at random".into()),
+        // The server quotes the words, which are the callback's own.
+        20..30 => conn.quote("lost connection to server, at random")?,
         30..40 => panic!("at random"),
         40..43 => std::thread::sleep(Duration::from_millis(1_500)),
         43 => std::process::abort(),

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::migrations::Migrate;
 
+use crate::sabotage;
 use crate::support::{self, TestDatabase};
 
 /// A connection that the suite runs on.
@@ -15,6 +16,18 @@ pub(crate) trait Subject: Backend + Migrate {
 
     /// The ids of the messages whose effects are there, in the order of the effects.
     fn effects(&mut self) -> Vec<String>;
+
+    /// Writes this row's id in another spelling, if ids are texts.
+    fn respell(&mut self, id: &str) -> QueryResult<()>;
+
+    /// Locks rows that wait, or the file, until this connection's transaction ends.
+    fn lock_rows(&mut self) -> QueryResult<()>;
+
+    /// Ends the sessions of the database that do nothing.
+    fn close_idle(&mut self) -> QueryResult<()>;
+
+    /// Runs a statement that fails, and whose error quotes these words.
+    fn quote(&mut self, words: &str) -> QueryResult<()>;
 }
 
 #[derive(QueryableByName)]
@@ -41,7 +54,7 @@ pub(crate) struct Row {
 }
 
 macro_rules! subject {
-    ($connection:ty, $id:literal, $key:literal) => {
+    ($connection:ty, $id:literal, $key:literal, $sabotage:ident) => {
         impl Subject for $connection {
             fn open(url: &str) -> QueryResult<Self> {
                 let lost = |error: ConnectionError| {
@@ -62,7 +75,11 @@ macro_rules! subject {
                     $key,
                     " , status, retry, last_error from published order by seq"
                 );
-                diesel::sql_query(query).load(self).unwrap()
+                let mut rows: Vec<Row> = diesel::sql_query(query).load(self).unwrap();
+                for row in &mut rows {
+                    row.id = row.id.parse::<uuid::Uuid>().unwrap().to_string();
+                }
+                rows
             }
 
             fn effects(&mut self) -> Vec<String> {
@@ -70,13 +87,29 @@ macro_rules! subject {
                 let effects: Vec<Effect> = diesel::sql_query(query).load(self).unwrap();
                 effects.into_iter().map(|effect| effect.msg_id).collect()
             }
+
+            fn respell(&mut self, id: &str) -> QueryResult<()> {
+                sabotage::$sabotage::respell(self, id)
+            }
+
+            fn lock_rows(&mut self) -> QueryResult<()> {
+                sabotage::$sabotage::lock_rows(self)
+            }
+
+            fn close_idle(&mut self) -> QueryResult<()> {
+                sabotage::$sabotage::close_idle(self)
+            }
+
+            fn quote(&mut self, words: &str) -> QueryResult<()> {
+                sabotage::$sabotage::quote(self, words)
+            }
         }
     };
 }
 
-subject!(diesel::PgConnection, "id::text", "key");
-subject!(diesel::MysqlConnection, "id", "`key`");
-subject!(diesel::SqliteConnection, "id", "key");
+subject!(diesel::PgConnection, "id::text", "key", postgres);
+subject!(diesel::MysqlConnection, "id", "`key`", mysql);
+subject!(diesel::SqliteConnection, "id", "key", sqlite);
 
 /// A database and a broker; `None` where a server is left out.
 pub(crate) struct World {

@@ -44,6 +44,43 @@ pub(crate) struct Writer(JoinHandle<Written>);
 
 const KEYS: usize = 5;
 
+/// What a message says that means nothing.
+const WORDS: [&str; 5] = [
+    "my dog has lost connection to his owner",
+    "ERROR: deadlock detected; terminating connection; database is locked",
+    "cannot execute the transfer: server has gone away",
+    "FATAL: the database system is shutting down",
+    "disk I/O error, \u{1f4a5} too many connections \u{0085}\u{2028}",
+];
+
+/// A row to be written.
+struct New {
+    key: Option<String>,
+    body: String,
+    /// Whether its id is written as other services write it.
+    is_respelled: bool,
+}
+
+impl New {
+    fn at_random(random: &mut StdRng, writer: usize) -> Self {
+        let key = format!("{writer}-{}", random.random_range(0..KEYS));
+        let mut body = WORDS[random.random_range(0..WORDS.len())].to_owned();
+        // One byte most often, seldom a hundred thousand and a million.
+        let length = match random.random_range(0..500) {
+            0 => 1_000_000,
+            1..5 => 100_000,
+            5..100 => 1_000,
+            _ => 1,
+        };
+        body.push_str(&"x".repeat(length));
+        Self {
+            key: random.random_bool(0.7).then_some(key),
+            body,
+            is_respelled: random.random_bool(0.05),
+        }
+    }
+}
+
 impl Writer {
     pub(crate) fn start<C: Subject>(
         world: &World,
@@ -60,14 +97,11 @@ impl Writer {
             let mut conn = None;
             while written.committed.len() < rows {
                 progress.wait_for(written.committed.len() + 1);
-                let keys: Vec<Option<String>> = (0..random.random_range(1..=10))
-                    .map(|_| {
-                        let key = format!("{number}-{}", random.random_range(0..KEYS));
-                        random.random_bool(0.7).then_some(key)
-                    })
+                let rows: Vec<New> = (0..random.random_range(1..=10))
+                    .map(|_| New::at_random(&mut random, number))
                     .collect();
                 let commits = random.random_bool(0.9);
-                transaction::<C>(&url, &mut conn, &destination, keys, commits, &mut written);
+                transaction::<C>(&url, &mut conn, &destination, rows, commits, &mut written);
             }
             written
         }))
@@ -84,7 +118,7 @@ fn transaction<C: Subject>(
     url: &str,
     conn: &mut Option<C>,
     destination: &str,
-    keys: Vec<Option<String>>,
+    rows: Vec<New>,
     commits: bool,
     written: &mut Written,
 ) {
@@ -95,9 +129,18 @@ fn transaction<C: Subject>(
         return;
     };
     let result = open.transaction::<(), BoxError, _>(|conn| {
-        for key in keys {
-            let message = Message::new(destination, 1).key(key);
-            ids.push(message.publish(conn)?.to_string());
+        for New {
+            key,
+            body,
+            is_respelled,
+        } in rows
+        {
+            let message = Message::new(destination, body).key(key);
+            let id = message.publish(conn)?.to_string();
+            if is_respelled {
+                conn.respell(&id)?;
+            }
+            ids.push(id);
         }
         if commits {
             Ok(())
