@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use crate::amqp::Publisher;
 use crate::consumer::Consumer;
 use crate::support::network::{Mode, Network};
 use crate::victim::Victim;
@@ -24,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) database_silences: usize,
     pub(crate) row_locks: usize,
     pub(crate) idle_closes: usize,
+    /// Ids of messages that no STOMP client can read whole.
+    pub(crate) unreadable: Vec<String>,
     pub(crate) broker_restarts: usize,
     pub(crate) database_restarts: usize,
     pub(crate) full_queues: usize,
@@ -43,6 +46,7 @@ impl Report {
             + self.database_silences
             + self.row_locks
             + self.idle_closes
+            + self.unreadable.len()
             + self.broker_restarts
             + self.database_restarts
             + self.full_queues
@@ -97,7 +101,7 @@ impl<'a> Adversary<'a> {
         self.victims.iter_mut().for_each(Victim::revive);
         let one = self.random.random_range(0..self.victims.len());
         let all = self.victims.len();
-        match self.random.random_range(0..20) {
+        match self.random.random_range(0..22) {
             0..=2 => {
                 self.victims[one].kill();
                 self.report.kills += 1;
@@ -190,6 +194,7 @@ impl<'a> Adversary<'a> {
                 (self.close_idle)(self.world);
                 self.report.idle_closes += all;
             }
+            20 | 21 if self.consumer.is_none() => self.send_unreadable(),
             _ => {
                 self.victims[one].kill();
                 self.report.kills += 1;
@@ -206,6 +211,21 @@ impl<'a> Adversary<'a> {
         self.wait(500..2_000);
         servers(&["rabbitmqctl", "clear_policy", "full"]);
         consumer.pause(false);
+    }
+
+    /// To the subscriber's queue, in the midst of the others.
+    fn send_unreadable(&mut self) {
+        let id = uuid::Uuid::new_v4().to_string();
+        let bad: (&[u8], &[u8]) = match self.random.random_range(0..3) {
+            0 => (b"x", b"\xff\xfe"),
+            1 => (b"na\xc3me", b"value"),
+            _ => (b"", b"value"),
+        };
+        let mut publisher = Publisher::connect(&self.world.broker);
+        let headers = [bad, (b"dop-msg-id", id.as_bytes())];
+        publisher.publish(&self.world.queue, &headers, b"1");
+        publisher.close();
+        self.report.unreadable.push(id);
     }
 
     fn policy(&self, definition: &str) {

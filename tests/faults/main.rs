@@ -16,6 +16,9 @@
 mod support;
 
 mod adversary;
+#[path = "../support/amqp.rs"]
+#[allow(dead_code)] // it is that of another suite too
+mod amqp;
 mod consumer;
 #[path = "../processes/program.rs"]
 #[allow(dead_code)] // it is that of another suite too

@@ -57,8 +57,10 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
         victims.iter_mut().for_each(Victim::revive);
         letters.extend(take_letters(&world));
         let effects: HashSet<String> = world.connect::<C>().effects().into_iter().collect();
-        let rows = world.connect::<C>().rows().into_iter();
-        rows.filter(|row| !effects.contains(&row.id) && !letters.contains_key(&row.id))
+        let rows = world.connect::<C>().rows().into_iter().map(|row| row.id);
+        rows.filter(|id| !effects.contains(id))
+            .chain(report.unreadable.iter().cloned())
+            .filter(|id| !letters.contains_key(id))
             .count()
     });
     wait_until("all is settled", || world.waiting::<C>() == 0);
