@@ -26,6 +26,7 @@ fn spawn(database: &str, broker: &str) -> Program {
         .args(["--lease", "4s", "--receipt-timeout", "2s"])
         .args(["--connect-timeout", "3s", "--database-timeout", "2s"])
         .args(["--maximum-backoff", "1s", "--poll-interval", "100ms"])
+        .args(["--statement-timeout", "3s"])
         .args(["--retry-first-delay", "100ms"])
         .args(["--retry-maximum-delay", "1s"])
         .args(["--retry-attempts", "1000", "--breaker-pause", "1s"])

@@ -55,6 +55,7 @@ fn run<C: Subject>(queue: &str) {
         .set("receipt_timeout", "2s")
         .set("connect_timeout", "3s")
         .set("database_timeout", "2s")
+        .set("statement_timeout", "3s")
         .set("maximum_backoff", "1s")
         .set("heartbeat_send", "1s")
         .set("heartbeat_receive", "1s")
