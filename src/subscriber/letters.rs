@@ -12,9 +12,9 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
 use super::patience::Patience;
-use super::queue::Queue;
+use super::queue::{Queue, is_declared_otherwise};
 use crate::dead_letters::letter::{dead_letters_of, encoded};
-use crate::stomp::{Broker, Client, Connector, Error, ErrorKind, SendFrame};
+use crate::stomp::{Broker, Client, Connector, Error, SendFrame};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 4;
@@ -110,12 +110,7 @@ impl Letters {
         if declared.is_some_and(|time| time.elapsed() < THERE) {
             return true;
         }
-        let declare = || async {
-            match self.queue.declare(&self.connector).await {
-                Err(error) if is_declared_otherwise(&error) => Ok(()),
-                other => other,
-            }
-        };
+        let declare = || async { self.queue.declare(&self.connector).await.map(drop) };
         // Whatever is in the way: without the queue the message would be gone.
         if let Err(error) = patience.insist(main, declare, |_| true).await {
             tracing::debug!(error = %error, "the queue of dead letters was not declared; the broker delivers the message again");
@@ -147,12 +142,6 @@ async fn leave(client: &Client, is_well: bool) {
     } else if let Err(error) = client.disconnect().await {
         tracing::debug!(error = %error, "no orderly farewell");
     }
-}
-
-fn is_declared_otherwise(error: &Error) -> bool {
-    error
-        .error_frame()
-        .is_some_and(|frame| frame.kind() == ErrorKind::PreconditionFailed)
 }
 
 /// Whether another attempt may do better: there was no connection, or no answer in time.

@@ -309,6 +309,9 @@ impl<C: Backend> Subscriber<C> {
                     continue;
                 }
             };
+            if !was_subscribed {
+                self.warn_of_rejected(client.broker());
+            }
             was_subscribed = true;
             // The pauses stay as long as they have grown, should it end again for the same reason.
             refusals.told_over();
@@ -350,6 +353,20 @@ impl<C: Backend> Subscriber<C> {
                     }
                 }
             }
+        }
+    }
+
+    /// What we do not declare we cannot bind to our queue of dead letters.
+    fn warn_of_rejected(&self, broker: Broker) {
+        let queue = &self.settings.queue;
+        let is_left_to_it = self.settings.dead_letter == DeadLetter::Broker;
+        if is_left_to_it && broker != Broker::ActiveMq && !queue.buries(broker) {
+            tracing::warn!(
+                destination = queue.destination,
+                "RabbitMQ drops what is rejected from this queue unless it has a dead-letter exchange; \
+                 dead_letter = \"outbox\" keeps it in `{}`",
+                queue.dead_letters(broker)
+            );
         }
     }
 

@@ -1,7 +1,7 @@
 //! The queue of a subscription: its name, and the arguments that django-outbox-pattern gives it.
 
 use crate::dead_letters::letter::{dead_letters_of, encoded};
-use crate::stomp::{Broker, Client, Connector, Error, Subscribe, Subscription};
+use crate::stomp::{Broker, Client, Connector, Error, ErrorKind, Subscribe, Subscription};
 
 /// A queue, and what it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,19 +129,28 @@ impl Queue {
         client: &Client,
     ) -> Result<Subscription, Error> {
         let broker = client.broker();
-        if broker != Broker::ActiveMq {
-            self.declare(connector).await?;
+        if broker != Broker::ActiveMq && !self.declare(connector).await? {
+            tracing::warn!(
+                queue = dead_letters_of(&self.name),
+                "the queue of dead letters was declared with other arguments than ours; it is used as \
+                 it is"
+            );
         }
         client.subscribe(self.subscribe(broker)).await
     }
 
     /// Declares the queue of dead letters on a connection of its own: RabbitMQ keeps what it has handed
-    /// to a subscription unacknowledged until the connection ends, not until UNSUBSCRIBE.
-    pub(super) async fn declare(&self, connector: &Connector) -> Result<(), Error> {
+    /// to a subscription unacknowledged until the connection ends, not until UNSUBSCRIBE. Returns false
+    /// if the queue is there with other arguments.
+    pub(super) async fn declare(&self, connector: &Connector) -> Result<bool, Error> {
         let client = connector.once().await?;
-        let subscription = client.subscribe(self.declare_dead_letters()).await?;
+        let subscription = match client.subscribe(self.declare_dead_letters()).await {
+            Err(error) if is_declared_otherwise(&error) => return Ok(false),
+            other => other?,
+        };
         subscription.unsubscribe().await?;
-        client.disconnect().await
+        client.disconnect().await?;
+        Ok(true)
     }
 
     /// The queue that given-up messages go to.
@@ -235,6 +244,13 @@ fn deletes(header: &str) -> bool {
     header.split_once(':').is_some_and(|(name, value)| {
         DELETE.contains(&name) && (name, value) != ("auto-delete", "false")
     })
+}
+
+/// Whether the broker refuses a queue's arguments, because it has the queue with other ones.
+pub(super) fn is_declared_otherwise(error: &Error) -> bool {
+    error
+        .error_frame()
+        .is_some_and(|frame| frame.kind() == ErrorKind::PreconditionFailed)
 }
 
 fn arguments(

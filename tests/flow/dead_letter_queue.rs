@@ -79,6 +79,37 @@ pub(crate) fn letters_go_to_a_queue_that_others_have_declared<C: Subject>(place:
     }
 }
 
+/// The same from the start, and after a lost connection: such a queue costs no subscription.
+pub(crate) fn a_subscription_takes_a_queue_that_others_have_declared<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    delete(place);
+    place.send_letters(1, b"theirs");
+    let settings = place.settings().set("dead_letter", "outbox");
+    let (consumer, log) = place.subscribe_logged(&fails::<C>(), &settings.build().unwrap());
+    place.send(Message::new(place.topic(), 1));
+    are_there(place, 2);
+    assert_eq!(consumer.stop().dead, 1);
+    assert_eq!(log.count("declared with other arguments than ours"), 1);
+    delete(place);
+}
+
+/// RabbitMQ may drop what is rejected from a queue that we do not declare.
+pub(crate) fn a_queue_of_others_without_letters_is_warned_of<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let warnings = |mode: &str| {
+        let settings = place.settings().set("dead_letter", mode).build().unwrap();
+        let destination = format!("/amq/queue/{}", place.name);
+        let (consumer, log) = place.subscribe_logged_to(&destination, &fails::<C>(), &settings);
+        wait_until("it has subscribed", || {
+            log.count("subscribed destination=") == 1
+        });
+        consumer.stop();
+        log.count("drops what is rejected from this queue")
+    };
+    assert_eq!(warnings("broker"), 1);
+    assert_eq!(warnings("outbox"), 0);
+}
+
 /// A subscriber whose queue is there.
 fn subscribed<C: Subject>(place: &Place, settings: Builder) -> Consumer {
     let consumer = place.subscribe_with(&fails::<C>(), "it", &settings.build().unwrap());

@@ -238,6 +238,8 @@ mod foreign {
     mod letters {
         suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite, dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             letters_go_to_a_queue_that_others_have_declared,
+            a_subscription_takes_a_queue_that_others_have_declared,
+            a_queue_of_others_without_letters_is_warned_of,
             letters_find_their_queue_though_it_has_expired,
             letters_outlive_what_deletes_the_queue_of_their_messages;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,

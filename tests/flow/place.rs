@@ -294,7 +294,18 @@ impl Place {
         registry: &Registry<C>,
         config: &Config,
     ) -> (Consumer, crate::log::Log) {
-        let subscriber = Subscriber::new(config, registry, "it", &self.topic(), None).unwrap();
+        self.subscribe_logged_to(&self.topic(), registry, config)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn subscribe_logged_to<C: Subject>(
+        &self,
+        destination: &str,
+        registry: &Registry<C>,
+        config: &Config,
+    ) -> (Consumer, crate::log::Log) {
+        let name = Some(self.name.as_str());
+        let subscriber = Subscriber::new(config, registry, "it", destination, name).unwrap();
         let log = crate::log::Log::default();
         let collected = log.clone();
         let consumer = Consumer::start(move |shutdown| {
