@@ -22,9 +22,11 @@ use crate::schema::{self, Moment};
 /// The claim is one transaction that the server has all at once, so that a client that stops keeps
 /// nobody from the lock: the row `claim` of `outbox_jobs`. InnoDB's gap locks would deadlock two
 /// claims, hence READ COMMITTED, which takes none. `{ready}` is read without locks; of these rows
-/// those are taken that no other session has locked. LIMIT keeps the subquery from being merged.
+/// those are taken that no other session has locked. MariaDB cuts an array to the length of
+/// `group_concat_max_len`, in the midst of a number. LIMIT keeps the subquery from being merged.
 const CLAIM: &str = "\
-set @outbox_lock = null, @outbox_ready = null;
+set @outbox_lock = null, @outbox_ready = null,
+    session group_concat_max_len = greatest(@@session.group_concat_max_len, 16777216);
 {begin}
 select name into @outbox_lock from outbox_jobs where name = 'claim' for update;
 select json_arrayagg(ready.seq) into @outbox_ready from ({ready}) ready
@@ -325,7 +327,8 @@ impl Dialect for diesel::MysqlConnection {
         }
         let locked = diesel::sql_query(filled(&format!(
             "select p.seq, p.id, {{key}} as `key` from published p
-            where p.seq in ({}) and p.status = 1",
+            where p.seq in ({})
+                and (p.status = 1 or p.status = -1 and p.due_at > utc_timestamp(6))",
             numbers(&missed)
         )));
         Ok((leased, locked.load(self)?))

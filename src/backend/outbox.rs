@@ -98,7 +98,8 @@ pub trait Outbox {
     /// Gives rows back, due at once; returns as [`settle_sent`](Self::settle_sent).
     fn release(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<usize>;
 
-    /// Gives back whatever is under this token: for a claim whose answer was lost.
+    /// Gives back whatever is under this token, but for what another session has locked: for a
+    /// claim whose answer was lost.
     fn release_all(&mut self, token: Uuid) -> QueryResult<usize>;
 
     /// Those of the rows that are still under the token.
@@ -186,7 +187,10 @@ macro_rules! change_named {
 }
 
 macro_rules! outbox {
-    ($feature:tt, $connection:ty, $column:ident: $type:ty, of $row:ident = $value:expr) => {
+    (
+        $feature:tt, $connection:ty, $column:ident: $type:ty,
+        of $row:ident = $value:expr, as $found:ident = $key:expr
+    ) => {
         #[cfg(feature = $feature)]
         impl Outbox for $connection {
             fn take(
@@ -211,7 +215,8 @@ macro_rules! outbox {
                 Ok(settled)
             }
 
-            // Not under the lock of claims: a row that a claim finds changed holds up its key.
+            // Not under the lock of claims: a row that a claim has found, and cannot have since it
+            // failed meanwhile, holds up its key, unless its failure lets the key go on.
             fn settle_failed(&mut self, token: Uuid, failures: &[Failure]) -> QueryResult<usize> {
                 if failures.is_empty() {
                     return Ok(0);
@@ -247,14 +252,13 @@ macro_rules! outbox {
             fn release_all(&mut self, token: Uuid) -> QueryResult<usize> {
                 // The claim may be under way yet.
                 self.await_claims()?;
-                diesel::update(published::table)
+                let rows: Vec<$type> = published::table
                     .filter(published::status.eq(SCHEDULE))
                     .filter(published::lease_token.eq(Id(token)))
-                    .set((
-                        published::due_at.eq(Moment(DateTime::UNIX_EPOCH)),
-                        published::lease_token.eq(None::<Id>),
-                    ))
-                    .execute(self)
+                    .select(published::$column)
+                    .load(self)?;
+                let rows: Vec<RowKey> = rows.into_iter().map(|$found| $key).collect();
+                self.release(token, &rows)
             }
 
             fn under(&mut self, token: Uuid, rows: &[RowKey]) -> QueryResult<Vec<RowKey>> {
@@ -331,6 +335,9 @@ macro_rules! outbox {
     };
 }
 
-outbox!("postgres", diesel::PgConnection, id: Id, of row = Id(row.id));
-outbox!("mysql", diesel::MysqlConnection, seq: i64, of row = row.seq);
-outbox!("sqlite", diesel::SqliteConnection, seq: i64, of row = row.seq);
+outbox!("postgres", diesel::PgConnection, id: Id,
+    of row = Id(row.id), as id = RowKey { seq: 0, id: id.0 });
+outbox!("mysql", diesel::MysqlConnection, seq: i64,
+    of row = row.seq, as seq = RowKey { seq, id: Uuid::nil() });
+outbox!("sqlite", diesel::SqliteConnection, seq: i64,
+    of row = row.seq, as seq = RowKey { seq, id: Uuid::nil() });

@@ -193,7 +193,8 @@ impl Dialect for diesel::PgConnection {
             let ids: Vec<String> = missed.iter().map(|id| format!("'{id}'")).collect();
             let text = format!(
                 "select p.seq, p.id::text as id, {{key}} as key from published p
-                where p.id in ({}) and p.status = 1",
+                where p.id in ({})
+                    and (p.status = 1 or p.status = -1 and p.due_at > clock_timestamp())",
                 ids.join(", ")
             );
             locked = diesel::sql_query(filled(&WORDS.fill(&text, filter))).load(self)?;

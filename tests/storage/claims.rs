@@ -397,6 +397,21 @@ pub(crate) fn rows_under_our_own_leases_hold_up_no_own_key<C: Subject>(url: &str
     assert_eq!(bodies(&rows), ["5"]);
 }
 
+/// MariaDB cuts what a statement puts together to the length that is set.
+pub(crate) fn a_claim_is_whole_whatever_the_session_says<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for n in 0..50 {
+        write(&mut conn, n, None);
+    }
+    if C::NAME.starts_with("MySQL") {
+        conn.batch_execute("set session group_concat_max_len = 64")
+            .unwrap();
+    }
+    let rows = conn.claim(Uuid::new_v4(), MINUTE, 50).unwrap();
+    let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    assert_eq!(seqs, (1..=50).collect::<Vec<i64>>());
+}
+
 pub(crate) fn a_claim_brings_no_more_bytes_than_there_is_room_for<C: Subject>(url: &str) {
     let mut conn = connect::<C>(url);
     // One letter over and over, so that the database stores it in less.

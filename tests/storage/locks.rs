@@ -69,6 +69,77 @@ pub(crate) fn a_locked_row_holds_up_its_key_and_nothing_else<C: Subject>(url: &s
     assert_eq!((rows, locked), (vec![1, 3, 6], vec![]));
 }
 
+/// Between the moment when a claim finds it, and the one when it would lock it.
+pub(crate) fn a_row_parked_during_a_claim_holds_up_its_key<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for key in [None, Some("k"), Some("k")] {
+        write(&mut conn, 0, key);
+    }
+    let gate = format!("gate{}", Uuid::new_v4().simple());
+    let [trigger, shut, open, waits] = if C::NAME == "PostgreSQL" {
+        [
+            "create function gate() returns trigger language plpgsql as $$
+             begin
+                 if new.seq = 1 then perform pg_advisory_xact_lock_shared(77); end if;
+                 return new;
+             end $$;
+             create trigger gate before update on published for each row execute function gate()"
+                .to_owned(),
+            "select pg_advisory_lock(77)".to_owned(),
+            "select pg_advisory_unlock(77)".to_owned(),
+            "pg_locks where locktype = 'advisory' and objid = 77 and not granted
+             and database = (select oid from pg_database where datname = current_database())"
+                .to_owned(),
+        ]
+    } else {
+        [
+            format!(
+                "create trigger gate before update on published for each row
+                 set @gate = if(new.seq = 1, get_lock('{gate}', 30) + release_lock('{gate}'), 0)"
+            ),
+            format!("select get_lock('{gate}', 0)"),
+            format!("select release_lock('{gate}')"),
+            "information_schema.processlist where state = 'User lock' and db = database()"
+                .to_owned(),
+        ]
+    };
+    conn.batch_execute(&trigger).unwrap();
+    let mut keeper = connect::<C>(url);
+    keeper.batch_execute(&shut).unwrap();
+    let mut other = lock::<C>(url, "seq = 2");
+    let claim = std::thread::spawn({
+        let url = url.to_owned();
+        move || {
+            let mut conn = connect::<C>(&url);
+            let room = Room {
+                rows: 10,
+                bytes: 1_000_000,
+                any_first: true,
+            };
+            let scope = Scope::default();
+            conn.take(&scope, Uuid::new_v4(), MINUTE, room).unwrap()
+        }
+    });
+    let is_waiting = format!("insert into outbox_streams (name) select 'x' from {waits}");
+    let deadline = Instant::now() + MINUTE;
+    while conn.run(&is_waiting).unwrap() == 0 {
+        assert!(Instant::now() < deadline && !claim.is_finished());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    other
+        .batch_execute(
+            "update published set status = -1, due_at = '2100-01-01 00:00:00' where seq = 2;
+             commit",
+        )
+        .unwrap();
+    keeper.batch_execute(&open).unwrap();
+    let claim = claim.join().unwrap();
+    let taken: Vec<i64> = claim.rows.iter().map(|row| row.seq).collect();
+    assert_eq!(taken, [1], "not the one behind");
+    let locked: Vec<i64> = claim.locked.iter().map(|row| row.seq).collect();
+    assert_eq!(locked, [2]);
+}
+
 pub(crate) fn a_row_locked_by_somebody_else_is_settled_later<C: Subject>(url: &str) {
     let mut conn = connect::<C>(url);
     for _ in 0..6 {
@@ -94,6 +165,22 @@ pub(crate) fn a_row_locked_by_somebody_else_is_settled_later<C: Subject>(url: &s
     other.batch_execute("commit").unwrap();
     assert_eq!(conn.settle_sent(token, &left).unwrap(), 3);
     assert_eq!(conn.counts().unwrap().sent, 4);
+}
+
+pub(crate) fn a_lost_claim_is_given_back_beside_a_locked_row<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for _ in 0..3 {
+        write(&mut conn, 0, None);
+    }
+    let lost = Uuid::new_v4();
+    assert_eq!(conn.claim(lost, MINUTE, 9).unwrap().len(), 3);
+    let mut other = lock::<C>(url, "seq = 2");
+    conn.wait_for_locks(Duration::from_secs(1)).unwrap();
+    assert_eq!(conn.release_all(lost).unwrap(), 2);
+    let (rows, _) = take(&mut conn, Uuid::new_v4(), &Scope::default());
+    assert_eq!(rows, [1, 3]);
+    other.batch_execute("commit").unwrap();
+    assert_eq!(conn.release_all(lost).unwrap(), 1);
 }
 
 pub(crate) fn locked_rows_are_cleaned_later<C: Subject>(url: &str) {
