@@ -22,6 +22,8 @@ enum State {
     Probing {
         rows: usize,
         until: Until,
+        /// Whether rows that have failed are tried too.
+        takes_failed: bool,
         /// Whether none of the rows had an answer, so that nothing was learnt.
         is_open: bool,
     },
@@ -34,6 +36,8 @@ struct Until {
     fresh: Instant,
     /// Rows that have.
     failed: Instant,
+    /// The pause after the last probe, if it found no row.
+    idle: Duration,
 }
 
 /// Which rows of a destination are tried.
@@ -106,6 +110,7 @@ impl Breaker {
             State::SetAside(Until {
                 fresh: now,
                 failed: now + self.pause,
+                idle: Duration::ZERO,
             })
         } else {
             State::Failing(rows)
@@ -138,6 +143,7 @@ impl Breaker {
             rows,
             until,
             is_open,
+            ..
         } = state
         else {
             return false;
@@ -151,17 +157,38 @@ impl Breaker {
         is_decided
     }
 
-    /// So many rows were claimed for a probe; if there are none, the next one is after a pause.
+    /// So many rows were claimed for a probe; if there are none that may go now, the next one is
+    /// after a pause.
     pub(super) fn probing(&mut self, destination: &str, count: usize, pause: Duration) {
-        if let Some(State::Probing { rows, until, .. }) = self.destinations.get_mut(destination) {
+        let Some(state) = self.destinations.get_mut(destination) else {
+            return;
+        };
+        if let State::Probing { rows, until, .. } = state {
             if count > 0 {
                 *rows = count;
+                until.idle = Duration::ZERO;
                 return;
             }
             until.fresh = until.fresh.max(Instant::now() + pause);
-            let until = *until;
-            self.destinations
-                .insert(destination.to_owned(), State::SetAside(until));
+            *state = State::SetAside(*until);
+        }
+    }
+
+    /// There is no row for a probe. The next one is after a pause, which is twice as long each
+    /// time; or never, if it would have taken any row of its destination.
+    pub(super) fn found_nothing(&mut self, destination: &str, pause: Duration) {
+        match self.destinations.get_mut(destination) {
+            Some(State::Probing {
+                takes_failed: true, ..
+            }) => {
+                self.destinations.remove(destination);
+            }
+            Some(State::Probing { until, .. }) => {
+                until.idle = until.idle.saturating_mul(2).min(self.pause).max(pause);
+                let pause = until.idle;
+                self.probing(destination, 0, pause);
+            }
+            _ => {}
         }
     }
 
@@ -198,14 +225,16 @@ impl Breaker {
         let mut destinations = self.destinations.iter_mut();
         let (destination, state, until) =
             destinations.find_map(|(it, state)| due(state).map(|until| (it, state, until)))?;
+        let takes_failed = until.failed <= now;
         *state = State::Probing {
             rows: 1,
             until,
+            takes_failed,
             is_open: true,
         };
         Some(Probe {
             destination: destination.clone(),
-            takes_failed: until.failed <= now,
+            takes_failed,
         })
     }
 
@@ -306,6 +335,57 @@ mod tests {
         assert!(breaker.failed("a", row(7), 0));
         tokio::time::advance(PAUSE - POLL).await;
         assert_eq!(breaker.probe(), None, "a new one failed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_finds_no_row_is_made_less_and_less_often() {
+        let mut breaker = Breaker::new(1, PAUSE);
+        assert!(breaker.failed("a", row(1), 0));
+        let began = Instant::now();
+        let mut pauses = Vec::new();
+        while breaker.probe() == probe("a", false) {
+            let now = Instant::now();
+            breaker.found_nothing("a", POLL);
+            let next = breaker.next_probe().unwrap();
+            pauses.push((next - now).as_secs());
+            tokio::time::advance(next - now).await;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16]);
+        assert!(began.elapsed() >= PAUSE);
+        // The last one would have taken any row.
+        assert!(breaker.is_set_aside("a"));
+        breaker.found_nothing("a", POLL);
+        assert!(!breaker.is_set_aside("a"));
+        assert_eq!(breaker.next_probe(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_ends_with_the_last_of_its_rows() {
+        let mut breaker = Breaker::new(3, PAUSE);
+        assert!((0..3).any(|n| breaker.failed("a", row(n), 0)));
+        assert!(breaker.probe().is_some());
+        breaker.probing("a", 3, POLL);
+        assert!(!breaker.failed("a", row(4), 0) && breaker.shut().is_empty());
+        assert!(!breaker.failed("a", row(5), 0) && breaker.shut().is_empty());
+        assert!(breaker.failed("a", row(6), 0));
+        assert_eq!(breaker.shut(), ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_found_a_row_is_made_soon_again() {
+        let mut breaker = Breaker::new(1, PAUSE);
+        assert!(breaker.failed("a", row(1), 0));
+        for pause in [1, 2, 4] {
+            assert!(breaker.probe().is_some());
+            breaker.found_nothing("a", POLL);
+            tokio::time::advance(Duration::from_secs(pause)).await;
+        }
+        assert!(breaker.probe().is_some());
+        breaker.probing("a", 1, POLL);
+        breaker.undecided("a");
+        assert!(breaker.probe().is_some());
+        breaker.found_nothing("a", POLL);
+        assert_eq!(breaker.next_probe(), Some(Instant::now() + POLL));
     }
 
     #[tokio::test]

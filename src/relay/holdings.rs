@@ -43,8 +43,9 @@ pub(super) struct Holdings {
     keys: HashMap<String, OfKey>,
     /// Keys of which a row was not sent while a claim was made.
     spoiled: HashSet<String>,
-    /// Tokens of claims whose answer was lost; the database may have made them all the same.
-    doubtful: Vec<Uuid>,
+    /// Tokens of claims whose answer was lost, and when their leases end at the latest; the
+    /// database may have made them all the same.
+    doubtful: Vec<(Uuid, Instant)>,
 }
 
 impl Holdings {
@@ -125,19 +126,22 @@ impl Holdings {
         }
     }
 
-    /// The answer to a claim was lost.
-    pub(super) fn doubt(&mut self, token: Uuid) {
-        self.doubtful.push(token);
+    /// The answer to a claim was lost, which was for a lease of this length.
+    pub(super) fn doubt(&mut self, token: Uuid, length: Duration) {
+        self.doubtful.push((token, Instant::now() + length));
     }
 
-    /// Tokens under which there may be rows that we do not know of.
-    pub(super) fn doubtful(&self) -> Vec<Uuid> {
-        self.doubtful.clone()
+    /// Tokens under which there may be rows that we do not know of. Those whose leases have ended
+    /// keep nothing from anybody.
+    pub(super) fn doubtful(&mut self) -> Vec<Uuid> {
+        let now = Instant::now();
+        self.doubtful.retain(|(_, ends)| now < *ends);
+        self.doubtful.iter().map(|(token, _)| *token).collect()
     }
 
     /// The database has given back what was under these.
     pub(super) fn given_back(&mut self, tokens: &[Uuid]) {
-        self.doubtful.retain(|token| !tokens.contains(token));
+        self.doubtful.retain(|(token, _)| !tokens.contains(token));
     }
 }
 
@@ -178,6 +182,20 @@ mod tests {
         holdings.lease(MINUTE);
         assert!(holdings.claimed(&of(1)));
         assert_eq!(holdings.own_keys(), ["k"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubtful_claim_is_forgotten_when_its_lease_has_ended() {
+        let mut holdings = Holdings::default();
+        let [first, second] = [1, 2].map(Uuid::from_u128);
+        holdings.doubt(first, MINUTE);
+        tokio::time::advance(MINUTE / 2).await;
+        holdings.doubt(second, MINUTE);
+        assert_eq!(holdings.doubtful(), [first, second]);
+        tokio::time::advance(MINUTE / 2).await;
+        assert_eq!(holdings.doubtful(), [second]);
+        holdings.given_back(&[second]);
+        assert!(holdings.doubtful().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backend::Claim;
+
 /// What a claim from the beginning may take before the next ones begin further on.
 const SLOW: Duration = Duration::from_millis(20);
 /// The part of the time, one in so many, that claims from the beginning may take.
@@ -20,10 +22,29 @@ const STRAGGLERS: i64 = 500;
 pub(super) struct Look {
     /// How long it took, where it began at the beginning.
     pub(super) from_the_beginning: Option<Duration>,
-    /// The last row that waited when it began, where it was asked for.
+    /// The last row that waited when it began, where it was asked for, and if it looked so far.
     pub(super) last_waiting: Option<i64>,
     /// The last row of it where it brought as many as it might.
     pub(super) last_of_a_full_one: Option<i64>,
+}
+
+impl Look {
+    /// What came of a claim of so many rows at most. What waited when it began is of no use if it
+    /// did not get so far.
+    pub(super) fn new(
+        claim: &Claim,
+        rows: usize,
+        from_the_beginning: Option<Duration>,
+        last_waiting: Option<i64>,
+    ) -> Self {
+        let is_full = claim.found >= rows || claim.too_many > 0;
+        let last = claim.rows.last().filter(|_| is_full);
+        Self {
+            from_the_beginning,
+            last_waiting: last_waiting.filter(|_| !is_full),
+            last_of_a_full_one: last.map(|row| row.seq),
+        }
+    }
 }
 
 /// Where the next claim begins.
@@ -83,6 +104,24 @@ mod tests {
             last_waiting: None,
             last_of_a_full_one,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_without_room_for_its_rows_skips_none() {
+        let slow = Some(Duration::from_millis(50));
+        let mut reach = Reach::new();
+        let of = |found, too_many| Claim {
+            found,
+            too_many,
+            ..Claim::default()
+        };
+        // There was no room for the first row; then none of as many as it might bring was free.
+        for claim in [of(3, 3), of(10, 0)] {
+            reach.looked(Look::new(&claim, 10, slow, Some(20_000)));
+            assert_eq!(reach.from(), None);
+        }
+        reach.looked(Look::new(&of(3, 0), 10, slow, Some(20_000)));
+        assert_eq!(reach.from(), Some(19_501), "there was nothing else");
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,14 +33,19 @@ impl<C: Backend> Engine<'_, C> {
         if !is_possible {
             return;
         }
-        if !self.database.is_on()
-            && let Some(probe) = self.breaker.probe()
-        {
-            return self.begin_claim(Some(probe));
-        }
         let is_wanted =
             Instant::now() >= self.next_claim && !(self.wait_for_settled && self.is_outstanding());
+        // They take turns; one that runs once has made its probes before it ends.
+        let is_next = is_wanted && self.was_probe && !self.once;
+        if !self.database.is_on()
+            && !is_next
+            && let Some(probe) = self.breaker.probe()
+        {
+            self.was_probe = true;
+            return self.begin_claim(Some(probe));
+        }
         if is_wanted {
+            self.was_probe = false;
             self.wait_for_settled = false;
             self.woken = false;
             self.claimed_beside_others = self.is_outstanding();
@@ -120,13 +125,7 @@ impl<C: Backend> Engine<'_, C> {
             };
             let result = db.run(claim).await;
             let result = result.map(|(claim, from_the_beginning, last_waiting)| {
-                let is_full = claim.found >= room.rows || claim.too_many > 0;
-                let last = claim.rows.last().filter(|_| is_full);
-                let look = Look {
-                    from_the_beginning,
-                    last_waiting,
-                    last_of_a_full_one: last.map(|row| row.seq),
-                };
+                let look = Look::new(&claim, room.rows, from_the_beginning, last_waiting);
                 (claim, look)
             });
             Claim {
@@ -143,14 +142,20 @@ impl<C: Backend> Engine<'_, C> {
             Ok((claimed, look)) => {
                 self.mean_size = claimed.mean_size.or(self.mean_size);
                 self.wait_for_memory = claimed.rows.is_empty() && claimed.too_many > 0;
+                if let Some(probe) = &claim.probe
+                    && claimed.found == 0
+                {
+                    let pause = self.settings.poll_interval;
+                    self.breaker.found_nothing(&probe.destination, pause);
+                }
                 (claimed.rows, claimed.locked, look)
             }
             Err(error) => {
                 if matches!(error, DbError::Statement(_) | DbError::Silent { .. }) {
-                    self.holdings.doubt(claim.lease.token);
+                    self.holdings.doubt(claim.lease.token, self.settings.lease);
                 }
                 if let Some(probe) = claim.probe {
-                    self.breaker.probing(&probe.destination, 0, Duration::ZERO);
+                    self.breaker.undecided(&probe.destination);
                 }
                 return self.database_failed(error);
             }

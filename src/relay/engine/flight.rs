@@ -184,7 +184,7 @@ impl<C: Backend> Engine<'_, C> {
 
     fn failed_so(&mut self, row: &Row, verdict: Verdict, reason: &str) {
         if !matches!(verdict, Verdict::Retry(_)) {
-            return self.park(row, verdict, reason.to_owned());
+            return self.parked(row, verdict, reason.to_owned());
         }
         tracing::warn!(
             id = %row.id(),
@@ -197,7 +197,13 @@ impl<C: Backend> Engine<'_, C> {
         self.record(row, verdict, reason.to_owned());
     }
 
+    /// Parks a row that could not be tried, which says nothing of its destination.
     pub(super) fn park(&mut self, row: &Row, verdict: Verdict, reason: String) {
+        self.breaker.undecided(&row.claimed.destination);
+        self.parked(row, verdict, reason);
+    }
+
+    fn parked(&mut self, row: &Row, verdict: Verdict, reason: String) {
         tracing::warn!(
             id = %row.id(),
             destination = row.claimed.destination,
@@ -210,7 +216,7 @@ impl<C: Backend> Engine<'_, C> {
         self.record(row, verdict, reason);
     }
 
-    pub(super) fn record(&mut self, row: &Row, verdict: Verdict, reason: String) {
+    fn record(&mut self, row: &Row, verdict: Verdict, reason: String) {
         // The later rows of its key wait for it, unless it is out of the way.
         if let Some(key) = row
             .key()
@@ -218,8 +224,6 @@ impl<C: Backend> Engine<'_, C> {
         {
             self.withdraw(key);
         }
-        // It was parked before it could be tried.
-        self.breaker.undecided(&row.claimed.destination);
         self.holdings.not_sent(row);
         let failure = Failure {
             row: row.row(),

@@ -91,6 +91,8 @@ pub(super) struct Engine<'a, C: Backend> {
 
     claiming: Option<Job<Claim>>,
     next_claim: Instant,
+    /// Whether the last claim was a probe.
+    was_probe: bool,
     reach: Reach,
     /// Whether there was news since the last claim was begun.
     woken: bool,
@@ -159,6 +161,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_FOR_EACH)),
             claiming: None,
             next_claim: Instant::now(),
+            was_probe: false,
             reach: Reach::new(),
             woken: false,
             wait_for_settled: false,
