@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection;
 use super::World;
 use super::program::{Program, wait_until};
 
-const ROWS: i64 = 100;
+const ROWS: i64 = 200;
 const MEBIBYTE: u64 = 1 << 20;
 
 /// The most memory that the process has had, in bytes.
