@@ -43,6 +43,8 @@ pub struct Claimed {
     pub retry: i32,
     /// Whether it had expired when it was claimed.
     pub expired: bool,
+    /// The bytes of the body if they are more than may be sent: it was not read.
+    pub too_large: Option<usize>,
 }
 
 impl Claimed {
@@ -80,7 +82,9 @@ pub struct Room {
     pub rows: usize,
     /// Bytes of bodies and headers.
     pub bytes: usize,
-    /// Whether the first row may be larger than that.
+    /// Bytes of a body that may be sent. A larger one is not read, and takes no room.
+    pub largest: usize,
+    /// Whether the first row may be larger than there is room for.
     pub any_first: bool,
 }
 
@@ -100,7 +104,8 @@ pub struct Claim {
     pub mean_size: Option<usize>,
 }
 
-/// A leased row as it is read. The body is left out if there is no room for it.
+/// A leased row as it is read. The body is left out if there is no room for it, or if it is too
+/// large to be sent.
 #[derive(Debug, QueryableByName)]
 pub(super) struct Leased {
     #[diesel(sql_type = BigInt)]
@@ -119,6 +124,9 @@ pub(super) struct Leased {
     expired: bool,
     #[diesel(sql_type = BigInt)]
     size: i64,
+    /// Bytes of the body, if there may be room for it.
+    #[diesel(sql_type = Nullable<BigInt>)]
+    body_size: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
     body: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -167,9 +175,11 @@ pub(super) fn sort(
             .key
             .as_deref()
             .is_some_and(|key| first_locked.get(key).is_some_and(|first| *first < seq));
-        is_full |= row.body.is_none()
+        let too_large = row.body_size.map(size).filter(|it| *it > room.largest);
+        let body = row.body.or_else(|| too_large.map(|_| String::new()));
+        is_full |= body.is_none()
             || (claim.rows.is_empty() && !room.any_first && size(row.size) > room.bytes);
-        let (Some(body), false, false) = (row.body, is_behind, is_full) else {
+        let (Some(body), false, false) = (body, is_behind, is_full) else {
             claim.too_many += usize::from(!is_behind);
             back.push(RowKey { seq, id });
             continue;
@@ -185,6 +195,7 @@ pub(super) fn sort(
             stream: row.stream,
             retry: row.retry,
             expired: row.expired,
+            too_large,
         });
     }
     claim.locked = locked;

@@ -50,19 +50,24 @@ const CLAIMED: &str = "\
 select @outbox_lock is not null as has_lock, cast(@outbox_ready as char) as ready";
 
 /// Reads the rows that were leased until this very moment, with as many bodies as there is room
-/// for in bytes.
+/// for in bytes, and none that is too large to be sent.
 const LEASED: &str = "\
 select r.seq, r.id, r.destination, r.`key`, r.stream, r.retry,
     cast(r.expires_at <= {now} as signed) as expired, cast(r.size as signed) as size,
-    case when r.total <= {bytes} or r.nth = 1 then cast(r.body as char) end as body,
+    cast(r.body_size as signed) as body_size,
+    case when r.body_size <= {largest} and (r.total <= {bytes} or r.nth = 1)
+        then cast(r.body as char) end as body,
     cast(r.headers as char) as headers
 from (
     select s.*, sum(s.size) over (order by s.seq) as total, row_number() over (order by s.seq) as nth
     from (
-        select p.seq, p.id, p.destination, p.`key`, p.stream, p.retry, p.expires_at, p.body,
-            p.headers, length(cast(p.body as char)) + length(cast(p.headers as char)) as size
-        from published p force index (published_held)
-        where p.status = 1 and p.due_at = {until} and p.lease_token = {token}) s) r";
+        select l.*, case when l.body_size > {largest} then 0
+            else l.body_size + length(cast(l.headers as char)) end as size
+        from (
+            select p.seq, p.id, p.destination, p.`key`, p.stream, p.retry, p.expires_at, p.body,
+                p.headers, length(cast(p.body as char)) as body_size
+            from published p force index (published_held)
+            where p.status = 1 and p.due_at = {until} and p.lease_token = {token}) l) s) r";
 
 /// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The indexes are named because the optimizer prefers a sort of all
@@ -292,6 +297,7 @@ impl Dialect for diesel::MysqlConnection {
                 .replace("{key}", &key(filter))
                 .replace("{token}", &format!("'{token}'"))
                 .replace("{bytes}", &room.bytes.to_string())
+                .replace("{largest}", &room.largest.to_string())
         };
         let claim = filled(CLAIM);
         let mut has_tried = false;

@@ -73,6 +73,7 @@ pub trait Outbox {
         let room = Room {
             rows: limit,
             bytes: i32::MAX as usize,
+            largest: i32::MAX as usize,
             any_first: true,
         };
         Ok(self.take(scope, token, lease, room)?.rows)

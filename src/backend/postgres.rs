@@ -61,24 +61,30 @@ select count(set_config('outbox.claimed', $2 || '/'
     || coalesce((select string_agg(id::text, ',') from ready
         where id not in (select id from free)), ''), false))";
 
-/// Reads leased rows, with as many bodies as there is room for in bytes. How long a text is shows
+/// Reads leased rows, with as many bodies as there is room for in bytes, and none that is too large
+/// to be sent. OFFSET keeps the text's length from being asked for more than once. How long a text is shows
 /// only when it is unpacked, hence this is not done to rows that take up too much as they are.
 const READ: &str = "\
 select r.seq, r.id::text as id, r.destination, r.key, r.stream, r.retry,
     r.expires_at <= clock_timestamp() as expired, r.size,
-    case when greatest(r.total, r.before) <= $3 or r.nth = 1 then r.body::text end as body, r.headers::text as headers
+    r.body_size, r.headers::text as headers,
+    case when r.body_size <= $4 and (greatest(r.total, r.before) <= $3 or r.nth = 1)
+        then r.body::text end as body
 from (
     select s.*, sum(s.size) over w as total, row_number() over w as nth
     from (
-        select q.*, case when q.before <= $3
-            then octet_length(q.body::text) + octet_length(q.headers::text)
-            else q.packed end::bigint as size
+        select l.*, case when l.body_size > $4 then 0
+            else coalesce(l.body_size + octet_length(l.headers::text), l.packed) end as size
         from (
-            select p.*, pg_column_size(p.body) as packed,
-                sum(pg_column_size(p.body)) over (order by p.seq, p.id)
-                    - pg_column_size(p.body) as before
-            from published p
-            where p.id = any($1) and p.lease_token = $2 and p.status = 1) q) s
+            select q.*,
+                case when q.before <= $3 then octet_length(q.body::text)::bigint end as body_size
+            from (
+                select p.*, pg_column_size(p.body)::bigint as packed,
+                    sum(pg_column_size(p.body)) over (order by p.seq, p.id)
+                        - pg_column_size(p.body) as before
+                from published p
+                where p.id = any($1) and p.lease_token = $2 and p.status = 1) q
+            offset 0) l) s
     window w as (order by s.seq, s.id)) r";
 
 const WORDS: Words = Words {
@@ -206,6 +212,7 @@ impl Dialect for diesel::PgConnection {
             .bind::<Array<schema::Uuid>, _>(taken)
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
+            .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
             .load(self)?;
         Ok((leased, locked))
     }

@@ -33,18 +33,23 @@ where seq in (
     limit ?14)
 returning seq";
 
-/// Reads leased rows, with as many bodies as there is room for in bytes. An id may be anything.
+/// Reads leased rows, with as many bodies as there is room for in bytes, and none that is too large
+/// to be sent. An id may be anything.
 const READ: &str = "\
 select r.seq, case typeof(r.id) when 'text' then r.id else quote(r.id) end as id, r.destination,
     r.key, r.stream, r.retry, r.expires_at <= ?4 as expired, r.size,
-    case when r.total <= ?3 or r.nth = 1 then r.body end as body, r.headers
+    r.body_size, r.headers,
+    case when r.body_size <= ?5 and (r.total <= ?3 or r.nth = 1) then r.body end as body
 from (
     select s.*, sum(s.size) over w as total, row_number() over w as nth
     from (
-        select p.*, length(cast(p.body as blob)) + length(cast(p.headers as blob)) as size
-        from published p
-        where p.seq in (select value from json_each(?1)) and p.lease_token = ?2
-            and p.status + 0 = 1) s
+        select l.*, case when l.body_size > ?5 then 0
+            else l.body_size + length(cast(l.headers as blob)) end as size
+        from (
+            select p.*, length(cast(p.body as blob)) as body_size
+            from published p
+            where p.seq in (select value from json_each(?1)) and p.lease_token = ?2
+                and p.status + 0 = 1) l) s
     window w as (order by s.seq)) r";
 
 const WORDS: Words = Words {
@@ -138,6 +143,7 @@ impl Dialect for diesel::SqliteConnection {
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
             .bind::<schema::Utc, _>(Moment(now))
+            .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
             .load(self)?;
         Ok((leased, Vec::new()))
     }

@@ -29,7 +29,8 @@ pub struct Told {
     pub destination: String,
     /// The ordering key.
     pub key: Option<String>,
-    /// The body as JSON text.
+    /// The body as JSON text; empty if it is larger than the setting `maximum_message_size` allows,
+    /// for then it is not read.
     pub body: String,
     /// The headers as JSON text.
     pub headers: String,

@@ -1,4 +1,5 @@
-//! Rows that another session has locked, and that nobody can claim or settle meanwhile.
+//! Rows to leave alone: those that another session has locked, and that nobody can claim or settle
+//! meanwhile, and those that could not be written within a lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,8 @@ const FOR_EACH: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(30);
 /// A row that was not seen for so long was not locked all the time.
 const FORGOTTEN: Duration = Duration::from_secs(30);
+/// The longest pause, in leases, before a row is tried again that was not written within one.
+const MOST_LEASES: u32 = 10;
 /// Rows that are kept in mind.
 const MOST: usize = 10_000;
 
@@ -26,12 +29,22 @@ struct Seen {
     is_told: bool,
 }
 
-/// The locked rows that a relay has come upon, by their `seq`.
+/// A row that was not written before its lease ended.
+#[derive(Debug)]
+struct Slow {
+    key: Option<String>,
+    pause: Duration,
+    /// When to try it again.
+    again: Instant,
+}
+
+/// The rows that a relay leaves alone, by their `seq`.
 #[derive(Debug, Default)]
 pub(super) struct LockedRows {
     rows: BTreeMap<i64, Seen>,
     /// Rows under our lease whose outcome the database does not take, and their keys: never again.
     astray: BTreeMap<i64, Option<String>>,
+    slow: BTreeMap<i64, Slow>,
 }
 
 impl LockedRows {
@@ -73,15 +86,41 @@ impl LockedRows {
         self.astray.insert(seq, key.map(str::to_owned));
     }
 
+    /// A row was not written before its lease ended, which was so long. It would be claimed first
+    /// for ever, and nothing would go beside it.
+    pub(super) fn cut_off(&mut self, seq: i64, key: Option<&str>, lease: Duration) {
+        let now = Instant::now();
+        let last = self.slow.remove(&seq).map(|slow| slow.pause);
+        if self.slow.len() >= MOST {
+            self.slow.retain(|_, slow| now < slow.again);
+        }
+        let pause = last.map_or(lease, |last| last.saturating_mul(2));
+        let pause = pause.min(lease.saturating_mul(MOST_LEASES));
+        let slow = Slow {
+            key: key.map(str::to_owned),
+            pause,
+            again: now + pause,
+        };
+        self.slow.insert(seq, slow);
+    }
+
+    /// A row was sent.
+    pub(super) fn sent(&mut self, seq: i64) {
+        // Most often there are none.
+        if !self.slow.is_empty() {
+            self.slow.remove(&seq);
+        }
+    }
+
     /// The rows to leave alone for now.
     pub(super) fn rows(&self) -> Vec<i64> {
-        let rows = self.left_alone().map(|(seq, _)| seq);
+        let rows = self.left_alone().map(|(seq, ..)| seq);
         rows.chain(self.astray.keys().copied()).collect()
     }
 
     /// The keys to leave alone for now.
     pub(super) fn keys(&self) -> Vec<String> {
-        let keys = self.left_alone().filter_map(|(_, seen)| seen.key.clone());
+        let keys = self.left_alone().filter_map(|(_, key, _)| key.cloned());
         let mut keys: Vec<String> = keys
             .chain(self.astray.values().flatten().cloned())
             .collect();
@@ -92,13 +131,17 @@ impl LockedRows {
 
     /// When to look at one of them again.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        self.left_alone().map(|(_, seen)| seen.again).min()
+        self.left_alone().map(|(.., again)| again).min()
     }
 
-    fn left_alone(&self) -> impl Iterator<Item = (i64, &Seen)> {
+    fn left_alone(&self) -> impl Iterator<Item = (i64, Option<&String>, Instant)> {
         let now = Instant::now();
-        let rows = self.rows.iter().map(|(seq, seen)| (*seq, seen));
-        rows.filter(move |(_, seen)| now < seen.again)
+        let locked = self.rows.iter();
+        let locked = locked.map(|(seq, seen)| (*seq, seen.key.as_ref(), seen.again));
+        let slow = self.slow.iter();
+        let slow = slow.map(|(seq, slow)| (*seq, slow.key.as_ref(), slow.again));
+        let all = locked.chain(slow);
+        all.filter(move |(.., again)| now < *again)
     }
 }
 
@@ -141,6 +184,22 @@ mod tests {
         tokio::time::advance(LONG / 2).await;
         look(&mut locked);
         assert_eq!(lines.count("the-id"), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_was_cut_off_is_left_alone_for_longer_each_time() {
+        let lease = Duration::from_secs(4);
+        let mut rows = LockedRows::default();
+        for leases in [1, 2, 4, 8, 10, 10] {
+            rows.cut_off(7, Some("k"), lease);
+            assert_eq!((rows.rows(), rows.keys()), (vec![7], vec!["k".to_owned()]));
+            assert_eq!(rows.next_look(), Some(Instant::now() + lease * leases));
+            tokio::time::advance(lease * leases).await;
+            assert!(rows.rows().is_empty() && rows.keys().is_empty());
+        }
+        rows.sent(7);
+        rows.cut_off(7, None, lease);
+        assert_eq!(rows.next_look(), Some(Instant::now() + lease));
     }
 
     #[tokio::test(start_paused = true)]

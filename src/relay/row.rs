@@ -61,10 +61,10 @@ impl Row {
         if let Some(id) = &row.bad_id {
             return Err(format!("the id `{}` is not a UUID", id.escape_debug()));
         }
-        if self.body.len() > maximum_size {
+        let size = row.too_large.unwrap_or(self.body.len());
+        if size > maximum_size {
             return Err(format!(
-                "the body has {} bytes, and the setting maximum_message_size allows {maximum_size}",
-                self.body.len()
+                "the body has {size} bytes, and the setting maximum_message_size allows {maximum_size}"
             ));
         }
         if row.destination.trim().is_empty() || row.destination.contains('\0') {
@@ -137,6 +137,7 @@ pub(super) mod tests {
             stream: None,
             retry: 0,
             expired: false,
+            too_large: None,
         };
         let lease = Lease {
             token: Uuid::nil(),

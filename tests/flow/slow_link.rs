@@ -9,6 +9,7 @@ use diesel::SqliteConnection;
 use diesel_outbox::relay::Relay;
 use diesel_outbox::{Message, Shutdown};
 
+use crate::faults::Running;
 use crate::log::Log;
 use crate::place::{BrokerPlace, Place, Subject as _, databases, wait_until};
 
@@ -23,6 +24,11 @@ type Seen = Arc<Mutex<Vec<(usize, bool)>>>;
 /// A peer that takes half of a lease for its first receipt, and then reads so slowly that the rest is
 /// too short for the second frame; on its next connections it is well.
 fn start() -> (String, Seen) {
+    start_slow(|number| number == 0)
+}
+
+/// A peer that does so on these connections.
+fn start_slow(is_slow: fn(usize) -> bool) -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("stomp://guest:guest@{}/", listener.local_addr().unwrap());
     let seen = Seen::default();
@@ -30,7 +36,7 @@ fn start() -> (String, Seen) {
     std::thread::spawn(move || {
         for (number, socket) in listener.incoming().map_while(Result::ok).enumerate() {
             let noted = Arc::clone(&noted);
-            std::thread::spawn(move || serve(&socket, number == 0, &noted));
+            std::thread::spawn(move || serve(&socket, is_slow(number), &noted));
         }
     });
     (url, seen)
@@ -132,4 +138,45 @@ fn a_row_that_is_half_written_at_the_end_of_its_lease_is_cut_off() {
     assert!(part > 0, "it was begun");
     let words = "the lease has ended before all of the row was written";
     assert_eq!(log.count(words), 1, "{}", log.text());
+}
+
+/// It is the first in the order of writing, and no lease is long enough for it.
+#[test]
+fn a_row_that_is_always_cut_off_stops_no_other() {
+    let (url, seen) = start_slow(|_| true);
+    let broker = BrokerPlace {
+        url,
+        guard: Box::new(()),
+    };
+    let place = Place::new::<SqliteConnection>(databases::sqlite().unwrap(), broker);
+    let mut conn = place.connect::<SqliteConnection>();
+    Message::new("/queue/a", "x".repeat(BODY))
+        .key("k".to_owned())
+        .publish(&mut conn)
+        .unwrap();
+    for n in 0..2 {
+        Message::new("/queue/a", n).publish(&mut conn).unwrap();
+    }
+    let behind = Message::new("/queue/a", 2).key("k".to_owned());
+    behind.publish(&mut conn).unwrap();
+    let settings = place.settings().set("window", 1).set("lease", "4s");
+    let settings = settings.set("receipt_timeout", "3900ms");
+    let settings = settings
+        .set("heartbeat_send", "0s")
+        .set("heartbeat_receive", "0s");
+    let relay = Running::start::<SqliteConnection>(settings);
+    wait_until("the others are sent", || {
+        conn.number("select count(*) from published where status = 2") == 2
+    });
+    wait_until("the large one is tried again", || {
+        seen.lock().unwrap().len() >= 2
+    });
+    relay.stop();
+    let waiting = "select min(seq) + max(seq) from published where status = 1";
+    assert_eq!(
+        conn.number(waiting),
+        1 + 4,
+        "the first and the one behind it"
+    );
+    assert!(seen.lock().unwrap().iter().all(|(_, is_whole)| !is_whole));
 }

@@ -426,6 +426,7 @@ pub(crate) fn a_claim_brings_no_more_bytes_than_there_is_room_for<C: Subject>(ur
         let room = Room {
             rows: 10,
             bytes,
+            largest: 1_000_000,
             any_first,
         };
         let claim = conn
@@ -444,6 +445,40 @@ pub(crate) fn a_claim_brings_no_more_bytes_than_there_is_room_for<C: Subject>(ur
         .unwrap();
     assert_eq!(take(&mut conn, 1_000, false).0, [0; 0], "it does not fit");
     assert_eq!(take(&mut conn, 1_000, true).0, [3], "alone it may");
+}
+
+pub(crate) fn a_body_too_large_to_be_sent_is_not_read<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    for length in [10, 400_000, 10, 400_000] {
+        let message = Message::new("/queue/a", "x".repeat(length));
+        message.publish(&mut conn).unwrap();
+    }
+    let room = Room {
+        rows: 10,
+        bytes: 100_000,
+        largest: 300_000,
+        any_first: false,
+    };
+    let everything = Scope::default();
+    let claim = conn
+        .take(&everything, Uuid::new_v4(), MINUTE, room)
+        .unwrap();
+    let rows = claim.rows.iter();
+    let rows: Vec<_> = rows
+        .map(|row| (row.seq, row.body.len(), row.too_large))
+        .collect();
+    let too_large = Some(400_002);
+    assert_eq!(
+        rows,
+        [
+            (1, 12, None),
+            (2, 0, too_large),
+            (3, 12, None),
+            (4, 0, too_large)
+        ],
+        "they take no room"
+    );
+    assert_eq!(claim.too_many, 0);
 }
 
 pub(crate) fn rows_that_have_not_failed_are_taken_by_themselves<C: Subject>(url: &str) {

@@ -14,6 +14,7 @@ fn take<C: Subject>(conn: &mut C, token: Uuid, scope: &Scope) -> (Vec<i64>, Vec<
     let room = Room {
         rows: 10,
         bytes: 1_000_000,
+        largest: 1_000_000,
         any_first: true,
     };
     let began = Instant::now();
@@ -114,6 +115,7 @@ pub(crate) fn a_row_parked_during_a_claim_holds_up_its_key<C: Subject>(url: &str
             let room = Room {
                 rows: 10,
                 bytes: 1_000_000,
+                largest: 1_000_000,
                 any_first: true,
             };
             let scope = Scope::default();
@@ -276,13 +278,16 @@ pub(crate) fn a_claim_that_stalls_stops_no_other<C: Subject>(url: &str) {
             address.push_str("?sslmode=disable");
         }
         let (ready, is_ready) = std::sync::mpsc::channel();
+        let (go, may_go) = std::sync::mpsc::channel();
         let stalled = std::thread::spawn(move || {
             let mut conn = connect::<C>(&address);
             ready.send(()).unwrap();
+            may_go.recv().unwrap();
             let _ = conn.claim(Uuid::new_v4(), Duration::ZERO, 5);
         });
         is_ready.recv().unwrap();
         network.set(Mode::StallsAfter(moment));
+        go.send(()).unwrap();
         network.wait_for(Mode::Stalled);
         // A claim that arrived in whole may be under way yet.
         let deadline = Instant::now() + SOON;

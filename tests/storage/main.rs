@@ -141,7 +141,7 @@ suite! {
         a_rule_gives_keys_to_rows_without_one, a_claim_from_further_on_keeps_the_order_of_keys,
         rows_under_our_own_leases_hold_up_no_own_key, a_row_passed_by_is_parked_and_its_key_goes_on, an_expired_row_says_so_and_is_out_of_the_way,
         a_claim_brings_no_more_bytes_than_there_is_room_for,
-        a_claim_is_whole_whatever_the_session_says,
+        a_claim_is_whole_whatever_the_session_says, a_body_too_large_to_be_sent_is_not_read,
         rows_that_have_not_failed_are_taken_by_themselves,
         an_id_in_any_spelling_is_settled_and_found, times_count_by_the_databases_clock;
     parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;

@@ -1,7 +1,11 @@
 //! What is logged, where a case looks at it.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// While there is one collector in all, what is first logged in a thread without one is never
+/// collected from then on. This is another one.
+static OTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
 
 /// Lines of the log, as they are written.
 #[derive(Clone, Default)]
@@ -21,6 +25,10 @@ impl Log {
     /// Collects what is logged in this thread, and in the tasks that are begun by it, from this
     /// level on.
     pub(crate) fn collect(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
+        OTHER.get_or_init(|| {
+            let other = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+            other.with_writer(io::sink).finish().into()
+        });
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

@@ -72,6 +72,7 @@ impl<C: Backend> Engine<'_, C> {
         Room {
             rows: fitting.clamp(1, self.settings.chunk_size),
             bytes: self.piece(),
+            largest: self.settings.maximum_message_size,
             any_first: self.memory.is_empty(),
         }
     }

@@ -94,6 +94,7 @@ impl<C: Backend> Engine<'_, C> {
                     self.connector.is_well();
                 }
                 self.suspects.clear(row.row());
+                self.locked.sent(row.claimed.seq);
                 if self.witness.is_some() && !self.suspects.is_any() {
                     self.witness = None;
                 }
@@ -140,12 +141,14 @@ impl<C: Backend> Engine<'_, C> {
         {
             tracing::warn!(
                 id = %row.id(),
-                bytes = row.claimed.body.len(),
+                bytes = row.body.len(),
                 lease = ?self.settings.lease,
                 "the lease has ended before all of the row was written: the connection is closed, and \
-                 the row is sent again; where the broker is not stalled, a row of this size needs a \
+                 the row is sent again after a pause; where the broker is not stalled, a row of this size needs a \
                  longer `lease`"
             );
+            let (seq, lease) = (row.claimed.seq, self.settings.lease);
+            self.locked.cut_off(seq, row.key(), lease);
         }
         if !error.is_fate_unknown() {
             // It never left: the lease has ended, or the connection was gone before.
