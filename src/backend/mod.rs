@@ -37,6 +37,7 @@ pub use claimed::{Claim, Claimed, LockedRow, Room, RowKey};
 pub(crate) use dialect::digest;
 #[doc(hidden)]
 pub use inbox::{Arrival, Begun, CommitError, Inbox};
+pub(crate) use names::is_uuid;
 #[cfg(feature = "testing")]
 pub(crate) use outbox::SUCCEEDED;
 #[doc(hidden)]

@@ -19,6 +19,11 @@ pub(super) fn uuid(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok()
 }
 
+/// Whether a text spells a UUID.
+pub(crate) fn is_uuid(text: &str) -> bool {
+    uuid(text).is_some()
+}
+
 /// The usual spellings of an id, and as it was given.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
 pub(super) fn spellings(id: &str) -> Vec<String> {

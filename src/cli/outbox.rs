@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use super::EXIT_CODES;
 use super::dead_letters;
 use super::run::{Failure, run, run_without_database};
-use crate::backend::Backend;
+use crate::backend::{Backend, is_uuid};
 use crate::cleanup::{Part, delete_older};
 use crate::config::{Config, ConnectionArgs, LogArgs};
 use crate::db::{Address, Db, DbError, is_contention};
@@ -91,6 +91,16 @@ enum Task {
     DeadLetters(dead_letters::Task),
 }
 
+impl Task {
+    /// The ids of rows that were given.
+    fn ids(&self) -> &[String] {
+        match self {
+            Self::Retry { ids, .. } | Self::Cancel { ids } | Self::Skip { ids } => ids,
+            _ => &[],
+        }
+    }
+}
+
 /// The program `outbox`.
 #[must_use]
 pub fn outbox() -> ExitCode {
@@ -142,7 +152,11 @@ async fn perform<C: Backend + Migrate>(
         }
         return Ok(());
     }
-    db.check_tables().await?;
+    let no_id = task.ids().iter().find(|id| !is_uuid(id));
+    match (db.check_tables().await, no_id) {
+        (Err(DbError::Tables { .. }), Some(id)) => return Err(not_an_id(id)),
+        (checked, _) => checked?,
+    }
     match task {
         // Done before.
         Task::Migrate { .. } | Task::DeadLetters(_) => {}
@@ -160,22 +174,22 @@ async fn perform<C: Backend + Migrate>(
             println!("deleted {sent} sent and {received} received");
         }
         Task::Retry { ids, .. } => {
-            let chosen = ids.len();
+            let chosen = ids.clone();
             let retried = change(&db, move |conn| conn.retry_failed(&ids)).await?;
             println!("{retried} to be sent again");
-            all_found(chosen, retried, "parked rows")?;
+            all_found(&chosen, retried, "parked rows")?;
         }
         Task::Cancel { ids } => {
-            let chosen = ids.len();
+            let chosen = ids.clone();
             let cancelled = change(&db, move |conn| conn.cancel(&ids)).await?;
             println!("{cancelled} cancelled");
-            all_found(chosen, cancelled, "rows that wait")?;
+            all_found(&chosen, cancelled, "rows that wait")?;
         }
         Task::Skip { ids } => {
-            let chosen = ids.len();
+            let chosen = ids.clone();
             let skipped = change(&db, move |conn| conn.skip_failed(&ids)).await?;
             println!("{skipped} skipped");
-            all_found(chosen, skipped, "parked rows")?;
+            all_found(&chosen, skipped, "parked rows")?;
         }
         Task::Pause { stream } => pause(&db, stream, true).await?,
         Task::Resume { stream } => pause(&db, stream, false).await?,
@@ -257,14 +271,25 @@ async fn migrate<C: Backend + Migrate>(
     changed.map_err(Failure::runtime)
 }
 
-fn all_found(chosen: usize, changed: usize, what: &str) -> Result<(), Failure> {
-    if changed < chosen {
-        return Err(Failure::Runtime(format!(
-            "{} of the ids are not those of {what}",
-            chosen - changed
-        )));
+fn all_found(chosen: &[String], changed: usize, what: &str) -> Result<(), Failure> {
+    if changed >= chosen.len() {
+        return Ok(());
     }
-    Ok(())
+    match chosen {
+        [id] if !is_uuid(id) => Err(not_an_id(id)),
+        _ => Err(Failure::Runtime(format!(
+            "{} of the ids are not those of {what}",
+            chosen.len() - changed
+        ))),
+    }
+}
+
+/// A row may have an id of any form, but one that is not found is more likely a mistake.
+fn not_an_id(id: &str) -> Failure {
+    Failure::usage(format!(
+        "`{}` is neither a UUID nor the id of a row",
+        id.escape_debug()
+    ))
 }
 
 fn sql(scripts: &[Script], revert: bool) -> String {
