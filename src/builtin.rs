@@ -166,8 +166,13 @@ async fn finish(child: &mut Child, payload: &Payload) -> std::io::Result<ExitSta
             let _ = input.shutdown().await;
         }
     };
-    let ((), status) = tokio::join!(write, child.wait());
-    status
+    tokio::pin!(write);
+    tokio::select! {
+        // What it leaves behind may keep its input open as well, and read nothing.
+        status = child.wait() => return status,
+        () = &mut write => {}
+    }
+    child.wait().await
 }
 
 /// Logs a program's output, line by line.

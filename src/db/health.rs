@@ -58,13 +58,25 @@ fn try_to_write<C: Backend>(conn: &mut C) -> diesel::QueryResult<()> {
 }
 
 impl<C: Backend> Db<C> {
-    /// A connection of its own for a message, and one beside it.
+    /// A connection of its own for a message, and one beside it. Statements of ours do not wait
+    /// without an end for a lock on it; see [`lift_limit`](Self::lift_limit).
     pub(crate) fn pair(&self) -> Result<(C, Witness<C>), DbError> {
-        Ok((self.open()?, self.witness()?))
+        let limits = self.manager.limits();
+        Ok((self.manager.open_with(&limits.locks)?, self.witness()?))
+    }
+
+    /// Lets a callback wait for locks as long as the settings of the database say. A transaction that
+    /// is rolled back takes it back on PostgreSQL.
+    pub(crate) fn lift_limit(&self, conn: &mut C) -> diesel::QueryResult<()> {
+        match self.manager.limits().lift {
+            "" => Ok(()),
+            lift => conn.batch_execute(lift),
+        }
     }
 
     pub(crate) fn witness(&self) -> Result<Witness<C>, DbError> {
-        self.open().map(Witness)
+        let limits = self.manager.limits();
+        Ok(Witness(self.manager.open_with(&limits.all)?))
     }
 
     /// [`health`](Self::health), [`apart`](Self::apart); a database that does not answer is away.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Address;
-use super::session::Session;
+use super::session::{Limits, Session};
 use crate::backend::Backend;
 use crate::config::Secret;
 
@@ -101,6 +101,23 @@ impl<C: Backend> Manager<C> {
 
     pub(super) fn generation(&self) -> &Generation {
         &self.generation
+    }
+
+    /// What limits the time for which connections beside the pool wait.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.session.limits
+    }
+
+    /// Opens a connection, and says this on it, which need not succeed.
+    pub(super) fn open_with(&self, limits: &str) -> Result<C, ConnectError> {
+        let mut connection = self.open()?;
+        if !limits.is_empty()
+            && let Err(error) = connection.batch_execute(limits)
+            && connection.ping().is_err()
+        {
+            return Err(ConnectError(self.url.mask(&error.to_string())));
+        }
+        Ok(connection)
     }
 
     /// Opens a connection.

@@ -25,7 +25,10 @@ use crate::shutdown::Shutdown;
 pub use address::{Address, AddressError};
 #[doc(hidden)]
 pub use fault::LastError;
-pub(crate) use fault::{Fault, fault, is_contention, is_infrastructure, is_unknown, is_unsent};
+pub(crate) use fault::{
+    Fault, fault, is_contention, is_infrastructure, is_interrupted, is_of_a_connection,
+    is_unexplained, is_unknown, is_unsent,
+};
 pub(crate) use health::{Health, Witness};
 pub use manager::ConnectError;
 use manager::Manager;
@@ -206,12 +209,12 @@ impl<C: Backend> Db<C> {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DbError> {
-        let generation = self.generation();
+        let pool = self.pool_in_use();
         let done: oneshot::Receiver<T> = self.threads.run(work);
         tokio::select! {
             done = done => done.map_err(|_| DbError::Panicked),
             after = self.too_long() => {
-                self.give_up(generation);
+                self.give_up(pool);
                 Err(DbError::Silent { after })
             }
         }
@@ -235,14 +238,13 @@ impl<C: Backend> Db<C> {
         }
     }
 
-    /// Gives up all connections that were open in this generation, those too that are in use. Nothing
-    /// happens where that was done before.
-    pub(crate) fn give_up(&self, generation: u64) {
-        if generation != self.generation() {
+    /// Gives up this pool with all of its connections, those too that are in use. Nothing happens
+    /// where that was done before.
+    pub(crate) fn give_up(&self, pool: u64) {
+        let Some(retired) = self.pool.replace(pool) else {
             return;
-        }
+        };
         self.retire_all();
-        let retired = self.pool.replace();
         // To close a connection may block, too.
         drop(self.threads.run(move || drop(retired)));
     }
@@ -251,6 +253,11 @@ impl<C: Backend> Db<C> {
     #[cfg(feature = "postgres")]
     pub(crate) fn url(&self) -> &Secret {
         self.manager.url()
+    }
+
+    /// A number that changes when a pool is given up.
+    pub(crate) fn pool_in_use(&self) -> u64 {
+        self.pool.number()
     }
 
     /// A connection that is not the pool's, for what holds it as long as it lives.

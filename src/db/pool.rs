@@ -26,6 +26,8 @@ pub(super) struct Pool<C: Backend> {
 struct Current<C: Backend> {
     pool: r2d2::Pool<Manager<C>>,
     manager: Manager<C>,
+    /// How many were there before it.
+    number: u64,
 }
 
 impl<C: Backend> Pool<C> {
@@ -34,15 +36,19 @@ impl<C: Backend> Pool<C> {
         Self {
             size,
             patience,
-            current: Mutex::new(build(manager, size, patience)),
+            current: Mutex::new(build(manager, size, patience, 0)),
         }
     }
 
     /// A connection that may be used.
     pub(super) fn get(&self) -> Result<PooledConnection<Manager<C>>, DbError> {
-        let (pool, manager) = {
+        let (pool, manager, number) = {
             let current = self.current();
-            (current.pool.clone(), current.manager.clone())
+            (
+                current.pool.clone(),
+                current.manager.clone(),
+                current.number,
+            )
         };
         loop {
             match pool.get() {
@@ -54,7 +60,7 @@ impl<C: Backend> Pool<C> {
                 Err(error) => {
                     // All of its threads wait for a server that does not answer.
                     if manager.opening() >= OPENERS {
-                        drop(self.replace());
+                        drop(self.replace(number));
                     }
                     return Err(DbError::Connection(error));
                 }
@@ -62,12 +68,21 @@ impl<C: Backend> Pool<C> {
         }
     }
 
-    /// Begins a new pool; the old one is to be dropped where that may block.
-    pub(super) fn replace(&self) -> Retired<C> {
+    /// Which pool is in use.
+    pub(super) fn number(&self) -> u64 {
+        self.current().number
+    }
+
+    /// Begins a new pool in the place of this one, if that was not done before; the old one is to be
+    /// dropped where that may block.
+    pub(super) fn replace(&self, number: u64) -> Option<Retired<C>> {
         let mut current = self.current();
+        if current.number != number {
+            return None;
+        }
         let manager = current.manager.for_another();
-        let fresh = build(manager, self.size, self.patience);
-        Retired(std::mem::replace(&mut *current, fresh).pool)
+        let fresh = build(manager, self.size, self.patience, number + 1);
+        Some(Retired(std::mem::replace(&mut *current, fresh).pool))
     }
 
     fn current(&self) -> MutexGuard<'_, Current<C>> {
@@ -75,7 +90,12 @@ impl<C: Backend> Pool<C> {
     }
 }
 
-fn build<C: Backend>(manager: Manager<C>, size: u32, patience: Duration) -> Current<C> {
+fn build<C: Backend>(
+    manager: Manager<C>,
+    size: u32,
+    patience: Duration,
+    number: u64,
+) -> Current<C> {
     let pool = r2d2::Pool::builder()
         .max_size(size)
         .min_idle(Some(0))
@@ -86,7 +106,11 @@ fn build<C: Backend>(manager: Manager<C>, size: u32, patience: Duration) -> Curr
         // Its own handler logs each attempt; an outage is told once, by whoever notices.
         .error_handler(Box::new(r2d2::NopErrorHandler))
         .build_unchecked(manager.clone());
-    Current { pool, manager }
+    Current {
+        pool,
+        manager,
+        number,
+    }
 }
 
 /// A pool that is not used any more. What is idle in it is closed with it.

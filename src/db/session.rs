@@ -17,6 +17,50 @@ pub(super) struct Session {
     pub(super) is_needed: bool,
     /// Parameters that the address gets unless it has them.
     parameters: Vec<(&'static str, String)>,
+    pub(super) limits: Limits,
+}
+
+/// Statements by which the server ends what waits too long on a connection of a message's own, and on
+/// the one beside it. None where locks are never waited for without an end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limits {
+    /// A lock is not waited for longer than statements of ours may take.
+    pub(super) locks: String,
+    /// As it was before.
+    pub(super) lift: &'static str,
+    /// Neither a lock nor a statement is, where no callback works.
+    pub(super) all: String,
+}
+
+impl Limits {
+    /// Locks have half the time, so that it shows that it was a lock.
+    fn postgres(limit: Duration) -> Self {
+        let limit = limit.as_millis().clamp(2, 2_147_483_647);
+        let locks = format!("set lock_timeout = {};", limit / 2);
+        Self {
+            all: format!("{locks} set statement_timeout = {limit}"),
+            locks,
+            lift: "reset lock_timeout",
+        }
+    }
+
+    fn mysql(limit: Duration) -> Self {
+        let (locks, limit) = (whole(limit / 2), limit.as_secs_f64().max(0.001));
+        let locks = format!(
+            "set @outbox_rows = @@innodb_lock_wait_timeout, @outbox_tables = @@lock_wait_timeout,
+                 innodb_lock_wait_timeout = least(@@innodb_lock_wait_timeout, {locks}),
+                 lock_wait_timeout = least(@@lock_wait_timeout, {locks});"
+        );
+        Self {
+            // MySQL refuses the last name.
+            all: format!(
+                "{locks} set max_statement_time = {}",
+                limit.min(31_536_000.0)
+            ),
+            locks,
+            lift: "set innodb_lock_wait_timeout = @outbox_rows, lock_wait_timeout = @outbox_tables",
+        }
+    }
 }
 
 /// The server's errors in English, as far as we may ask for it: Diesel hides the SQLSTATEs. The
@@ -42,6 +86,7 @@ impl Session {
                 ),
                 is_needed: true,
                 parameters: Vec::new(),
+                limits: Limits::default(),
             },
             Address::Postgres(_) => Self::postgres(config, limit),
             Address::Mysql(_) => Self {
@@ -58,6 +103,7 @@ impl Session {
                 }),
                 is_needed: false,
                 parameters: Vec::new(),
+                limits: Limits::mysql(config.statement_timeout),
             },
         }
     }
@@ -98,6 +144,7 @@ impl Session {
             setup,
             is_needed: false,
             parameters,
+            limits: Limits::postgres(config.statement_timeout),
         }
     }
 

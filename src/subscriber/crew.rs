@@ -15,6 +15,7 @@ use super::count::Count;
 use super::desk::Desk;
 use super::inbox::Attempt;
 use super::job::Taken;
+use super::stuck::Stuck;
 use super::worker;
 use crate::backend::Backend;
 use crate::db::{Db, DbError, Health};
@@ -47,6 +48,8 @@ struct Threads<C: Backend> {
     way: Sender<Taken>,
     next: Thread<C>,
     desks: Vec<Arc<Desk>>,
+    /// Those that were given up.
+    stuck: Stuck,
 }
 
 /// How often to look, unless the time limit is shorter than that.
@@ -78,6 +81,7 @@ impl<C: Backend> Crew<C> {
                         desk: Arc::default(),
                     },
                     desks: Vec::with_capacity(workers),
+                    stuck: Stuck::new(workers),
                 };
                 for _ in 0..workers {
                     let desk = threads.next.start()?;
@@ -116,8 +120,12 @@ impl<C: Backend> Crew<C> {
     /// Hands a message to the next worker.
     pub(super) fn start(&mut self, taken: Taken) {
         self.running += 1;
-        match &self.work {
+        match &mut self.work {
             Work::Blocking(threads) => {
+                if let Err(wait) = threads.stuck.admit(&taken) {
+                    let _ = self.tell.send((taken, Attempt::Hindered(wait.into())));
+                    return;
+                }
                 if let Err(lost) = threads.way.send(taken) {
                     // Without a thread there is nobody to take it.
                     let error = "no worker is left".into();
@@ -161,16 +169,25 @@ impl<C: Backend> Crew<C> {
             return;
         };
         for desk in &mut threads.desks {
-            let Some(taken) = desk.give_up(limit) else {
+            if !desk.is_late(limit) || !threads.stuck.has_room() {
+                continue;
+            }
+            let Some((taken, pool)) = desk.give_up(limit) else {
                 continue;
             };
-            db.give_up(db.generation());
+            threads.stuck.add(&taken);
+            if let Some(pool) = pool {
+                db.give_up(pool);
+            }
             match threads.next.start() {
                 Ok(fresh) => *desk = fresh,
                 Err(error) => {
                     tracing::error!(error = %error, "no thread in the place of one that is stuck")
                 }
             }
+            let again = taken.again();
+            // It is the thread's alone, which shows when it comes back.
+            drop(taken);
             let (db, tell) = (db.clone(), self.tell.clone());
             tokio::spawn(async move {
                 let error = DbError::Silent { after: limit }.into();
@@ -178,7 +195,7 @@ impl<C: Backend> Crew<C> {
                     Health::Well | Health::Busy => Attempt::Lost(error),
                     Health::Away(_) => Attempt::Unavailable(error),
                 };
-                let _ = tell.send((taken.again(), attempt));
+                let _ = tell.send((again, attempt));
             });
         }
     }
@@ -252,7 +269,8 @@ impl<C: Backend> Thread<C> {
             let attempt = if self.is_stopping.load(Ordering::SeqCst) {
                 Attempt::NotBegun
             } else {
-                self.desk.take_up(&taken);
+                self.desk
+                    .take_up(&taken, worker::pool(&self.count, &taken.job));
                 let (job, is_alone) = (&taken.job, taken.is_alone);
                 // The callback's own panics are caught where its transaction is; none of ours is to
                 // cost a worker.

@@ -22,6 +22,8 @@ pub(super) struct Desk(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     taken: Option<Arc<Taken>>,
+    /// The pool that the attempt uses, if it does.
+    pool: Option<u64>,
     /// Since when statements of ours run.
     ours_since: Option<Instant>,
     is_given_up: bool,
@@ -38,9 +40,10 @@ impl Desk {
         OWN.set(Some(Arc::clone(self)));
     }
 
-    /// A message is begun.
-    pub(super) fn take_up(&self, taken: &Arc<Taken>) {
+    /// A message is begun, on a connection of this pool if not of its own.
+    pub(super) fn take_up(&self, taken: &Arc<Taken>, pool: Option<u64>) {
         let mut state = self.state();
+        state.pool = pool;
         state.taken = Some(Arc::clone(taken));
         state.ours_since = Some(Instant::now());
     }
@@ -53,15 +56,22 @@ impl Desk {
         !state.is_given_up
     }
 
-    /// Gives the thread up if statements of ours have run for too long; returns what it was at.
-    pub(super) fn give_up(&self, limit: Duration) -> Option<Arc<Taken>> {
+    /// Whether statements of ours have run for too long.
+    pub(super) fn is_late(&self, limit: Duration) -> bool {
+        let since = self.state().ours_since;
+        since.is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    /// Gives the thread up if statements of ours have run for too long; returns what it was at, and
+    /// the pool that it used.
+    pub(super) fn give_up(&self, limit: Duration) -> Option<(Arc<Taken>, Option<u64>)> {
         let mut state = self.state();
         if state.ours_since?.elapsed() < limit {
             return None;
         }
         state.is_given_up = true;
         state.ours_since = None;
-        state.taken.take()
+        Some((state.taken.take()?, state.pool))
     }
 
     /// A callback begins; false if the thread was given up before.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -388,7 +389,18 @@ impl<'a, C: Backend> Engine<'a, C> {
             }
             Attempt::NotBegun => {}
             Attempt::Hindered(error) => {
-                tracing::debug!(id, error = %error, "others were in the way; it is tried again");
+                let error = chain(&error);
+                match taken.job.course.hindered(std::time::Instant::now()) {
+                    Some(time) => tracing::warn!(
+                        id,
+                        error,
+                        since = %(Utc::now() - time),
+                        "others have been in the way for long; it is tried until they are not"
+                    ),
+                    None => {
+                        tracing::debug!(id, error, "others were in the way; it is tried again");
+                    }
+                }
                 let pause = taken.job.course.short_pause();
                 return self.pause(taken, pause, client);
             }

@@ -3,13 +3,16 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use uuid::Uuid;
 
 use super::{desk, managed};
 use crate::backend::{Arrival, Backend, CommitError};
 use crate::correlation;
-use crate::db::{Db, Fault, LastError, fault, is_infrastructure, is_unknown, is_unsent};
+use crate::db::{
+    Db, Fault, LastError, fault, is_infrastructure, is_unexplained, is_unknown, is_unsent,
+};
 use crate::payload::{Payload, is_unique_violation};
 use crate::permanent::is_permanent;
 use crate::registry::{Blocking, BoxError, Outcome};
@@ -124,6 +127,11 @@ pub(super) enum Disorder {
     Committed(#[source] Option<BoxError>),
 }
 
+/// The database refuses a statement of the outbox, for a reason that is none of the server's.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(#[source] BoxError);
+
 /// The callback panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("the callback panicked: {0}")]
@@ -152,14 +160,16 @@ pub(super) fn attempt<C: Backend>(
     }
 }
 
-/// The same on a connection that was opened for the message.
+/// The same on a connection that was opened for the message, by [`Db::pair`].
 pub(super) fn attempt_alone<C: Backend>(
+    db: &Db<C>,
     conn: &mut C,
     callback: &Blocking<C>,
     payload: &Payload,
     before: u32,
 ) -> Attempt {
-    let attempt = attempt_on(conn, callback, payload, before);
+    let free = |conn: &mut C| db.lift_limit(conn);
+    let attempt = attempt_freely(conn, callback, payload, before, free);
     let is_dead = has_failed(&attempt) && (conn.is_broken() || conn.ping().is_err());
     attempt.on_connection(is_dead)
 }
@@ -178,14 +188,32 @@ pub(crate) fn attempt_on<C: Backend>(
     payload: &Payload,
     before: u32,
 ) -> Attempt {
+    attempt_freely(conn, callback, payload, before, |_| Ok(()))
+}
+
+/// The same, with the connection made `free` for the callback before it is called.
+fn attempt_freely<C: Backend>(
+    conn: &mut C,
+    callback: &Blocking<C>,
+    payload: &Payload,
+    before: u32,
+    free: impl Fn(&mut C) -> QueryResult<()>,
+) -> Attempt {
     correlation::on_behalf(
         payload.correlation_id(),
         payload.trace(),
         || match callback {
             Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
+                free(conn)?;
                 desk::callback(|| call(conn, payload))
             }),
-            Blocking::Managed(call) => managed::attempt(conn, &**call, payload),
+            Blocking::Managed(call) => {
+                let call = |conn: &mut C, payload: &Payload| {
+                    free(conn)?;
+                    desk::callback(|| call(conn, payload))
+                };
+                managed::attempt(conn, call, payload)
+            }
         },
     )
 }
@@ -310,19 +338,19 @@ pub(super) fn delete_arrival<C: Backend>(
 
 /// Deletes what earlier attempts could not delete. The error is what comes of it without an attempt.
 pub(super) fn delete_strays<C: Backend>(conn: &mut C, payload: &Payload) -> Result<(), Attempt> {
-    let mut strays = payload.strays();
-    while let Some(id) = strays.last() {
-        match conn.delete_arrival(*id) {
-            Ok(false) => {}
+    loop {
+        // An attempt that was given up may wait here, and is not to hold up the next one.
+        let last = payload.strays().last().copied();
+        let Some(id) = last else { return Ok(()) };
+        match conn.delete_arrival(id) {
+            Ok(false) => payload.strays().retain(|stray| *stray != id),
             Ok(true) => {
-                strays.clear();
+                payload.strays().clear();
                 return Err(Disorder::Committed(None).into());
             }
             Err(error) => return Err(hindrance(error.into())),
         }
-        strays.pop();
     }
-    Ok(())
 }
 
 /// Whose fault a callback's error is.
@@ -352,6 +380,7 @@ pub(super) fn blamed(fault: Fault, error: BoxError) -> Attempt {
 pub(super) fn hindrance(error: BoxError) -> Attempt {
     match fault(error.as_ref(), None) {
         Fault::Contention => Attempt::Hindered(error),
+        _ if is_unexplained(error.as_ref()) => Attempt::Unavailable(Refused(error).into()),
         // What is none of the message's own is looked into by `blame`.
         _ => Attempt::Unavailable(error),
     }

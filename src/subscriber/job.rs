@@ -1,6 +1,6 @@
 //! A message on its way through the subscriber.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
@@ -60,12 +60,15 @@ pub(super) struct Course {
     pauses: Option<ExponentialBackoff>,
     losses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
+    /// Since when others are in the way, and whether that was told.
+    hindered: Option<(Instant, bool)>,
 }
 
 impl Course {
     /// The callback has failed by itself.
     pub(super) fn failed(&mut self) {
         let now = Utc::now();
+        self.hindered = None;
         self.failures += 1;
         self.first.get_or_insert(now);
         self.last = Some(now);
@@ -82,6 +85,7 @@ impl Course {
     /// The pause before the next attempt after the message lost a database that is there for others.
     pub(super) fn lost(&mut self, settings: &Settings) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
+        self.hindered = None;
         let pauses = self
             .losses
             .get_or_insert_with(|| doubling(FIRST, settings.longest_delay));
@@ -91,6 +95,18 @@ impl Course {
     /// Whether it lost the database before: then nothing that it loses again is taken on trust.
     pub(super) fn has_lost(&self) -> bool {
         self.losses.is_some()
+    }
+
+    /// Others are in the way; returns for how long already, once if that is long.
+    pub(super) fn hindered(&mut self, now: Instant) -> Option<Duration> {
+        const LONG: Duration = Duration::from_secs(30);
+        let (since, is_told) = self.hindered.get_or_insert((now, false));
+        let time = now.saturating_duration_since(*since);
+        if *is_told || time < LONG {
+            return None;
+        }
+        *is_told = true;
+        Some(time)
     }
 
     /// The pause before the next attempt after others were in the way.
@@ -140,5 +156,25 @@ impl Taken {
             },
             is_alone: self.is_alone,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_contention_is_told_once() {
+        let (mut course, begun) = (Course::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(course.hindered(at(0)), None);
+        assert_eq!(course.hindered(at(29)), None);
+        assert_eq!(course.hindered(at(31)), Some(Duration::from_secs(31)));
+        assert_eq!(course.hindered(at(90)), None, "once");
+        // What comes after something else is another one.
+        course.failed();
+        assert_eq!(course.hindered(at(100)), None);
+        assert_eq!(course.hindered(at(129)), None);
+        assert_eq!(course.hindered(at(130)), Some(Duration::from_secs(30)));
     }
 }

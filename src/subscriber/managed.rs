@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::desk;
 use super::inbox::{
     Attempt, Disorder, blame, blamed, delete_arrival, delete_strays, fault_on, hindrance, panicked,
 };
@@ -10,7 +9,7 @@ use crate::backend::Backend;
 use crate::db::Fault;
 use crate::error::Error;
 use crate::payload::{Duplicate, Payload, Proof};
-use crate::registry::{BoxError, Managed};
+use crate::registry::BoxError;
 
 /// What is wrong with what a managed callback returned.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +31,11 @@ enum Misproof {
 }
 
 /// Tries the message once.
-pub(super) fn attempt<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Payload) -> Attempt {
+pub(super) fn attempt<C: Backend>(
+    conn: &mut C,
+    call: impl Fn(&mut C, &Payload) -> Result<Proof, BoxError>,
+    payload: &Payload,
+) -> Attempt {
     if let Err(attempt) = delete_strays(conn, payload) {
         return attempt;
     }
@@ -46,20 +49,25 @@ pub(super) fn attempt<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Pay
         Err(error) => return hindrance(error.into()),
     };
     let whole = payload.for_attempt(false);
-    let attempt = call_once(conn, call, &whole, open);
+    let attempt = call_once(conn, &call, &whole, open);
     if matches!(attempt, Attempt::Failed { .. }) && whole.was_unfit() {
         tracing::debug!(
             id = payload.msg_id(),
             "called again, to be stored without its documents"
         );
-        return call_once(conn, call, &payload.for_attempt(true), open);
+        return call_once(conn, &call, &payload.for_attempt(true), open);
     }
     attempt
 }
 
 /// Calls, and looks at what is committed: nothing that the callback began is open any more then.
-fn call_once<C: Backend>(conn: &mut C, call: &Managed<C>, payload: &Payload, open: u32) -> Attempt {
-    let returned = catch_unwind(AssertUnwindSafe(|| desk::callback(|| call(conn, payload))));
+fn call_once<C: Backend>(
+    conn: &mut C,
+    call: &impl Fn(&mut C, &Payload) -> Result<Proof, BoxError>,
+    payload: &Payload,
+    open: u32,
+) -> Attempt {
+    let returned = catch_unwind(AssertUnwindSafe(|| call(conn, payload)));
     // Before anything else is said on the connection.
     let fault = match &returned {
         Ok(Err(error)) if !is_duplicate(&**error) => fault_on(conn, error),
@@ -85,6 +93,8 @@ fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: 
         };
     }
     match is_received(conn, payload) {
+        // What it did in another transaction is gone.
+        Ok(true) if was_open => failed(conn, payload, Misproof::Open.into()),
         Ok(true) => Attempt::Done,
         Ok(false) if was_open => Attempt::failed(Misproof::Open),
         Ok(false) => Attempt::failed(Misproof::NotSaved),
@@ -95,6 +105,11 @@ fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: 
 /// The callback failed, so the message does not count as received: what it has committed all the same
 /// is looked at by a person.
 fn failed<C: Backend>(conn: &mut C, payload: &Payload, error: BoxError) -> Attempt {
+    if conn.is_broken() || conn.ping().is_err() {
+        // Its COMMIT may have taken effect and only the answer be lost, whatever the callback made of
+        // that. The next attempt finds the row, or does the work.
+        return Attempt::Unavailable(error);
+    }
     match delete_saved(conn, payload) {
         Ok(true) => return Disorder::Committed(Some(error)).into(),
         Ok(false) => {}

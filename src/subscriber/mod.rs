@@ -15,6 +15,7 @@ mod letters;
 mod managed;
 mod patience;
 mod queue;
+mod stuck;
 mod worker;
 
 use std::time::Duration;

@@ -29,30 +29,41 @@ pub(super) fn attempt<C: Backend>(
         Some((conn, witness)) => (Some(conn), Some(witness)),
         None => (None, None),
     };
-    let attempt = counted(count, callback, job, is_alone, conn);
-    let attempt = blame::judge(count.db(), witness, attempt);
+    let (attempt, is_dead) = counted(count, callback, job, is_alone, conn);
+    let attempt = blame::judge(count.db(), witness, is_dead, attempt);
     ended(count, &job.payload, count.concerns(job), attempt)
 }
 
+/// The pool from which an attempt takes connections, if it does.
+pub(super) fn pool<C: Backend>(count: &Count<C>, job: &Job) -> Option<u64> {
+    // A message that is counted is so on the pool at its end.
+    let uses_it = !job.course.has_lost() || count.concerns(job);
+    uses_it.then(|| count.db().pool_in_use())
+}
+
+/// Also says whether the message's own connection, if it has one, is dead.
 fn counted<C: Backend>(
     count: &Count<C>,
     callback: &Blocking<C>,
     job: &Job,
     is_alone: bool,
     mut conn: Option<&mut C>,
-) -> Attempt {
-    if count.concerns(job)
-        && let Err(attempt) = count.begin_again(&job.payload, is_alone, conn.as_deref_mut())
-    {
-        return attempt;
-    }
-    let (payload, failures) = (&job.payload, job.course.failures);
-    match conn {
-        Some(conn) => count.db().within(conn, |conn| {
-            inbox::attempt_alone(conn, callback, payload, failures)
+) -> (Attempt, bool) {
+    let begun = match count.concerns(job) {
+        true => count.begin_again(&job.payload, is_alone, conn.as_deref_mut()),
+        false => Ok(()),
+    };
+    let (db, payload, failures) = (count.db(), &job.payload, job.course.failures);
+    let attempt = match (begun, &mut conn) {
+        (Err(attempt), _) => attempt,
+        (Ok(()), Some(conn)) => db.within(conn, |conn| {
+            inbox::attempt_alone(db, conn, callback, payload, failures)
         }),
-        None => inbox::attempt(count.db(), callback, payload, failures),
-    }
+        (Ok(()), None) => inbox::attempt(db, callback, payload, failures),
+    };
+    let is_dead = matches!(attempt, Attempt::Unavailable(_))
+        && conn.is_some_and(|conn| conn.is_broken() || conn.ping().is_err());
+    (attempt, is_dead)
 }
 
 fn ended<C: Backend>(
@@ -92,7 +103,7 @@ pub(super) async fn attempt_apart<C: Backend>(
                 .transpose()
                 .map_err(unavailable)?;
             if is_counted && let Err(attempt) = count.begin_again(&payload, is_alone, None) {
-                return Err(blame::judge(count.db(), witness.as_mut(), attempt));
+                return Err(blame::judge(count.db(), witness.as_mut(), false, attempt));
             }
             Ok(witness)
         });
@@ -108,7 +119,8 @@ pub(super) async fn attempt_apart<C: Backend>(
     }
     let (own, payload) = (count.clone(), job.payload.clone());
     let judged = db.apart(move || {
-        let attempt = blame::judge(own.db(), witness.as_mut(), attempt);
+        // It has no connection of its own of which we know.
+        let attempt = blame::judge(own.db(), witness.as_mut(), false, attempt);
         ended(&own, &payload, is_counted, attempt)
     });
     // What it did is found when it is tried again.

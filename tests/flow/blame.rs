@@ -85,11 +85,15 @@ pub(crate) fn words_of_a_trigger_are_no_outage<C: Subject>(place: &Place) {
 /// It ends its own session, or sends what the server answers by ending it.
 pub(crate) fn who_loses_the_database_alone_has_failed<C: Subject>(place: &Place) {
     let bad: &[&str] = match C::NAME {
-        "PostgreSQL" => &["ends its session"],
-        _ => &["ends its session", "sends too much"],
+        "PostgreSQL" => &["ends its session", "takes too long"],
+        _ => &["ends its session", "takes too long", "sends too much"],
     };
     let (_, log) = spoiled::<C>(place, 1, bad, |conn, id| {
         conn.batch_execute(&match (C::NAME, id) {
+            ("PostgreSQL", "takes too long") => {
+                "set local statement_timeout = '20ms'; select pg_sleep(10)".to_owned()
+            }
+            (_, "takes too long") => "set max_statement_time = 0.02; select sleep(10)".to_owned(),
             ("PostgreSQL", _) => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
             (_, "ends its session") => "kill connection_id()".to_owned(),
             // Longer than max_allowed_packet.
@@ -379,5 +383,25 @@ pub(crate) fn what_a_statement_meets_is_nobodys_fault<C: Subject>(place: &Place)
             matches!(handling, Handling::Unavailable(_)),
             "{name}: {handling:?}"
         );
+    }
+}
+
+/// What a callback's statement meets once and again while its connection lives and others can write: a
+/// tablespace that is full, memory, a page that cannot be read.
+pub(crate) fn a_full_disk_is_nobodys_fault_however_often<C: Subject>(place: &Place) {
+    for (name, statements) in met::<C>() {
+        if !["53100", "58030", "1114", "SQLITE_FULL"].contains(&name) {
+            continue;
+        }
+        endures::<C>(place, move |conn| {
+            for statement in &statements {
+                conn.batch_execute(statement)?;
+            }
+            Ok(())
+        });
+        place
+            .connect::<C>()
+            .batch_execute("delete from effects; delete from received")
+            .unwrap();
     }
 }

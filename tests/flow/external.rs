@@ -134,3 +134,24 @@ pub(crate) fn an_async_callback_holds_no_connection<C: Subject>(place: &Place) {
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.duplicates), (2, 1));
 }
+
+/// It leaves something behind that has its input open and reads nothing of it.
+pub(crate) fn a_program_that_has_ended_is_not_waited_for<C: Subject>(place: &Place) {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("left");
+    let script = format!(
+        "exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo $! > '{}'; exit 0",
+        left.display()
+    );
+    let callback = program(&folder.path().join("it"), &script);
+    place.declare::<C>();
+    let config = place.settings().set("exec_timeout", "1h").build().unwrap();
+    let consumer = place.subscribe_with::<C>(&Registry::new(), &callback, &config);
+    // More than a pipe holds.
+    place.send(Message::new(place.topic(), "x".repeat(1 << 20)));
+    wait_until("it is remembered", || place.counts::<C>().received == 1);
+    let pid = std::fs::read_to_string(left).unwrap();
+    let killed = std::process::Command::new("kill").arg(pid.trim()).status();
+    assert!(killed.unwrap().success(), "it goes on");
+    assert_eq!(consumer.stop().done, 1);
+}

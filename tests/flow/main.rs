@@ -122,6 +122,7 @@ mod on_demand {
                         a_transaction_that_is_left_open_is_rolled_back,
                         saving_twice_makes_no_duplicate, a_proof_holds_for_its_attempt_only,
                         an_error_after_its_commit_is_looked_at_by_a_person,
+                        a_second_transaction_that_is_left_open_is_a_failure,
                         a_body_that_its_column_cannot_hold_is_left_out;
                     retention: a_relay_leaves_the_inbox_alone,
                         the_inbox_is_kept_as_long_as_any_subscriber_wants,
@@ -173,8 +174,10 @@ mod on_demand {
             what_waits_behind_many_blocked_rows_is_sent,
             no_transaction_waits_for_the_broker, a_former_primary_is_left;
             silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
-                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
-            blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
+                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time,
+                a_message_that_another_holds_costs_one_thread;
+            managed: what_was_committed_before_the_connection_died_counts;
+            blame: a_full_disk_is_nobodys_fault_however_often, words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
                 who_loses_the_database_alone_has_failed, too_many_values_are_the_messages_own,
                 a_deadlock_is_nobodys_fault_in_any_language,
                 what_the_server_says_is_nobodys_fault,
@@ -201,8 +204,10 @@ mod on_demand {
             a_connection_closed_while_idle_costs_no_attempt;
             disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;
             silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
-                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time;
-            blame: words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
+                a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time,
+                a_message_that_another_holds_costs_one_thread;
+            managed: what_was_committed_before_the_connection_died_counts;
+            blame: a_full_disk_is_nobodys_fault_however_often, words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
                 who_loses_the_database_alone_has_failed,
                 a_snapshot_that_is_out_of_date_is_nobodys_fault,
                 locks_are_nobodys_fault_in_any_language,
@@ -213,7 +218,8 @@ mod on_demand {
     #[cfg(feature = "sqlite")]
     mod with_sqlite {
         suite!(@broker loopback, diesel::SqliteConnection, sqlite, blame:
-            words_of_a_message_are_no_outage, what_a_statement_meets_is_nobodys_fault;);
+            words_of_a_message_are_no_outage, what_a_statement_meets_is_nobodys_fault,
+            a_full_disk_is_nobodys_fault_however_often;);
     }
 }
 
@@ -263,7 +269,8 @@ suite! {
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
         a_wish_to_stop_waits_for_all_that_block, a_wish_to_stop_waits_for_all_that_run;
     external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
-        a_program_is_asked_before_it_is_killed, a_program_ends_with_a_subscriber_that_is_dropped,
+        a_program_is_asked_before_it_is_killed, a_program_that_has_ended_is_not_waited_for,
+        a_program_ends_with_a_subscriber_that_is_dropped,
         an_async_callback_holds_no_connection;
     sending: a_relay_sends_what_was_saved_and_nothing_else, an_expired_row_is_parked,
         a_producer_sends_without_an_outbox, the_first_broker_that_answers_is_taken, a_row_too_large_for_the_broker_is_parked, old_rows_are_deleted_once_in_the_interval;

@@ -192,3 +192,53 @@ pub(crate) fn a_body_that_the_encoding_cannot_hold_is_left_out<C: Subject>(place
     let left_out = "select count(*) from received where body is null";
     assert_eq!(place.connect::<C>().number(left_out), 1);
 }
+
+/// What is still open when it returns is rolled back, whatever it has committed before.
+pub(crate) fn a_second_transaction_that_is_left_open_is_a_failure<C: Subject>(place: &Place) {
+    let registry = Registry::<C>::new().on_managed("it", |conn: &mut C, payload: &Payload| {
+        let proof = well(conn, payload)?;
+        if payload.body() == "open" {
+            C::TransactionManager::begin_transaction(conn)?;
+            note(conn)?;
+        }
+        Ok(proof)
+    });
+    place.declare::<C>();
+    let dead_letters = place.dead_letters();
+    let (consumer, log) = place.subscribe_logged(&registry, &place.config());
+    place.send_raw("open", b"\"open\"");
+    assert_eq!(&next(&dead_letters).body[..], b"\"open\"");
+    assert!(log.count("while its transaction was open") > 0);
+    assert_eq!(effects::<C>(place), 1, "what it committed stays");
+    goes_on::<C>(place, consumer, 1);
+}
+
+/// The answer to COMMIT is lost, and the callback's error tells nothing of it.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) fn what_was_committed_before_the_connection_died_counts<C: Subject>(place: &Place) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let registry = Registry::<C>::new().on_managed("it", move |conn: &mut C, payload: &Payload| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = well(conn, payload)?;
+        let _ = conn.batch_execute(match C::NAME {
+            "PostgreSQL" => "select pg_terminate_backend(pg_backend_pid())",
+            _ => "kill connection_id()",
+        });
+        if payload.body() == "panics" {
+            panic!("on purpose");
+        }
+        Err("no COMMIT".into())
+    });
+    place.declare::<C>();
+    let (consumer, log) = place.subscribe_logged(&registry, &place.config());
+    place.send_raw("a", b"\"panics\"");
+    place.send_raw("b", b"\"fails\"");
+    wait_until("both have their effect", || effects::<C>(place) == 2);
+    wait_until("both are remembered", || place.counts::<C>().received == 2);
+    wait_until("both are found", || log.count("received before") == 2);
+    let handled = consumer.stop();
+    assert_eq!((handled.duplicates, handled.dead), (2, 0));
+    assert_eq!(effects::<C>(place), 2);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}

@@ -136,3 +136,50 @@ pub(crate) fn a_callback_may_take_its_time<C: Subject>(place: &Place) {
     assert_eq!(consumer.stop().done, 1);
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
+
+/// Another process has the same message, and does not come to its end: no thread and no connection is
+/// spent on it again and again.
+pub(crate) fn a_message_that_another_holds_costs_one_thread<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    let mut holder = place.connect::<C>();
+    holder.batch_execute("begin").unwrap();
+    let id = uuid::Uuid::new_v4();
+    holder
+        .batch_execute(&format!(
+            "insert into received (id, msg_id, consumer) values ('{id}', 'it', '')"
+        ))
+        .unwrap();
+    let config = place
+        .settings()
+        .set("database_timeout", "500ms")
+        .set("statement_timeout", "2s")
+        .set("workers", 2)
+        .build()
+        .unwrap();
+    let (consumer, log) = place.subscribe_logged(&noting::<C>(), &config);
+    place.send_raw("it", b"1");
+    wait_until("others are found in the way", || {
+        log.count("others were in the way") >= 3
+    });
+    let waiting = match C::NAME {
+        "PostgreSQL" => {
+            "select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event_type = 'Lock'"
+        }
+        _ => {
+            "select count(*) from information_schema.processlist
+             where db = database() and info like 'insert into _received_%'"
+        }
+    };
+    let mut look = place.connect::<C>();
+    assert!(look.number(waiting) <= 2, "the first one, and the newest");
+    assert_eq!(log.count("works for others"), 1, "{}", log.text());
+    // Others are not held up by it; InnoDB locks the gap before the row.
+    place.send_raw("other", b"1");
+    wait_until("the effect", || effects::<C>(place) == 1);
+    holder.batch_execute("rollback").unwrap();
+    wait_until("the effect", || effects::<C>(place) == 2);
+    wait_until("no thread waits", || look.number(waiting) == 0);
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (2, 0));
+}

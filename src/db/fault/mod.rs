@@ -62,6 +62,38 @@ pub(crate) fn is_unsent(error: &(dyn Error + 'static)) -> bool {
     )
 }
 
+/// Whether the server ended the statement before its end: by a time limit, or because it was asked to.
+pub(crate) fn is_interrupted(error: &(dyn Error + 'static)) -> bool {
+    matches!(
+        diesel_error(error),
+        Some(DieselError::DatabaseError(DatabaseErrorKind::Unknown, about))
+            if postgres::is_interrupted(about.message())
+                || mysql::is_interrupted(about.message())
+                || sqlite::is_interrupted(about.message())
+    )
+}
+
+/// Whether it says that a connection is lost. Where the connection is there, that is another one, or
+/// words of a trigger.
+pub(crate) fn is_of_a_connection(error: &(dyn Error + 'static)) -> bool {
+    match diesel_error(error) {
+        Some(DieselError::DatabaseError(DatabaseErrorKind::Unknown, about)) => {
+            postgres::is_of_a_connection(about.message())
+                || mysql::is_of_a_connection(about.message())
+        }
+        Some(DieselError::DatabaseError(kind, _)) => matches!(
+            kind,
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand
+        ),
+        _ => false,
+    }
+}
+
+/// Whether Diesel tells of a failure that is not known to be the server's.
+pub(crate) fn is_unexplained(error: &(dyn Error + 'static)) -> bool {
+    diesel_error(error).is_some() && fault(error, None) == Fault::Own
+}
+
 /// Whether the server's number for it would help.
 pub(crate) fn is_unknown(error: &(dyn Error + 'static)) -> bool {
     matches!(

@@ -60,6 +60,21 @@ const CONTENTION: [&str; 7] = [
     "plugin instructed the server to rollback the current transaction",
 ];
 
+/// Those of `OUTAGE` that are of the connection itself.
+const CONNECTION: [&str; 9] = [
+    "aborted connection ",
+    "got a packet bigger than '' bytes",
+    "got an error reading communication packets",
+    "got an error writing communication packets",
+    "got timeout reading communication packets",
+    "connection was killed",
+    "server has gone away",
+    "mysql server has gone away",
+    "lost connection to ",
+];
+
+const INTERRUPTION: &str = "query execution was interrupted";
+
 const OUTAGE: [&str; 33] = [
     "disk full (",
     "error writing file ''",
@@ -87,7 +102,7 @@ const OUTAGE: [&str; 33] = [
     "user '' already has more than '' active connections",
     "connection was killed",
     "the client was disconnected by the server because of inactivity",
-    "query execution was interrupted",
+    INTERRUPTION,
     "server has gone away",
     "mysql server has gone away",
     "lost connection to ",
@@ -116,6 +131,16 @@ pub(super) fn of_text(text: &str) -> Option<Fault> {
     } else {
         begins(&text, &OUTAGE).then_some(Fault::Outage)
     }
+}
+
+/// 1317, 1969, 3024, as far as the server speaks English.
+pub(super) fn is_interrupted(text: &str) -> bool {
+    begins(&skeleton(text, &QUOTES), &[INTERRUPTION])
+}
+
+/// Whether it says that a connection is lost.
+pub(super) fn is_of_a_connection(text: &str) -> bool {
+    begins(&skeleton(text, &QUOTES), &CONNECTION)
 }
 
 fn names_read_only(skeleton: &str) -> bool {

@@ -9,7 +9,7 @@ use diesel::result::DatabaseErrorInformation;
 
 use super::Fault;
 use super::postgres_words::{
-    CONTENTION_SENTENCES, CONTENTION_STARTS, OUTAGE_SENTENCES, OUTAGE_STARTS,
+    CONTENTION_SENTENCES, CONTENTION_STARTS, INTERRUPTIONS, OUTAGE_SENTENCES, OUTAGE_STARTS,
 };
 use super::text::{begins, skeleton};
 
@@ -17,7 +17,7 @@ use super::text::{begins, skeleton};
 const QUOTES: [(char, char); 5] = [('"', '"'), ('«', '»'), ('»', '«'), ('„', '“'), ('“', '”')];
 
 /// libpq's own, and what the server says before it closes a connection.
-const CONNECTION: [&str; 19] = [
+const CONNECTION: [&str; 12] = [
     "terminating connection",
     "terminating background worker",
     "server closed the connection unexpectedly",
@@ -30,6 +30,10 @@ const CONNECTION: [&str; 19] = [
     "ssl connection has been closed",
     "ssl syscall error",
     "ssl error",
+];
+
+/// What it says where it does not let us in, and of memory.
+const NOT_NOW: [&str; 7] = [
     "the database system is ",
     "sorry, too many clients already",
     "remaining connection slots are reserved",
@@ -61,9 +65,22 @@ pub(super) fn fault(error: &dyn DatabaseErrorInformation) -> Option<Fault> {
     {
         return Some(Fault::Contention);
     }
-    let is_outage =
-        is(OUTAGE_SENTENCES) || begins(&text, OUTAGE_STARTS) || begins(&text, &CONNECTION);
+    let is_outage = is(INTERRUPTIONS)
+        || is(OUTAGE_SENTENCES)
+        || begins(&text, OUTAGE_STARTS)
+        || begins(&text, &CONNECTION)
+        || begins(&text, &NOT_NOW);
     is_outage.then_some(Fault::Outage)
+}
+
+/// 57014.
+pub(super) fn is_interrupted(text: &str) -> bool {
+    INTERRUPTIONS.contains(&skeleton(text, &QUOTES).as_str())
+}
+
+/// Whether it says that a connection is lost.
+pub(super) fn is_of_a_connection(text: &str) -> bool {
+    begins(&skeleton(text, &QUOTES), &CONNECTION)
 }
 
 /// The details of a deadlock have a line for each process in the circle: "Process 1 waits for

@@ -44,8 +44,8 @@ pub(super) const CONTENTION_SENTENCES: &[&str] = &[
     "因為與復原衝突，正在取消陳述式",
 ];
 
-/// 57014, 53200, and 0A000 after a change of a table that a prepared statement reads.
-pub(super) const OUTAGE_SENTENCES: &[&str] = &[
+/// 57014.
+pub(super) const INTERRUPTIONS: &[&str] = &[
     "canceling statement due to statement timeout",
     "storniere anfrage wegen zeitüberschreitung der anfrage",
     "cancelando la sentencia debido a que se agotó el tiempo de espera de sentencias",
@@ -70,6 +70,10 @@ pub(super) const OUTAGE_SENTENCES: &[&str] = &[
     "виконання оператора скасовано по запиту користувача",
     "由于用户请求，正在取消语句",
     "因為使用者要求，正在取消陳述式",
+];
+
+/// 53200, and 0A000 after a change of a table that a prepared statement reads.
+pub(super) const OUTAGE_SENTENCES: &[&str] = &[
     "out of memory",
     "speicher aufgebraucht",
     "memoria agotada",

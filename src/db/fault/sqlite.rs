@@ -3,6 +3,12 @@
 
 use super::Fault;
 
+const INTERRUPTION: &str = "interrupted";
+
+pub(super) fn is_interrupted(text: &str) -> bool {
+    text == INTERRUPTION
+}
+
 pub(super) fn fault(text: &str) -> Option<Fault> {
     match text {
         "database is locked" | "database table is locked" | "database schema is locked" => {
@@ -16,7 +22,7 @@ pub(super) fn fault(text: &str) -> Option<Fault> {
         | "large file support is disabled"
         | "locking protocol"
         | "out of memory"
-        | "interrupted" => Some(Fault::Outage),
+        | INTERRUPTION => Some(Fault::Outage),
         "attempt to write a readonly database" => Some(Fault::ReadOnly),
         // They go on with the table's or the schema's name.
         _ => ["database table is locked: ", "database schema is locked: "]
