@@ -71,6 +71,7 @@ pub(super) trait Dialect: Sized {
 
     /// The `seq` of rows of this status whose id is this UUID in a spelling that no index finds.
     /// Reads all rows of the status.
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     fn spelled_otherwise(&mut self, status: i32, id: Uuid) -> QueryResult<Vec<i64>>;
 
     /// How many bytes a statement and its values may take together.

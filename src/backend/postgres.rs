@@ -284,6 +284,7 @@ impl Dialect for diesel::PgConnection {
         self.batch_execute(&format!("set lock_timeout = {}", limit.as_millis()))
     }
 
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     fn spelled_otherwise(&mut self, _: i32, _: Uuid) -> QueryResult<Vec<i64>> {
         Ok(Vec::new())
     }
