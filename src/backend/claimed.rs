@@ -100,6 +100,9 @@ pub struct Claim {
     pub found: usize,
     /// Rows that were given back for want of room.
     pub too_many: usize,
+    /// Rows that were to be given back and are under the lease until its end, because another
+    /// session has locked them.
+    pub kept: usize,
     /// Bytes of a row, on average over all that were looked at.
     pub mean_size: Option<usize>,
 }

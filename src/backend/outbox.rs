@@ -203,8 +203,8 @@ macro_rules! outbox {
             ) -> QueryResult<Claim> {
                 let filter = Filter::new(scope, &self.paused_streams()?);
                 let (leased, locked) = self.lease_rows(token, lease, room, &filter)?;
-                let (claim, back) = claimed::sort(leased, locked, room);
-                self.release(token, &back)?;
+                let (mut claim, back) = claimed::sort(leased, locked, room);
+                claim.kept = back.len().saturating_sub(self.release(token, &back)?);
                 Ok(claim)
             }
 

@@ -43,6 +43,8 @@ pub(super) struct Holdings {
     keys: HashMap<String, OfKey>,
     /// Keys of which a row was not sent while a claim was made.
     spoiled: HashSet<String>,
+    /// Tokens under which there are rows that are not sent: the later ones of their keys wait.
+    hiding: HashSet<Uuid>,
     /// Tokens of claims whose answer was lost, and when their leases end at the latest; the
     /// database may have made them all the same.
     doubtful: Vec<(Uuid, Instant)>,
@@ -71,9 +73,14 @@ impl Holdings {
     pub(super) fn tokens(&self) -> Vec<Uuid> {
         let shared = self.period.map(|period| period.ends);
         let rows = self.rows.iter();
-        rows.filter(|(_, (_, ends))| Some(*ends) == shared)
+        rows.filter(|(token, (_, ends))| Some(*ends) == shared && !self.hiding.contains(token))
             .map(|(token, _)| *token)
             .collect()
+    }
+
+    /// There are rows under the token that are not among those to be sent.
+    pub(super) fn hides(&mut self, token: Uuid) {
+        self.hiding.insert(token);
     }
 
     /// The keys of which all that we hold is on its way, so that later rows may follow.
@@ -110,6 +117,7 @@ impl Holdings {
                 rows.0 = rows.0.saturating_sub(count);
                 if rows.0 == 0 {
                     self.rows.remove(&token);
+                    self.hiding.remove(&token);
                 }
             }
         }
@@ -182,6 +190,27 @@ mod tests {
         holdings.lease(MINUTE);
         assert!(holdings.claimed(&of(1)));
         assert_eq!(holdings.own_keys(), ["k"]);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_given_back_holds_up_its_key() {
+        let mut holdings = Holdings::default();
+        let lease = holdings.lease(MINUTE);
+        let sent = Row {
+            token: lease.token,
+            deadline: lease.ends,
+            ..row(1, Some("k"), "/queue/a")
+        };
+        holdings.hides(lease.token);
+        assert!(holdings.claimed(&sent));
+        assert!(
+            holdings.tokens().is_empty(),
+            "a later row of k would pass by"
+        );
+        let mut outcomes = Outcomes::default();
+        outcomes.sent(&sent);
+        holdings.settled(&outcomes);
+        assert!(holdings.hiding.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

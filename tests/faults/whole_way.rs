@@ -87,7 +87,14 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
         };
         assert!(is_true, "{}, {:?}: {reason}", row.id, fate(&row.id));
     }
-    verdict::law_7(&rows, &effects);
+    // One that became a dead letter let its key go on; a second copy of it, which a relay has sent for
+    // want of the first one's receipt, has its effect whenever it comes.
+    let in_order: Vec<String> = effects
+        .iter()
+        .filter(|id| !letters.contains_key(*id))
+        .cloned()
+        .collect();
+    verdict::law_7(&rows, &in_order);
     let (rows, effects, letters) = (rows.len(), effects.len(), letters.len());
     eprintln!("{name}: {rows} rows, {effects} effects, {letters} letters");
 }

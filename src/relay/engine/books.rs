@@ -142,6 +142,9 @@ impl<C: Backend> Engine<'_, C> {
         let (rows, locked, look) = match claim.result {
             Ok((claimed, look)) => {
                 self.mean_size = claimed.mean_size.or(self.mean_size);
+                if claimed.kept > 0 && !claimed.rows.is_empty() {
+                    self.holdings.hides(claim.lease.token);
+                }
                 self.wait_for_memory = claimed.rows.is_empty() && claimed.too_many > 0;
                 if let Some(probe) = &claim.probe
                     && claimed.found == 0
