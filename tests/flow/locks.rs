@@ -67,9 +67,11 @@ pub(crate) fn what_became_of_a_locked_row_is_recorded_later<C: Subject>(place: &
     let relay = Running::start::<C>(place.settings());
     wait_until("it is connected", || place.counts::<C>().sent == 1);
     broker.stall(true);
-    for n in 1..=20 {
-        Message::new(place.topic(), n).publish(&mut conn).unwrap();
-    }
+    // At once: while nothing can be settled, a relay that has found nothing more does not look again.
+    conn.transaction::<(), diesel_outbox::Error, _>(|conn| {
+        (1..=20).try_for_each(|n| Message::new(place.topic(), n).publish(conn).map(drop))
+    })
+    .unwrap();
     let leased = "select count(*) from published where lease_token is not null";
     wait_until("they are claimed", || conn.number(leased) == 20);
     let mut other = lock::<C>(place, [2, 3, 21]);
