@@ -41,7 +41,7 @@ pub(super) trait Dialect: Sized {
     /// The present moment by the database's clock.
     fn now(&mut self) -> QueryResult<DateTime<Utc>>;
 
-    /// Leases up to `room.rows` rows that are due, not held up and let through by the filter, and
+    /// Leases up to `room.rows` rows that are due, not blocked and let through by the filter, and
     /// reads them, with as many bodies as there is room for. A row that the filter keeps back holds
     /// up its key as one under a lease does. A row that gets its key by a rule is written with it.
     ///
@@ -59,7 +59,7 @@ pub(super) trait Dialect: Sized {
     /// Waits until no claim is being made.
     fn await_claims(&mut self) -> QueryResult<()>;
 
-    /// Records what became of rows under this token, but not of rows that another session has
+    /// Records the delivery results of rows under this token, but not of rows that another session has
     /// locked. Returns how many were recorded.
     fn settle(&mut self, token: Uuid, rows: &[RowKey], end: &End<'_>) -> QueryResult<usize>;
 

@@ -69,7 +69,7 @@ from (
             from published p force index (published_held)
             where p.status = 1 and p.due_at = {until} and p.lease_token = {token}) l) s) r";
 
-/// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
+/// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The indexes are named because the optimizer prefers a sort of all
 /// waiting rows.
 const READY: &str = "\

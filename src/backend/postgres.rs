@@ -31,7 +31,7 @@ const SETTINGS: &str = "\
 set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
 set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)";
 
-/// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
+/// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. A row is asked again for its status and time when it is locked, because
 /// READ COMMITTED shows what a holder whose lease had ended settled in the meantime. The rows that
 /// could not be had are returned too: the later ones of their keys have to wait for them. All of it

@@ -18,7 +18,7 @@ use super::scope::{Filter, numbers};
 use super::{Storage, never};
 use crate::schema::{self, Id, Moment, published};
 
-/// A row is held up by an earlier one of its key that is leased, waits or is parked: each of them
+/// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of them
 /// has a `due_at` to come. The index is named because the scan by the primary key would pass over
 /// all the rows that were sent.
 const CLAIM: &str = "\

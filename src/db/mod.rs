@@ -47,7 +47,7 @@ pub enum DbError {
     /// A connection beside the pool could not be opened.
     #[error("no connection to the database: {0}")]
     Connect(#[from] ConnectError),
-    /// The database did not answer in time. What became of the work is not known.
+    /// The database did not answer in time. Whether the work was done is unknown.
     #[error("no answer from the database within {after:?}; the connection is given up")]
     Silent {
         /// How long it had.
@@ -184,7 +184,7 @@ impl<C: Backend> Db<C> {
         }
     }
 
-    /// Makes work end soon after `shutdown` is wished for.
+    /// Makes work end soon after `shutdown` is requested.
     pub(crate) fn until(self, shutdown: &Shutdown) -> Self {
         Self {
             shutdown: Some(shutdown.clone()),
@@ -362,7 +362,7 @@ impl<C: Backend> Db<C> {
         if self.schema.given().is_some() {
             return;
         }
-        // The tables are there: what fails here is told by the next statement.
+        // The tables are there: if this fails, the next statement returns the error.
         if let Ok(found) = self.run(|conn| conn.find_schema(None)).await
             && !found.others.is_empty()
         {

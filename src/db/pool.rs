@@ -103,7 +103,7 @@ fn build<C: Backend>(
         // Asks the server only if the connection was idle: one that the server has closed is replaced
         // before work is tried on it.
         .test_on_check_out(true)
-        // Its own handler logs each attempt; an outage is told once, by whoever notices.
+        // Its own handler logs each attempt; an outage is logged once, by `Outage`.
         .error_handler(Box::new(r2d2::NopErrorHandler))
         .build_unchecked(manager.clone());
     Current {

@@ -2,7 +2,7 @@
 //!
 //! A destination is known by rows that fail at their first attempt. Those that have failed before
 //! are blamed one by one, and say nothing of the others: they neither set a destination aside nor
-//! keep it there, and while it is set aside rows that have not failed are tried first.
+//! keep it there, and while its circuit is open, rows that have not failed are tried first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -29,7 +29,7 @@ enum State {
     },
 }
 
-/// When rows of a destination that is set aside are tried.
+/// When rows of a destination with an open circuit are tried.
 #[derive(Debug, Clone, Copy)]
 struct Until {
     /// Rows that have not failed.
@@ -73,7 +73,7 @@ impl Breaker {
     }
 
     /// A row has failed by its own fault, having failed so often before. Whether its destination
-    /// is set aside from now on.
+    /// has an open circuit from now on.
     pub(super) fn failed(&mut self, destination: &str, row: RowKey, before: i32) -> bool {
         if self.failures == 0 {
             return false;

@@ -300,7 +300,7 @@ impl<C: Backend> Engine<'_, C> {
         }
     }
 
-    /// Keeps what became of rows that another session has locked.
+    /// Keeps the delivery results of rows that another session has locked.
     fn hold_back(&mut self, outcomes: Outcomes) {
         if outcomes.is_empty() {
             return;
@@ -333,7 +333,7 @@ impl<C: Backend> Engine<'_, C> {
     }
 }
 
-/// Claims a few rows of a destination that is set aside: some of the newest and some of the oldest
+/// Claims a few rows of a destination with an open circuit: some of the newest and of the oldest
 /// that have not failed; failed ones if there are no others.
 fn try_some<C: Backend>(
     conn: &mut C,
