@@ -2,7 +2,6 @@
 
 # By name and not by --all-features, which would compile libpq from source.
 FEATURES := sqlite,postgres,mysql
-CLIPPY := cargo clippy --workspace --all-targets --no-default-features
 
 # Ports at which nothing else listens: the long run restarts its servers.
 OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
@@ -60,22 +59,20 @@ fmt-check: tools
 files:
 	scripts/check-files
 
-## Each database alone, as users choose them, and all together; tests always have the loopback broker.
+## All of it, and each part alone, as users choose them. Tests and examples always have SQLite and the programs.
 clippy: tools
-	$(CLIPPY) --features sqlite -- -D warnings
-	$(CLIPPY) --features postgres -- -D warnings
-	$(CLIPPY) --features mysql -- -D warnings
-	$(CLIPPY) --features $(FEATURES) -- -D warnings
-	cargo clippy --lib --bins --no-default-features --features $(FEATURES) -- -D warnings
-	cargo clippy --lib --no-default-features --features sqlite,testing -- -D warnings
+	cargo clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
+	for part in sqlite postgres,stomp postgres,relay sqlite,calls sqlite,subscriber mysql,relay,tls sqlite,cli postgres,cli mysql,cli; do \
+		cargo clippy --lib --features $$part -- -D warnings || exit 1; done
+	cargo clippy --lib --bins --features $(FEATURES),cli -- -D warnings
 
 docs: tools
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES)
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES),cli,testing,msgpack
 
 ## Each example runs to its end.
 examples: tools
 	for example in quickstart orders custom_logic direct_send subscribe_registry self_managed exec_callback \
-		axum_service; do cargo run --quiet --example $$example || exit 1; done
+		axum_service celery calls; do cargo run --quiet --example $$example || exit 1; done
 
 ## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.
 servers:

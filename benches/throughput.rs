@@ -1,8 +1,8 @@
-//! Rows drained and messages consumed in a second: `cargo bench --bench throughput`.
+//! Measures rows drained and messages consumed per second: `cargo bench --bench throughput`.
 //!
-//! With `DATABASE_URL` and `STOMP_URL` set it measures those, else an SQLite file and the loopback
-//! broker. Each figure is the median of the rounds; what counts is the ratio of two figures of one
-//! run. It empties `published` and `received` first: use a database of its own.
+//! Uses `DATABASE_URL` and `STOMP_URL` if they are set, otherwise an SQLite file and the loopback
+//! broker. Each figure is the median of the rounds; compare the ratios of figures from one run. It
+//! first empties `published` and `received`: use a database for this benchmark only.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel_outbox::admin;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::db::Address;
@@ -40,18 +41,18 @@ fn main() {
     let config = settings().build().unwrap();
     let address = Address::parse(config.require_database_url().unwrap()).unwrap();
     let connect_to = address.connection_string().expose();
-    match &address {
-        #[cfg(feature = "postgres")]
-        Address::Postgres(_) => measure(settings, PgConnection::establish(connect_to).unwrap()),
-        #[cfg(feature = "mysql")]
-        Address::Mysql(_) => measure(settings, MysqlConnection::establish(connect_to).unwrap()),
-        _ => {
-            let mut conn = SqliteConnection::establish(connect_to).unwrap();
-            conn.batch_execute("pragma journal_mode = wal; pragma busy_timeout = 5000")
-                .unwrap();
-            measure(settings, conn);
-        }
+    #[cfg(feature = "postgres")]
+    if address.is_for::<PgConnection>() {
+        return measure(settings, PgConnection::establish(connect_to).unwrap());
     }
+    #[cfg(feature = "mysql")]
+    if address.is_for::<MysqlConnection>() {
+        return measure(settings, MysqlConnection::establish(connect_to).unwrap());
+    }
+    let mut conn = SqliteConnection::establish(connect_to).unwrap();
+    conn.batch_execute("pragma journal_mode = wal; pragma busy_timeout = 5000")
+        .unwrap();
+    measure(settings, conn);
 }
 
 fn measure<C: Backend + Migrate>(settings: impl Fn() -> Builder, mut conn: C) {
@@ -101,15 +102,15 @@ fn consume<C: Backend>(settings: impl Fn() -> Builder, conn: &mut C, topic: &str
     let runtime = Runtime::new().unwrap();
     let run = |until: &mut dyn FnMut() -> bool| {
         let shutdown = Shutdown::new();
-        let (heeded, subscriber) = (shutdown.clone(), subscriber());
-        let running = runtime.spawn(async move { subscriber.run(&heeded).await });
+        let (signal, subscriber) = (shutdown.clone(), subscriber());
+        let running = runtime.spawn(async move { subscriber.run(&signal).await });
         while !until() {
             std::thread::yield_now();
         }
         shutdown.stop();
         runtime.block_on(running).unwrap().unwrap();
     };
-    // The queue has to be there before the messages are: one that arrives shows it.
+    // Topics drop messages that no queue is bound to: wait until a first message arrives.
     let send = || {
         let relay = Relay::<C>::new(&config).unwrap();
         runtime.block_on(relay.run_once(&Shutdown::new())).unwrap()
@@ -119,14 +120,14 @@ fn consume<C: Backend>(settings: impl Fn() -> Builder, conn: &mut C, topic: &str
     run(&mut || {
         Message::new(topic, 0).publish(conn).unwrap();
         send();
-        conn.counts().unwrap().received > 0
+        admin::status(conn).unwrap().received > 0
     });
     fill(conn, topic);
     send();
     let began = Instant::now();
     run(&mut || {
         std::thread::park_timeout(Duration::from_millis(20));
-        conn.counts().unwrap().received >= ROWS as i64
+        admin::status(conn).unwrap().received >= ROWS as i64
     });
     began.elapsed()
 }

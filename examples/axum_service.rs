@@ -1,12 +1,10 @@
-//! A web service that saves through the outbox, with relay and subscriber in the same process.
+//! A web service that saves through the outbox, with a relay and a subscriber in the same process.
 //!
-//! `cargo run --example axum_service` calls itself once and ends. A real service has the relay and
-//! the subscriber in processes of their own, or several replicas of all three: they share the work.
+//! `cargo run --example axum_service` sends itself one request and ends. A real service runs the relay and
+//! the subscriber in processes of their own, or several replicas of all three, which share the work.
 #![allow(clippy::print_stdout)]
 
 mod support;
-
-use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -14,13 +12,14 @@ use axum::routing::post;
 use axum::{Json, Router};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+use diesel_outbox::prelude::{BoxError, Outcome, Payload, Publish, Registry, Save};
 use diesel_outbox::relay::Relay;
-use diesel_outbox::{BoxError, Payload, Publish, Registry, Save, Shutdown, correlation};
+use diesel_outbox::{Shutdown, correlation};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use support::{Outcome, World};
+use support::{Fallible, World};
 
 diesel::table! {
     orders (id) {
@@ -49,15 +48,15 @@ struct NewOrder {
 
 type Connections = Pool<ConnectionManager<SqliteConnection>>;
 
-/// The request's own id goes on with the message, and with what its callbacks publish.
+/// Saves an order. The request's id is the correlation id of its message, and of what callbacks publish.
 async fn create(
-    State(pool): State<Arc<Connections>>,
+    State(pool): State<Connections>,
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
 ) -> Result<Json<Order>, (StatusCode, String)> {
     let request = headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let request = request.unwrap_or("none").to_owned();
-    // Diesel blocks, so it works on a thread for that.
+    // Diesel blocks, so it runs on a thread for blocking work.
     let saved = tokio::task::spawn_blocking(move || -> Result<Order, BoxError> {
         let conn = &mut pool.get()?;
         Ok(correlation::scope(request, || new.save(conn))?)
@@ -69,23 +68,20 @@ async fn create(
     }
 }
 
-fn bill(
-    conn: &mut SqliteConnection,
-    payload: &Payload,
-) -> Result<diesel_outbox::Outcome, BoxError> {
+fn bill(conn: &mut SqliteConnection, payload: &Payload) -> Result<Outcome, BoxError> {
     println!(
         "billed {} for {}",
         payload.body()["customer"],
         payload.correlation_id()
     );
     diesel::sql_query("insert into bills (note) values ('x')").execute(conn)?;
-    Ok(diesel_outbox::Outcome::Done)
+    Ok(Outcome::Done)
 }
 
 #[derive(Debug)]
-struct Patience;
+struct BusyTimeout;
 
-impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Patience {
+impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for BusyTimeout {
     fn on_acquire(&self, conn: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
         diesel::sql_query("pragma busy_timeout = 5000")
             .execute(conn)
@@ -95,7 +91,7 @@ impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for Patience {
 }
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> Fallible<()> {
     let world = World::new(
         "create table orders (id integer primary key, customer text not null, total bigint not null);
          create table bills (note text not null)",
@@ -105,24 +101,26 @@ async fn main() -> Outcome<()> {
         .subscribe(&registry, "bill", "/topic/orders.v1", "billing")
         .await?;
 
-    let shutdown = Shutdown::new();
-    let relay = Relay::<SqliteConnection>::new(&world.config)?;
-    let heeded = shutdown.clone();
-    let relay = tokio::spawn(async move { relay.run(&heeded).await });
-
     let url = world.config.require_database_url()?.expose();
     let pool = Pool::builder()
-        .max_size(4)
-        .connection_customizer(Box::new(Patience))
+        // 4 for requests, 4 for the relay.
+        .max_size(8)
+        .connection_customizer(Box::new(BusyTimeout))
         .build(ConnectionManager::new(url))?;
+
+    let shutdown = Shutdown::new();
+    let relay = Relay::with_pool(pool.clone(), &world.config)?;
+    let signal = shutdown.clone();
+    let relay = tokio::spawn(async move { relay.run(&signal).await });
+
     let app = Router::new()
         .route("/orders", post(create))
-        .with_state(Arc::new(pool));
+        .with_state(pool);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let heeded = shutdown.clone();
+    let signal = shutdown.clone();
     let server =
-        axum::serve(listener, app).with_graceful_shutdown(async move { heeded.wished().await });
+        axum::serve(listener, app).with_graceful_shutdown(async move { signal.requested().await });
     let server = tokio::spawn(async move { server.await });
 
     println!(
@@ -131,7 +129,7 @@ async fn main() -> Outcome<()> {
     );
     world.received(1).await?;
 
-    // In this order: no new requests, then what they wrote is sent, then what came is handled.
+    // In this order: accept no new requests, send what they wrote, handle what was received.
     shutdown.stop();
     server.await??;
     let sent = relay.await??;
@@ -140,8 +138,8 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// One request, by hand: an example of a server needs no client library.
-async fn ask(address: std::net::SocketAddr, body: &str) -> Outcome<String> {
+/// Sends one request over a plain socket, so that the example needs no HTTP client.
+async fn ask(address: std::net::SocketAddr, body: &str) -> Fallible<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
         "POST /orders HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-request-id: request-7\r\n\

@@ -1,4 +1,4 @@
-//! Messages without a model, and statements of your own, in one transaction.
+//! Statements of your own, and messages without a model, in one transaction.
 //!
 //! `cargo run --example custom_logic`
 #![allow(clippy::print_stdout)]
@@ -8,10 +8,11 @@ mod support;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel_outbox::{self as outbox, Error, Message, Operation, Publish};
+use diesel_outbox::Error;
+use diesel_outbox::prelude::*;
 use serde_json::json;
 
-use support::{Outcome, World};
+use support::{Fallible, World};
 
 diesel::table! {
     accounts (id) {
@@ -30,19 +31,19 @@ struct Account {
     balance: i64,
 }
 
-/// Moves money: two updates, three messages, all or nothing.
+/// Moves money: two updates and three messages, all or nothing.
 fn transfer(conn: &mut SqliteConnection, from: i32, to: i32, amount: i64) -> Result<(), Error> {
     conn.transaction(|conn| {
         for (id, change) in [(from, -amount), (to, amount)] {
-            // Any statements that end in a model; its messages are written with them.
-            outbox::save_as(conn, Operation::Update, |conn| {
+            // Any statements that return a model; its messages are written in the same transaction.
+            Operation::Update.save(conn, |conn| {
                 diesel::update(accounts::table.find(id))
                     .set(accounts::balance.eq(accounts::balance + change))
                     .returning(Account::as_returning())
                     .get_result(conn)
             })?;
         }
-        // A message that tells of no row. It is of no use when it is old.
+        // A message about no single row. After an hour it is no longer of use.
         Message::new(
             "/topic/transfers",
             json!({"from": from, "to": to, "amount": amount}),
@@ -53,7 +54,7 @@ fn transfer(conn: &mut SqliteConnection, from: i32, to: i32, amount: i64) -> Res
         .publish(conn)?;
         let overdrawn = accounts::table.filter(accounts::balance.lt(0));
         if diesel::select(diesel::dsl::exists(overdrawn)).get_result(conn)? {
-            // Takes everything back, the messages too.
+            // Rolls everything back, the messages too.
             return Err(diesel::result::Error::RollbackTransaction.into());
         }
         Ok(())
@@ -61,7 +62,7 @@ fn transfer(conn: &mut SqliteConnection, from: i32, to: i32, amount: i64) -> Res
 }
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> Fallible<()> {
     let world = World::new(
         "create table accounts (id integer primary key, owner text not null, balance bigint not null);
          insert into accounts (owner, balance) values ('ann', 100), ('bob', 0)",

@@ -1,18 +1,19 @@
-//! Straight to the broker, without an outbox: for what needs no transaction. The receipt is
-//! awaited, so that a message that was not taken is an error here and not a loss somewhere.
+//! Sends straight to the broker, without the outbox, for messages that need no transaction.
+//!
+//! `send` waits for the receipt: a message that the broker did not accept is an error here.
 //!
 //! `cargo run --example direct_send`
 #![allow(clippy::print_stdout)]
 
 mod support;
 
-use diesel_outbox::{Message, Producer};
+use diesel_outbox::prelude::*;
 use serde_json::json;
 
-use support::{Outcome, World};
+use support::{Fallible, World};
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> Fallible<()> {
     let world = World::new("")?;
     let producer = Producer::connect(&world.config).await?;
     let id = producer
@@ -20,7 +21,7 @@ async fn main() -> Outcome<()> {
         .await?;
     println!("the broker has {id}");
 
-    // What it refuses is told.
+    // An invalid message is an error.
     let refused = producer.send(Message::new("", 1)).await;
     println!(
         "refused: {}",

@@ -1,5 +1,6 @@
-//! A program as the callback, with the built-in `exec:`; what it runs is `exec_callback.sh`. Its
-//! work is not in the database, so it may happen twice.
+//! A program as the callback, with the built-in `exec:`. It runs `exec_callback.sh` for each message.
+//!
+//! The program's work is not in the database, so it may happen twice.
 //!
 //! `cargo run --example exec_callback`
 #![allow(clippy::print_stdout)]
@@ -7,15 +8,15 @@
 mod support;
 
 use diesel::prelude::*;
-use diesel_outbox::{Message, Registry};
+use diesel_outbox::prelude::*;
 use serde_json::json;
 
-use support::{Outcome, World};
+use support::{Fallible, World};
 
-fn main() -> Outcome<()> {
+fn main() -> Fallible<()> {
     let output = tempfile::NamedTempFile::new()?;
     if std::env::var_os("EXAMPLE_OUTPUT").is_none() {
-        // The program inherits the environment; so this one is started anew with it.
+        // The program inherits the environment: start this process again with the variable set.
         let status = std::process::Command::new(std::env::current_exe()?)
             .env("EXAMPLE_OUTPUT", output.path())
             .status()?;
@@ -30,7 +31,7 @@ fn main() -> Outcome<()> {
 }
 
 #[tokio::main]
-async fn run() -> Outcome<()> {
+async fn run() -> Fallible<()> {
     let world = World::new("")?;
     let program = concat!(
         "exec:",

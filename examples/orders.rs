@@ -6,10 +6,11 @@
 mod support;
 
 use diesel::prelude::*;
+use diesel_outbox::Error;
+use diesel_outbox::prelude::*;
 use diesel_outbox::schema::{Document, published};
-use diesel_outbox::{Error, Operation, Publish, PublishDsl, Save};
 
-use support::{Outcome, World};
+use support::{Fallible, World};
 
 diesel::table! {
     orders (id) {
@@ -19,7 +20,7 @@ diesel::table! {
     }
 }
 
-// Each attribute is a message; the last one is for deletions only.
+// Each attribute is one message; the last one is written for deletions only.
 #[derive(Queryable, Selectable, Identifiable, Publish)]
 #[diesel(table_name = orders)]
 #[publish(destination = "/topic/orders", fields(customer, total), version = "v1", key = id)]
@@ -46,7 +47,7 @@ struct NewOrder<'a> {
 }
 
 #[tokio::main]
-async fn main() -> Outcome<()> {
+async fn main() -> Fallible<()> {
     let world = World::new(
         "create table orders (id integer primary key, customer text not null, total bigint not null)",
     )?;
@@ -70,9 +71,8 @@ async fn main() -> Outcome<()> {
     });
     println!("bob's order was rolled back: {}", undone.is_err());
 
-    let gone: Vec<Order> = diesel::delete(orders::table)
-        .returning(Order::as_returning())
-        .publish_all_as(Operation::Delete, conn)?;
+    let delete = diesel::delete(orders::table).returning(Order::as_returning());
+    let gone: Vec<Order> = Operation::Delete.publish_all(conn, delete)?;
     println!("deleted {}", gone.len());
 
     println!("waiting in the outbox:");

@@ -1,5 +1,6 @@
-//! Several callbacks under their names, as a service's own `subscribe` has them. With arguments it
-//! is that program; without, it shows itself what it does.
+//! A service's own `subscribe` with several callbacks.
+//!
+//! With arguments it is that program. Without, it publishes some messages and handles them itself.
 //!
 //! `cargo run --example subscribe_registry`, or
 //! `cargo run --example subscribe_registry -- orders.created /topic/orders.v1 billing`
@@ -10,10 +11,10 @@ mod support;
 use std::process::ExitCode;
 
 use diesel::prelude::*;
-use diesel_outbox::{self as outbox, BoxError, Message, Payload, Registry, testing};
+use diesel_outbox::{self as outbox, prelude::*, testing};
 use serde_json::json;
 
-use support::{Outcome, World};
+use support::{Fallible, World};
 
 #[derive(serde::Deserialize)]
 struct Order {
@@ -21,29 +22,29 @@ struct Order {
     total: i64,
 }
 
-// Works in the inbox transaction: `Ok` commits and the message is acknowledged; an error rolls back,
-// and the message is tried again.
-fn created(conn: &mut SqliteConnection, payload: &Payload) -> Result<outbox::Outcome, BoxError> {
+// Runs in the inbox transaction: `Ok` commits and acknowledges the message, an error rolls back and the
+// message is tried again.
+fn created(conn: &mut SqliteConnection, payload: &Payload) -> Result<Outcome, BoxError> {
     let order: Order = payload.json()?;
     if order.total < 0 {
-        // For a business reason: it goes to the dead letters and leaves no row.
-        return Ok(outbox::Outcome::Discard("a negative total".to_owned()));
+        // A business reason: the message goes to the dead letters, and the inbox has no row.
+        return Ok(Outcome::Discard("a negative total".to_owned()));
     }
     diesel::sql_query("insert into bills (order_id, total) values (?, ?)")
         .bind::<diesel::sql_types::Integer, _>(order.id)
         .bind::<diesel::sql_types::BigInt, _>(order.total)
         .execute(conn)?;
-    // Written in the same transaction, under the message's correlation id.
+    // Written in the same transaction, with the correlation id of the message that is handled.
     Message::new("/topic/bills", json!({"order": order.id})).publish(conn)?;
-    Ok(outbox::Outcome::Done)
+    Ok(Outcome::Done)
 }
 
-fn cancelled(conn: &mut SqliteConnection, payload: &Payload) -> Result<outbox::Outcome, BoxError> {
+fn cancelled(conn: &mut SqliteConnection, payload: &Payload) -> Result<Outcome, BoxError> {
     let order: Order = payload.json()?;
     diesel::sql_query("delete from bills where order_id = ?")
         .bind::<diesel::sql_types::Integer, _>(order.id)
         .execute(conn)?;
-    Ok(outbox::Outcome::Done)
+    Ok(Outcome::Done)
 }
 
 fn registry() -> Registry<SqliteConnection> {
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn show() -> Outcome<()> {
+async fn show() -> Fallible<()> {
     let world = World::new("create table bills (order_id integer, total bigint)")?;
     let registry = registry();
     let created = [("orders.created", "/topic/created", "billing.created")];
@@ -83,9 +84,7 @@ async fn show() -> Outcome<()> {
         created.done, created.discarded
     );
     println!("cancelled: {} done", cancelled.done);
-    // Each bill told of itself, under the order's correlation id.
-    let bills = testing::published(conn)?;
-    let bills = bills.iter().filter(|row| row.destination == "/topic/bills");
-    println!("{} messages of bills", bills.count());
+    let bills = testing::published_to(conn, "/topic/bills")?;
+    println!("{} messages of bills", bills.len());
     Ok(())
 }

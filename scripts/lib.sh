@@ -57,3 +57,30 @@ wait_until() {
         sleep 0.2
     done
 }
+
+# Runs a command as a user of the package where we are root, else as ourselves; it keeps the pid.
+as_user() {
+    local user=$1
+    shift
+    if [ "$(id -u)" -eq 0 ]; then
+        exec setpriv --reuid "$user" --regid "$user" --init-groups "$@"
+    fi
+    exec "$@"
+}
+
+owned_by() {
+    if [ "$(id -u)" -eq 0 ]; then
+        chown -R "$1" "$2"
+    fi
+}
+
+# Where initdb and pg_ctl are.
+postgres_programs() {
+    if has initdb && has pg_ctl; then
+        dirname "$(command -v initdb)"
+        return
+    fi
+    local programs
+    programs=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)
+    [ -n "$programs" ] && dirname "$programs"
+}

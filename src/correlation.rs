@@ -1,4 +1,4 @@
-//! What this thread or task is doing, and on whose behalf: a correlation id, a trace.
+//! The correlation id and the trace of this thread or task.
 //!
 //! Messages written inside a scope carry its id in `dop-correlation-id`, and its trace in
 //! `traceparent` and `tracestate` (W3C Trace Context). Handling a message opens a scope with the
@@ -16,10 +16,10 @@ use tracing::{Instrument, Span, info_span};
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C Trace Context, "tracestate Header".
 pub const TRACESTATE: &str = "tracestate";
-/// A longer `tracestate` may be cut by others on its way; here it is left out.
+/// A longer `tracestate` may be truncated by others, so it is left out.
 const TRACESTATE_LIMIT: usize = 512;
 
-/// A trace that is handed on.
+/// A trace that is passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     parent: String,
@@ -27,7 +27,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace by the values of its two headers. `None` where `parent` is no valid `traceparent`.
+    /// A trace from the values of its two headers. `None` if `parent` is not a valid `traceparent`.
     #[must_use]
     pub fn new(parent: &str, state: Option<&str>) -> Option<Self> {
         let fits = |state: &&str| !state.is_empty() && state.len() <= TRACESTATE_LIMIT;
@@ -50,8 +50,8 @@ impl Trace {
     }
 }
 
-/// `version-trace_id-parent_id-flags` in lower-case hex, ids not all zero; later versions may go on
-/// behind a hyphen.
+/// `version-trace_id-parent_id-flags` in lower-case hex, with ids that are not all zero. Later versions may
+/// have more after another hyphen.
 fn is_traceparent(text: &str) -> bool {
     let mut parts = text.split('-');
     let mut next = |length: usize| {
@@ -68,7 +68,7 @@ fn is_traceparent(text: &str) -> bool {
     version != "ff" && !is_zero(trace) && !is_zero(parent) && (version != "00" || text.len() == 55)
 }
 
-/// What a scope holds.
+/// The content of a scope.
 #[derive(Debug, Clone, Default)]
 struct Context {
     id: Option<String>,
@@ -79,7 +79,7 @@ thread_local! {
     static CURRENT: RefCell<Context> = const { RefCell::new(Context { id: None, trace: None }) };
 }
 
-/// Puts the outer context back, also when the scope ends in a panic.
+/// Restores the outer context, also if the scope ends in a panic.
 struct Restore(Context);
 
 impl Drop for Restore {
@@ -116,7 +116,7 @@ pub fn current_trace() -> Option<Trace> {
     CURRENT.with(|current| current.borrow().trace.clone())
 }
 
-/// Runs `work` with `id` as the correlation id; a trace of an outer scope goes on.
+/// Runs `work` with `id` as the correlation id; the trace of an outer scope continues.
 ///
 /// ```
 /// use diesel_outbox::correlation;
@@ -137,7 +137,7 @@ pub async fn scope_async<T>(id: impl Into<String>, work: impl Future<Output = T>
     within_async(Context { id, ..inherited() }, work).await
 }
 
-/// Runs `work` as a part of a trace; the correlation id of an outer scope goes on.
+/// Runs `work` as a part of a trace; the correlation id of an outer scope continues.
 ///
 /// ```
 /// use diesel_outbox::correlation::{self, Trace};
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_valid_trace_is_handed_on() {
+    fn only_a_valid_trace_is_propagated() {
         let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         for (parent, expected) in [
             (valid.to_owned(), true),

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-/// The setting `database_schema`, for processes that read no settings.
+/// The setting `database_schema`, for processes that do not read settings.
 const VARIABLE: &str = "OUTBOX_DATABASE_SCHEMA";
 
 thread_local! {
@@ -16,18 +16,18 @@ thread_local! {
 static OF_PROCESS: LazyLock<RwLock<Option<Arc<str>>>> =
     LazyLock::new(|| RwLock::new(std::env::var(VARIABLE).ok().and_then(|name| named(&name))));
 
-/// The variable's value: `none` and the empty text name no schema.
+/// The variable's value; `none` and an empty value name no schema.
 fn named(name: &str) -> Option<Arc<str>> {
     let name = name.trim();
     (!name.is_empty() && name != "none").then(|| name.into())
 }
 
-/// Names the schema of the outbox for all threads of this process, on PostgreSQL: `save`,
-/// `publish`, `cancel`, `migrate` and what else this crate does then mean the tables in that
+/// Sets the schema of the outbox for all threads of this process, on PostgreSQL. `save`,
+/// `publish`, `cancel`, `migrate` and all other functions of this crate then mean the tables in that
 /// schema, whatever the search path of a connection is.
 ///
-/// It replaces the environment variable `OUTBOX_DATABASE_SCHEMA`; `None` leaves it to the search
-/// path. A relay or subscriber with the setting `database_schema` has its own. MySQL, MariaDB and
+/// It replaces the environment variable `OUTBOX_DATABASE_SCHEMA`; with `None` the search
+/// path decides. A relay or subscriber with the setting `database_schema` uses that. MySQL, MariaDB and
 /// SQLite ignore it.
 ///
 /// ```
@@ -38,8 +38,8 @@ pub fn set_schema(name: Option<&str>) {
     *OF_PROCESS.write().unwrap_or_else(PoisonError::into_inner) = name.map(Arc::from);
 }
 
-/// Runs `work`, in which everything that this crate does on this thread means the outbox in the
-/// schema `name`, on PostgreSQL. It comes before [`set_schema`]: for a process that writes to more
+/// Runs `work` so that all functions of this crate on this thread mean the outbox in the
+/// schema `name`, on PostgreSQL. Takes precedence over [`set_schema`], for a process that writes to more
 /// than one outbox. It ends when `work` returns: a future that `work` returns runs outside of it.
 ///
 /// ```
@@ -50,7 +50,7 @@ pub fn in_schema<T>(name: &str, work: impl FnOnce() -> T) -> T {
     within(Some(name.into()), work)
 }
 
-/// [`in_schema`]; `None` changes nothing.
+/// Like [`in_schema`]; `None` changes nothing.
 pub(crate) fn within<T>(schema: Option<Arc<str>>, work: impl FnOnce() -> T) -> T {
     struct Restore(Option<Arc<str>>);
 
@@ -67,7 +67,7 @@ pub(crate) fn within<T>(schema: Option<Arc<str>>, work: impl FnOnce() -> T) -> T
     work()
 }
 
-/// The schema that was named; `None` if the search path decides.
+/// The schema that was set; `None` if the search path decides.
 pub(crate) fn current() -> Option<Arc<str>> {
     let of_thread = OF_THREAD.with_borrow(Clone::clone);
     of_thread.or_else(|| {

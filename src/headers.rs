@@ -10,16 +10,16 @@ use crate::correlation;
 
 /// The message's id: the id of its row.
 pub const MSG_ID: &str = "dop-msg-id";
-/// Where the message was sent.
+/// The destination that the message is sent to.
 pub const MSG_DESTINATION: &str = "dop-msg-destination";
 /// The kind of row that the message was written as: `Published`.
 pub const MSG_TYPE: &str = "dop-msg-type";
 /// When the message was written, RFC 3339.
 pub const MSG_SENT_TIME: &str = "dop-msg-sent-time";
-/// The id that a chain of messages has in common.
+/// The id that all messages of a chain share.
 pub const CORRELATION_ID: &str = "dop-correlation-id";
 
-/// The ordering key, where there is one; it is written when the message is sent.
+/// The ordering key, if there is one. The relay adds it when it sends the message.
 pub const KEY: &str = "key";
 
 /// Headers that belong to the frame and that a message may not set. RabbitMQ answers ERROR to a
@@ -42,13 +42,13 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         .any(|reserved| name.eq_ignore_ascii_case(reserved))
 }
 
-/// What a generator is told of the message.
+/// The message for which headers are generated.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Outgoing<'a> {
     /// The id of the message's row.
     pub id: Uuid,
-    /// Where it goes, version included.
+    /// The destination, version included.
     pub destination: &'a str,
 }
 
@@ -59,19 +59,19 @@ type Generator = Box<dyn Fn(&Outgoing<'_>) -> Headers + Send + Sync>;
 
 static GENERATOR: OnceLock<Generator> = OnceLock::new();
 
-/// A generator was set before; it stays.
+/// A generator is already set and is kept.
 #[derive(Debug, thiserror::Error)]
 #[error("a header generator is set already; set it once, when the process starts")]
 pub struct GeneratorIsSet;
 
-/// Replaces the generator for the whole process. What it returns overrides the message's own
-/// headers; call [`standard`] in it to add to the usual ones.
+/// Replaces the generator for the whole process. Its result overrides the message's own
+/// headers; call [`standard`] in it to add to the default headers.
 ///
-/// Leave `dop-msg-id` in: the inbox of the other side tells duplicates by it.
+/// Keep `dop-msg-id`: the receiver's inbox recognises duplicates by it.
 ///
 /// # Errors
 ///
-/// When one was set before.
+/// [`GeneratorIsSet`] if a generator is already set.
 pub fn set_generator(
     generator: impl Fn(&Outgoing<'_>) -> Headers + Send + Sync + 'static,
 ) -> Result<(), GeneratorIsSet> {
@@ -80,24 +80,33 @@ pub fn set_generator(
         .map_err(|_| GeneratorIsSet)
 }
 
-/// The headers of django-outbox-pattern. The correlation id is that of the open scope, else new.
+/// The headers of django-outbox-pattern. The correlation id is that of the open scope, or a new one.
 #[must_use]
 pub fn standard(message: &Outgoing<'_>) -> Headers {
-    let correlation = correlation::current().unwrap_or_else(|| Uuid::new_v4().to_string());
     let sent = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
     [
         (MSG_ID, message.id.to_string()),
         (MSG_DESTINATION, message.destination.to_owned()),
         (MSG_TYPE, "Published".to_owned()),
         (MSG_SENT_TIME, sent),
-        (CORRELATION_ID, correlation),
+        (CORRELATION_ID, correlation_id()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }
 
-/// What the process's generator gives for a message.
+/// The correlation id of the open scope, or a new one.
+pub(crate) fn correlation_id() -> String {
+    correlation::current().unwrap_or_else(|| Uuid::new_v4().to_string())
+}
+
+/// The headers as a JSON text.
+pub(crate) fn to_text(headers: &Headers) -> String {
+    serde_json::json!(headers).to_string()
+}
+
+/// The generated headers of a message.
 pub(crate) fn generate(message: &Outgoing<'_>) -> Headers {
     match GENERATOR.get() {
         Some(generator) => generator(message),
@@ -105,8 +114,8 @@ pub(crate) fn generate(message: &Outgoing<'_>) -> Headers {
     }
 }
 
-/// Writes the trace of the open scope, unless the writer named one.
-pub(crate) fn hand_on_trace(headers: &mut Headers) {
+/// Adds the trace of the open scope, unless the message has one.
+pub(crate) fn propagate_trace(headers: &mut Headers) {
     let Some(trace) = correlation::current_trace() else {
         return;
     };
@@ -115,7 +124,7 @@ pub(crate) fn hand_on_trace(headers: &mut Headers) {
     }
     let parent = trace.parent().to_owned();
     headers.insert(correlation::TRACEPARENT.to_owned(), parent);
-    // One of another trace would tell lies.
+    // It would belong to another trace.
     headers.remove(correlation::TRACESTATE);
     if let Some(state) = trace.state() {
         headers.insert(correlation::TRACESTATE.to_owned(), state.to_owned());

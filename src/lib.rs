@@ -1,76 +1,243 @@
-//! A transactional outbox and an idempotent inbox for services on Diesel, over STOMP.
+//! A transactional outbox and an idempotent inbox for Rust services on [Diesel](https://diesel.rs), over
+//! STOMP (RabbitMQ, ActiveMQ), on PostgreSQL, MySQL, MariaDB and SQLite.
+//!
+//! Saving a model writes its messages to the table `published` (the outbox) in the same transaction: rolled back
+//! means never sent. The program `publish` (the relay) sends them, and counts a message as sent only after the
+//! broker's receipt for it. The program `subscribe` calls your function (the callback) in the transaction that
+//! records the message in the table `received` (the inbox). If a message is delivered twice, its effect in the
+//! database happens once.
+//!
+//! ```text
+//!   your service                    publish                       subscribe
+//! +-------------------------+                                  +---------------------------+
+//! | INSERT INTO orders …    |                                  | INSERT INTO received …    |
+//! | INSERT INTO published … |     +---------+     +--------+   | your callback(conn, …)    |
+//! | COMMIT                  | --> |  relay  | --> | broker | ->| COMMIT                    |
+//! +-------------------------+     +---------+     +--------+   +---------------------------+
+//!   one transaction                    <- RECEIPT ---+  ^- ACK --- one transaction
+//! ```
+//!
+//! # A first example
+//!
+//! A model that is published whenever it is saved. The documentation of the [derive](derive@Publish) lists
+//! everything that the attribute `publish` accepts:
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use diesel_outbox::prelude::*;
+//!
+//! diesel::table! {
+//!     orders (id) { id -> Integer, customer -> Text, total -> BigInt, }
+//! }
+//!
+//! #[derive(Queryable, Selectable, Identifiable, Publish)]
+//! #[diesel(table_name = orders)]
+//! #[publish(destination = "/topic/orders", fields(customer, total), version = "v1", key = id)]
+//! struct Order {
+//!     id: i32,
+//!     customer: String,
+//!     total: i64,
+//! }
+//!
+//! #[derive(Insertable, Publish)]
+//! #[diesel(table_name = orders)]
+//! #[publish(model = Order)]
+//! struct NewOrder<'a> {
+//!     customer: &'a str,
+//!     total: i64,
+//! }
+//!
+//! # #[cfg(feature = "sqlite")]
+//! fn create(conn: &mut SqliteConnection) -> Result<Order, diesel_outbox::Error> {
+//!     // INSERT INTO orders and INSERT INTO published, in one transaction.
+//!     let mut order = NewOrder { customer: "ann", total: 12 }.save(conn)?;
+//!     order.total = 13;
+//!     // UPDATE orders and INSERT INTO published.
+//!     order.save(conn)
+//! }
+//! # #[cfg(all(feature = "sqlite", feature = "testing"))] {
+//! # use diesel::connection::SimpleConnection;
+//! # use diesel_outbox::{migrations::Migrate, testing};
+//! # let conn = &mut SqliteConnection::establish(":memory:")?;
+//! # conn.migrate()?;
+//! # conn.batch_execute("create table orders (id integer primary key, customer text not null, total bigint not null)")?;
+//! # create(conn)?;
+//! # let rows = testing::published_to(conn, "/topic/orders.v1")?;
+//! # assert_eq!(rows.len(), 2);
+//! # assert_eq!(rows[1].body, serde_json::json!({"id": 1, "customer": "ann", "total": 13}));
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A program `subscribe` with a callback of your own. Its arguments are the callback, the destination and the
+//! queue: `subscribe bill /topic/orders.v1 billing`. `.v1` is the `version` of the model above:
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "sqlite", feature = "cli"))] mod shown {
+//! use diesel::prelude::*;
+//! use diesel_outbox::prelude::*;
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Order {
+//!     id: i32,
+//! }
+//!
+//! fn bill(conn: &mut SqliteConnection, Json(order): Json<Order>, _: &Meta) -> Result<Outcome, BoxError> {
+//!     diesel::sql_query("insert into bills (order_id) values (?)")
+//!         .bind::<diesel::sql_types::Integer, _>(order.id)
+//!         .execute(conn)?;
+//!     Ok(Outcome::Done)
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     diesel_outbox::cli::subscribe(Registry::<SqliteConnection>::new().on_json("bill", bill))
+//! }
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | see |
+//! | --- | --- |
+//! | what to import | [`prelude`] |
+//! | writing messages | [`Publish`](derive@Publish), [`Save`], [`PublishDsl`], [`Operation`], [`save`](save()), [`publish`](publish()), [`Message`], [`cancel`] |
+//! | the tables | [`migrations::Migrate`], or the program `outbox migrate` |
+//! | sending in your own process | [`relay::Relay`], woken by [`relay::OnCommit`] |
+//! | handling messages | [`Registry`], [`Payload`], [`Outcome`], [`subscriber::Subscriber`] |
+//! | programs of your own | [`cli`] |
+//! | Celery, in both directions | [`CeleryTask`], [`Registry::on_celery`], [`guide::celery`] |
+//! | operations: status, retry, cancel, dead letters | [`admin`] |
+//! | straight to the broker | [`Producer`], [`stomp`] |
+//! | settings | [`config::Config`], [`guide::configuration`] |
+//! | tests of your service | [`testing`] |
+//! | what is promised, and the limits | [`guide::guarantees`] |
+//! | running it | [`guide::operations`], [`guide::databases`], [`guide::brokers`] |
+//! | use together with django-outbox-pattern, or instead of it | [`guide::from_django_outbox_pattern`] |
+//!
+//! # Features
+//!
+//! There are no default features. A service that only writes needs a database and nothing else.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `postgres`, `mysql`, `sqlite` | the derive, `save`, `Message`, migrations, for that database |
+//! | `postgres-bundled`, `mysql-bundled` | the same, with the client library compiled in |
+//! | `msgpack` | [`calls::MessagePack`], another encoding of the arguments of calls |
+//! | `stomp` | the STOMP client, [`Producer`], the settings |
+//! | `relay` | [`relay::Relay`] |
+//! | `calls` | [`calls::Executor`], which executes function calls; includes `relay` |
+//! | `subscriber` | [`subscriber::Subscriber`], [`Registry`] |
+//! | `tls` | TLS to the broker |
+//! | `cli` | the programs, and [`cli::subscribe`] and [`cli::calls`]; includes `relay`, `calls`, `subscriber` and `tls` |
+//! | `testing` | [`testing`]: helpers for your tests, and a broker inside the process |
 #![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+// Parts that only other features use are unused without them; `cli` uses all.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod apart;
-mod builtin;
-mod cleanup;
+#[cfg(feature = "stomp")]
+mod broker;
+#[cfg(feature = "subscriber")]
+mod callback;
+mod celery;
+mod column_widths;
 mod current_schema;
-mod dead_letters;
+#[cfg(feature = "relay")]
+mod engine;
 mod error;
+#[cfg(any(feature = "subscriber", feature = "calls"))]
+mod error_text;
+mod json;
 mod message;
-mod outage;
-mod outgoing;
-mod payload;
+mod moment;
+mod pending_row;
 mod permanent;
-mod process_group;
+#[cfg(feature = "stomp")]
 mod producer;
 mod publish;
-mod registry;
-mod shutdown;
+#[cfg(feature = "stomp")]
+mod runtime;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+mod status;
+mod terminal;
 
+pub mod admin;
 pub mod backend;
+pub mod calls;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "stomp")]
 pub mod config;
 pub mod correlation;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
 pub mod db;
+// Its examples need these features, the pages do not.
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
+#[cfg(all(
+    doc,
+    any(
+        not(doctest),
+        all(
+            feature = "sqlite",
+            feature = "postgres",
+            feature = "cli",
+            feature = "testing"
+        )
+    )
+))]
+pub mod guide;
 pub mod headers;
-pub mod logging;
 pub mod migrations;
+pub mod prelude;
+#[cfg(feature = "relay")]
 pub mod relay;
 pub mod schema;
+pub mod signing;
+#[cfg(feature = "stomp")]
 pub mod stomp;
+#[cfg(feature = "subscriber")]
 pub mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use builtin::{ExecError, RunError};
-pub use cleanup::Cleaned;
-pub use current_schema::{in_schema, set_schema};
-pub use error::{Error, MessageError};
-pub use message::Message;
-pub use payload::{Duplicate, Json, Meta, Payload, Proof};
-pub use permanent::Permanent;
-pub use producer::{Producer, SendError};
-pub use publish::{
-    Operation, Publish, PublishDsl, Save, SaveOn, cancel, publish, publish_as, save, save_as,
+#[cfg(feature = "subscriber")]
+pub use callback::{
+    Celery, CeleryError, Duplicate, ExecError, IntoOutcome, Json, Meta, Outcome, Payload, Proof,
+    Registry, RegistryError, RunError,
 };
-pub use registry::{BoxError, Outcome, Registry, RegistryError};
-pub use shutdown::Shutdown;
+pub use celery::{CeleryTask, CeleryTaskError};
+pub use current_schema::{in_schema, set_schema};
+pub use error::{BoxError, Error, MessageError};
+pub use message::Message;
+pub use permanent::Permanent;
+#[cfg(feature = "stomp")]
+pub use producer::{Producer, SendError};
+pub use publish::{Operation, Publish, PublishDsl, Save, SaveOn, cancel, publish, save};
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub use runtime::cleanup::Cleaned;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub use runtime::shutdown::Shutdown;
 
-pub use diesel_outbox_derive::Publish;
+pub use diesel_outbox_derive::{Publish, outboxed};
 
-/// The Rust in the documentation compiles.
-#[cfg(all(doctest, feature = "sqlite"))]
-mod documentation {
-    #[doc = include_str!("../README.md")]
-    struct Readme;
-    #[doc = include_str!("../docs/configuration.md")]
-    struct Configuration;
-    #[doc = include_str!("../docs/from-django-outbox-pattern.md")]
-    struct FromDjango;
-    #[doc = include_str!("../docs/guarantees.md")]
-    struct Guarantees;
-    #[doc = include_str!("../docs/stomp.md")]
-    struct Stomp;
-}
+/// The Rust in the README compiles.
+#[cfg(all(doctest, feature = "postgres", feature = "cli", feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
-/// What the derive's expansion names; not for use by hand.
+/// Items that the derive's code uses; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::publish::key::IntoKey;
     #[cfg(feature = "mysql")]
-    pub use crate::publish::returning::{is_primary_key, last_insert_id};
+    pub use crate::backend::mysql::insert_id::{
+        forget_insert_id, found_again, is_primary_key, last_insert_id, same_key,
+    };
+    pub use crate::json::to_value;
+    pub use crate::publish::ordering_key::IntoKey;
     pub use diesel;
+    pub use serde;
     pub use serde_json;
+    pub use uuid;
 }

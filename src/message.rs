@@ -1,24 +1,30 @@
-//! A message on its way into the outbox.
+//! A message before it is a row of the outbox.
+
+#[cfg(feature = "stomp")]
+pub(crate) mod dead_letter_headers;
+#[cfg(feature = "stomp")]
+pub(crate) mod send_frame;
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::backend::{AsBackend, Backend, NewPublished, never};
+use crate::backend::{AsBackend, Backend, NewPublished};
+use crate::column_widths::{self as width, Misfit};
 use crate::error::{Error, MessageError};
 use crate::headers::{self, Headers, Outgoing};
-
-const DESTINATION_LIMIT: usize = 255;
-const VERSION_LIMIT: usize = 100;
-const STREAM_LIMIT: usize = 100;
-const KEY_LIMIT: usize = 255;
+use crate::json;
+use crate::moment::Moment;
+use crate::pending_row::{PendingRow, insert};
+use crate::signing::Keys;
 
 /// A message for the outbox.
 ///
-/// What is wrong with it is told when it is published; nothing is written then.
+/// An invalid message is an error when it is published; nothing is written then.
 ///
 /// ```
 /// use diesel_outbox::Message;
@@ -32,6 +38,7 @@ const KEY_LIMIT: usize = 255;
 #[derive(Debug)]
 #[must_use = "a message does nothing until it is published"]
 pub struct Message {
+    id: Option<Uuid>,
     destination: String,
     version: Option<String>,
     body: Result<Value, MessageError>,
@@ -42,31 +49,12 @@ pub struct Message {
     due: Option<Moment>,
 }
 
-/// A moment: as it is, or as a time from the present of the database, whose clock decides when it
-/// has come. The writer's may be wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    At(DateTime<Utc>),
-    In(Duration),
-}
-
-impl Moment {
-    /// The moment, where `now` is the present of the database.
-    fn from(self, now: DateTime<Utc>) -> DateTime<Utc> {
-        match self {
-            Self::At(moment) => moment,
-            Self::In(time) => TimeDelta::from_std(time)
-                .ok()
-                .and_then(|time| now.checked_add_signed(time))
-                .map_or_else(never, |moment| moment.min(never())),
-        }
-    }
-}
-
-/// A message that was found valid, with all its headers.
+/// A valid message with all its headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Ready {
     pub(crate) id: Uuid,
+    /// Whether the caller set the id, so that a row may have it already.
+    has_own_id: bool,
     pub(crate) destination: String,
     pub(crate) body: Value,
     pub(crate) headers: Headers,
@@ -78,13 +66,17 @@ pub(crate) struct Ready {
 }
 
 impl Message {
-    /// A message with `body` for `destination`, such as `/topic/orders` or `/queue/mail`; at most
-    /// 255 characters, version included.
+    /// Creates a message with `body` for `destination`, such as `/topic/orders` or `/queue/mail`.
+    ///
+    /// The destination has at most 255 characters, version included. A NaN or an infinity in the body
+    /// becomes `null`, as in `serde_json`. On RabbitMQ, send to `/amq/queue/mail` if `subscribe` consumes
+    /// `/queue/mail`; `docs/brokers.md` has a table of destinations and queues.
     pub fn new(destination: impl Into<String>, body: impl Serialize) -> Self {
         Self {
+            id: None,
             destination: destination.into(),
             version: None,
-            body: serde_json::to_value(body).map_err(MessageError::Body),
+            body: json::to_value(body).map_err(MessageError::Body),
             headers: Headers::new(),
             stream: None,
             key: None,
@@ -93,7 +85,30 @@ impl Message {
         }
     }
 
-    /// Appends `.version` to the destination and fills the column `version`; at most 100
+    /// Sets the id; the default is a new UUIDv7.
+    ///
+    /// With an id that is derived from the work (a UUIDv5 of an order's number, the key of a request), a
+    /// write that is retried does not become a second message: [`publish`](Self::publish) returns
+    /// [`Error::IdTaken`] for the second one, and [`publish_if_new`](Self::publish_if_new) writes nothing and
+    /// returns false. The rest of the message is not compared.
+    ///
+    /// This holds as long as the row is in the outbox: sent rows are deleted after `days_to_keep`. The id is
+    /// also the header `dop-msg-id`, by which the receiver's inbox recognises duplicates for as long as its
+    /// `inbox_days_to_keep`.
+    ///
+    /// ```
+    /// use diesel_outbox::Message;
+    /// use uuid::Uuid;
+    ///
+    /// let request = Uuid::from_u128(7);
+    /// let message = Message::new("/topic/orders", 7).id(request);
+    /// ```
+    pub fn id(mut self, id: Uuid) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Appends `.version` to the destination and fills the column `version`. The version has at most 100
     /// characters.
     pub fn version(mut self, version: impl Into<String>) -> Self {
         let version = version.into();
@@ -102,14 +117,16 @@ impl Message {
         self
     }
 
-    /// Sets a header. Those of django-outbox-pattern are generated and override it; those that
-    /// belong to the frame ([`headers::RESERVED`]) are refused.
+    /// Sets a header.
+    ///
+    /// The generated headers of django-outbox-pattern (`dop-…`) override one of the same name. Headers that
+    /// belong to the frame ([`headers::RESERVED`]) are an error when the message is published.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name.into(), value.into());
         self
     }
 
-    /// Sets several headers, as [`header`](Self::header) sets one.
+    /// Sets several headers like [`header`](Self::header).
     pub fn headers<N, V>(mut self, headers: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,
@@ -121,69 +138,74 @@ impl Message {
         self
     }
 
-    /// Sets the ordering key, at most 255 characters; `None` promises no order.
+    /// Sets the ordering key: messages with the same key reach the broker in the order in which they were
+    /// written. It has at most 255 characters; `None` means no ordering.
     pub fn key(mut self, key: impl Into<Option<String>>) -> Self {
         self.key = key.into();
         self
     }
 
-    /// Sets the stream, at most 100 characters.
+    /// Sets the stream, a named part of the outbox that can be sent or paused on its own. It has at most 100
+    /// characters.
     pub fn stream(mut self, stream: impl Into<String>) -> Self {
         self.stream = Some(stream.into());
         self
     }
 
-    /// The message is not sent before this moment. It holds up the later messages of its key until
-    /// then.
+    /// Sets the moment before which the message is not sent. Until then it blocks the later messages of its
+    /// ordering key.
+    ///
+    /// Moments before 1970 count as 1970, and moments after the year 9000 as 9000.
     pub fn due_at(mut self, moment: DateTime<Utc>) -> Self {
-        self.due = Some(Moment::At(moment.clamp(DateTime::UNIX_EPOCH, never())));
+        self.due = Some(Moment::At(moment));
         self
     }
 
-    /// The message is not sent before this time has passed since it was published, by the
-    /// database's clock; see [`due_at`](Self::due_at). Asks the database for its time.
+    /// Sets the time after publishing, by the database's clock, before which the message is not sent. Until
+    /// then it blocks the later messages of its ordering key. Publishing then queries the database's time.
     pub fn delay(mut self, time: Duration) -> Self {
         self.due = Some(Moment::In(time));
         self
     }
 
-    /// Past this moment the message is not sent but parked with the reason `expired`.
+    /// Sets the moment after which the message is no longer sent, but parked with the reason `expired`.
     pub fn expires_at(mut self, moment: DateTime<Utc>) -> Self {
         self.expires = Some(Moment::At(moment));
         self
     }
 
-    /// Once this time has passed since it was published, by the database's clock, the message is
-    /// not sent but parked with the reason `expired`. Asks the database for its time.
+    /// Sets the time after publishing, by the database's clock, after which the message is no longer sent,
+    /// but parked with the reason `expired`. Publishing then queries the database's time.
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires = Some(Moment::In(lifetime));
         self
     }
 
-    /// Where the message goes, version included.
+    /// Returns the destination, version included.
     #[must_use]
     pub fn destination(&self) -> &str {
         &self.destination
     }
 
-    /// The body, where it could be turned into JSON.
+    /// Returns the body; `None` if it cannot be turned into JSON.
     #[must_use]
     pub fn body(&self) -> Option<&Value> {
         self.body.as_ref().ok()
     }
 
-    /// The ordering key.
+    /// Returns the ordering key.
     #[must_use]
     pub fn ordering_key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Writes the message to the outbox, in the caller's transaction where one is open, and
-    /// returns its id.
+    /// Writes the message to the outbox, in the caller's transaction if one is open. Returns its id.
     ///
     /// # Errors
     ///
-    /// When the message is invalid or the database refuses; nothing is written then.
+    /// If the message is invalid, the outbox has a row with its [`id`](Self::id) already
+    /// ([`Error::IdTaken`]), or the database fails; nothing is written then. After [`Error::IdTaken`] the
+    /// caller's transaction continues.
     pub fn publish<C: AsBackend>(self, conn: &mut C) -> Result<Uuid, Error> {
         let message = self.ready()?;
         let id = message.id;
@@ -191,19 +213,50 @@ impl Message {
         Ok(id)
     }
 
+    /// Writes the message to the outbox. Returns false, and writes nothing, if the outbox has a row with its
+    /// [`id`](Self::id) already.
+    ///
+    /// The caller's transaction continues then. If another transaction is writing the same id, this call
+    /// waits until that one ends.
+    ///
+    /// # Errors
+    ///
+    /// If the message is invalid or the database fails; nothing is written then.
+    pub fn publish_if_new<C: AsBackend>(self, conn: &mut C) -> Result<bool, Error> {
+        match self.publish(conn) {
+            Ok(_) => Ok(true),
+            Err(Error::IdTaken(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The header that the caller has set.
+    pub(crate) fn own_header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The same message with another destination and body.
+    pub(crate) fn with(self, destination: String, body: Result<Value, MessageError>) -> Self {
+        Self {
+            destination,
+            body,
+            ..self
+        }
+    }
+
     /// Checks the message and completes its headers.
     pub(crate) fn ready(self) -> Result<Ready, MessageError> {
         if self.destination.trim().is_empty() {
             return Err(MessageError::EmptyDestination);
         }
-        check("destination", Some(&self.destination), DESTINATION_LIMIT)?;
-        check("version", self.version.as_deref(), VERSION_LIMIT)?;
-        check("key", self.key.as_deref(), KEY_LIMIT)?;
-        check("stream", self.stream.as_deref(), STREAM_LIMIT)?;
+        check("destination", Some(&self.destination), width::DESTINATION)?;
+        check("version", self.version.as_deref(), width::VERSION)?;
+        check("key", self.key.as_deref(), width::KEY)?;
+        check("stream", self.stream.as_deref(), width::STREAM)?;
         let body = self.body?;
-        let id = Uuid::now_v7();
+        let id = self.id.unwrap_or_else(Uuid::now_v7);
         let mut headers = self.headers;
-        headers::hand_on_trace(&mut headers);
+        headers::propagate_trace(&mut headers);
         headers.extend(headers::generate(&Outgoing {
             id,
             destination: &self.destination,
@@ -223,6 +276,7 @@ impl Message {
         }
         Ok(Ready {
             id,
+            has_own_id: self.id.is_some(),
             destination: self.destination,
             body,
             headers,
@@ -235,86 +289,68 @@ impl Message {
     }
 }
 
-/// Writes messages to the outbox. Asks for the database's time if one of them has a time that
-/// counts from the present.
-pub(crate) fn insert<C: Backend>(conn: &mut C, messages: Vec<Ready>) -> Result<(), Error> {
-    let refuses_nul = conn.refuses_nul();
-    // The writer's own time is in none of the rows otherwise.
-    let mut now = DateTime::UNIX_EPOCH;
-    if messages.iter().any(Ready::counts_from_the_present) {
-        now = conn.present()?;
-    }
-    let rows: Result<Vec<_>, _> = messages
-        .into_iter()
-        .map(|message| message.into_row(refuses_nul, now))
-        .collect();
-    Ok(conn.insert_published(&rows?)?)
-}
+impl PendingRow for Ready {
+    type Row = NewPublished;
 
-impl Ready {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn has_own_id(&self) -> bool {
+        self.has_own_id
+    }
+
     fn counts_from_the_present(&self) -> bool {
-        let moments = [self.expires, self.due];
-        moments
-            .iter()
-            .flatten()
-            .any(|it| matches!(it, Moment::In(_)))
+        Moment::any_is_relative([self.expires, self.due])
     }
 
-    /// The row of `published`, where `now` is the present of the database. `refuses_nul` says that
-    /// the database's JSON cannot hold U+0000.
-    fn into_row(self, refuses_nul: bool, now: DateTime<Utc>) -> Result<NewPublished, MessageError> {
-        if refuses_nul && holds_nul(&self.body) {
-            return Err(MessageError::Nul {
+    fn into_row(self, refuses_nul: bool, now: DateTime<Utc>) -> Result<NewPublished, Error> {
+        if refuses_nul && json::holds_nul(&self.body) {
+            return Err(Error::Message(MessageError::Nul {
                 what: "the body".to_owned(),
-            });
+            }));
         }
-        let headers = self
-            .headers
-            .into_iter()
-            .map(|(name, value)| (name, Value::String(value)))
-            .collect();
         Ok(NewPublished::new(
             self.id,
             self.version,
             self.destination,
             self.body,
-            Value::Object(headers),
+            self.headers,
             self.expires.map(|moment| moment.from(now)),
             self.stream,
             self.key,
             self.due.map(|moment| moment.from(now)),
         ))
     }
-}
 
-/// Whether any text or name in the document holds U+0000, which jsonb cannot store.
-pub(crate) fn holds_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(holds_nul),
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.contains('\0') || holds_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    fn sign(
+        row: NewPublished,
+        keys: &Keys,
+        has_long_number: &mut bool,
+    ) -> Result<NewPublished, Error> {
+        row.sign(keys, has_long_number)
+    }
+
+    fn insert<C: Backend>(conn: &mut C, rows: &[NewPublished]) -> QueryResult<()> {
+        conn.insert_published(rows)
+    }
+
+    fn insert_if_new<C: Backend>(conn: &mut C, row: &NewPublished) -> QueryResult<bool> {
+        conn.insert_if_new(row)
     }
 }
 
 fn check(what: &'static str, text: Option<&str>, limit: usize) -> Result<(), MessageError> {
-    let Some(text) = text else { return Ok(()) };
-    let length = text.chars().count();
-    if length > limit {
-        return Err(MessageError::TooLong {
+    width::check(text, limit).map_err(|misfit| match misfit {
+        Misfit::TooLong(length) => MessageError::TooLong {
             what,
             length,
             limit,
-        });
-    }
-    if text.contains('\0') {
-        return Err(MessageError::Nul {
+        },
+        Misfit::Nul => MessageError::Nul {
             what: format!("the {what}"),
-        });
-    }
-    Ok(())
+        },
+    })
 }
 
 #[cfg(test)]
@@ -375,21 +411,15 @@ mod tests {
             ),
         ];
         for (message, expected) in cases {
-            let told = message.ready().unwrap_err().to_string();
-            assert!(told.contains(expected), "{told:?} lacks {expected:?}");
+            let error = message.ready().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} lacks {expected:?}");
         }
     }
 
     #[test]
     fn a_time_counts_from_the_databases_present() {
-        // Its clock and the writer's are years apart.
-        let now: DateTime<Utc> = "2001-01-01T00:00:00Z".parse().unwrap();
+        let now = Utc::now();
         let minute = Duration::from_secs(60);
-        let at = |moment: Moment| moment.from(now);
-        assert_eq!(at(Moment::In(minute)), now + minute);
-        assert_eq!(at(Moment::In(Duration::ZERO)), now);
-        assert_eq!(at(Moment::In(Duration::MAX)), never());
-        assert_eq!(at(Moment::At(now - minute)), now - minute);
         let ready = |message: Message| message.ready().unwrap().counts_from_the_present();
         let message = || Message::new("/queue/a", 1);
         assert!(ready(message().delay(minute)) && ready(message().expires_in(minute)));
@@ -397,9 +427,9 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_found_at_any_depth() {
-        assert!(holds_nul(&json!({"a": [{"b": "x\0"}]})));
-        assert!(holds_nul(&json!({"a\0": 1})));
-        assert!(!holds_nul(&json!({"a": [{"b": "\\u0000"}]})));
+    fn what_json_has_no_number_for_becomes_null() {
+        let body = [1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        let ready = Message::new("/queue/a", body).ready().unwrap();
+        assert_eq!(ready.body, json!([1.5, null, null, null]));
     }
 }

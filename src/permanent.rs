@@ -1,12 +1,13 @@
-//! Errors that another attempt would meet again.
+//! Errors that another attempt would not avoid.
 
 use std::error::Error;
 use std::fmt;
 
-use crate::registry::BoxError;
+use crate::error::{BoxError, causes};
 
-/// An error of a callback that another attempt would meet again: the message goes to the dead letters
-/// at once. Whatever else a callback returns is tried again.
+/// An error that another attempt would not avoid. If a callback returns it, the message goes to the dead
+/// letters at once; if a function call returns it, the call is parked at once. After any other error there is
+/// another attempt.
 ///
 /// ```
 /// use diesel_outbox::{BoxError, Permanent};
@@ -21,7 +22,7 @@ use crate::registry::BoxError;
 pub struct Permanent(BoxError);
 
 impl Permanent {
-    /// Says that this error stays.
+    /// Marks an error as permanent.
     #[must_use]
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self(error.into())
@@ -41,20 +42,13 @@ impl fmt::Display for Permanent {
 }
 
 impl Error for Permanent {
-    // Itself, so that a database's own failure is found below it.
+    // The error itself, so that a database error below it is found.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(self.0.as_ref())
     }
 }
 
-/// Whether an error, or one that it was caused by, says so.
+/// Whether an error or one of its causes is permanent.
 pub(crate) fn is_permanent(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<Permanent>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(|error| error.is::<Permanent>())
 }

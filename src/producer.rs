@@ -1,4 +1,4 @@
-//! Straight to the broker, without the outbox.
+//! Sends messages straight to the broker, without the outbox.
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -7,40 +7,55 @@ use uuid::Uuid;
 use crate::Message;
 use crate::config::{Config, ConfigError};
 use crate::error::MessageError;
-use crate::outgoing;
+use crate::message::send_frame;
 use crate::stomp::{self, Client, Options};
 
-/// Why a message was not sent, or may not have been.
+/// Why a message was not sent, or may not have been sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The settings make no sense.
+    /// The settings are invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The broker's address cannot be read.
+    /// The broker's address is invalid.
     #[error("stomp_url: {0}")]
     Url(#[from] stomp::UrlError),
     /// The message is invalid. It was not sent.
     #[error("invalid message: {0}")]
     Message(#[from] MessageError),
     /// The body is larger than the setting `maximum_message_size` allows. It was not sent.
-    #[error("the body has {length} bytes, and the setting maximum_message_size allows {limit}")]
+    #[error(
+        "the body has {length} bytes, but the setting maximum_message_size allows {limit}: raise it, or send less"
+    )]
     TooLarge {
-        /// The body's bytes.
+        /// The body's length in bytes.
         length: usize,
-        /// The setting.
+        /// The value of the setting.
         limit: usize,
     },
-    /// The broker is away, refused, or did not answer in time.
-    /// [`is_fate_unknown`](stomp::Error::is_fate_unknown) tells whether it may have the message.
+    /// The broker could not be reached, refused the message, or did not answer in time.
+    /// [`is_outcome_unknown`](stomp::Error::is_outcome_unknown) says whether it may have the message.
     #[error("the broker: {0}")]
     Broker(#[from] stomp::Error),
 }
 
 /// Sends messages straight to the broker and waits for the receipt of each.
 ///
-/// There is no transaction and no second attempt: for what belongs to a write in the database, use
-/// the outbox. Several messages may be sent at the same time through one producer.
+/// There is no transaction and no retry: if a message belongs to a write in the database, use the outbox.
+/// One producer may send several messages at the same time.
+///
+/// ```no_run
+/// use diesel_outbox::config::Config;
+/// use diesel_outbox::{Message, Producer};
+///
+/// # async fn work() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config::builder().set("stomp_url", "stomp://guest:guest@localhost:61613/").build()?;
+/// let producer = Producer::connect(&config).await?;
+/// let id = producer.send(Message::new("/queue/mail", "hello")).await?;
+/// producer.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Producer {
     options: Options,
@@ -49,11 +64,11 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Connects to the broker of these settings.
+    /// Connects to the broker.
     ///
     /// # Errors
     ///
-    /// When the settings are invalid, or the broker is away or refuses the login.
+    /// If the settings are invalid, or the broker cannot be reached or refuses the login.
     pub async fn connect(config: &Config) -> Result<Self, SendError> {
         config.validate()?;
         let options = config.stomp_options()?;
@@ -65,16 +80,18 @@ impl Producer {
         })
     }
 
-    /// Sends a message, its headers completed, and waits for the broker's receipt; returns the
-    /// message's id. Where the connection was lost before, one attempt is made to connect again.
+    /// Sends a message with the generated headers and waits for the broker's receipt. Returns the message's
+    /// id.
     ///
-    /// What a message says only to the outbox (ordering key, stream, expiry) has no meaning here.
+    /// If the connection was lost before, the producer tries once to connect again. The stream, delay and
+    /// expiry of a message have a meaning only in the outbox and are ignored; the ordering key is sent as
+    /// the header `key`.
     ///
     /// # Errors
     ///
-    /// When the message is invalid, or no receipt came. It may have arrived all the same where
-    /// [`is_fate_unknown`](stomp::Error::is_fate_unknown) says so; sending it again with the same
-    /// id is not possible, so a duplicate then has another id.
+    /// If the message is invalid, or no receipt came. The broker may have the message nevertheless if
+    /// [`is_outcome_unknown`](stomp::Error::is_outcome_unknown) says so: send it again with the same
+    /// [`Message::id`], and the receiver's inbox recognises the duplicate.
     pub async fn send(&self, message: Message) -> Result<Uuid, SendError> {
         let ready = message.ready()?;
         let id = ready.id;
@@ -83,7 +100,7 @@ impl Producer {
         if length > limit {
             return Err(SendError::TooLarge { length, limit });
         }
-        let frame = outgoing::frame(
+        let frame = send_frame::frame(
             ready.destination,
             ready.headers,
             ready.key.as_deref(),
@@ -95,12 +112,12 @@ impl Producer {
         Ok(id)
     }
 
-    /// Takes leave of the broker.
+    /// Disconnects from the broker.
     ///
     /// # Errors
     ///
-    /// When the broker does not answer; every message that [`send`](Self::send) returned for has
-    /// its receipt all the same.
+    /// If the broker does not answer. Every message for which [`send`](Self::send) returned `Ok` has its
+    /// receipt nevertheless.
     pub async fn close(self) -> Result<(), SendError> {
         if let Some(client) = self.client.into_inner() {
             client.disconnect().await?;

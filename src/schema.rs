@@ -1,13 +1,12 @@
-//! The tables `published` and `received`, and the three SQL types that make one `table!` serve
+//! The tables `published` and `received`, and the three SQL types that let one `table!` serve
 //! every database.
 //!
-//! The built-in SQL types do not suffice: `Jsonb` is a BLOB on SQLite, `Uuid` is PostgreSQL's
-//! alone. The wrappers here are texts where the database has no such type.
+//! The built-in SQL types do not suffice: `Jsonb` is a BLOB on SQLite, and `Uuid` exists on PostgreSQL
+//! only. On a database without the type, the types here are text.
 
-use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::deserialize::FromSqlRow;
 use diesel::expression::AsExpression;
 use diesel::query_builder::QueryId;
-use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::SqlType;
 
 /// A uuid: `uuid` on PostgreSQL, its hyphenated text elsewhere.
@@ -24,8 +23,8 @@ pub struct Uuid;
 #[diesel(sqlite_type(name = "Text"))]
 pub struct Json;
 
-/// A moment: `timestamptz` on PostgreSQL, `datetime(6)` in UTC on MySQL and MariaDB, a UTC text of
-/// fixed width on SQLite; microseconds.
+/// A time: `timestamptz` on PostgreSQL, `datetime(6)` in UTC on MySQL and MariaDB, a UTC text of
+/// fixed width on SQLite; in microseconds.
 #[derive(Debug, Clone, Copy, Default, SqlType, QueryId)]
 #[diesel(postgres_type(oid = 1184, array_oid = 1185))]
 #[diesel(mysql_type(name = "DateTime"))]
@@ -37,12 +36,12 @@ pub struct Utc;
 #[diesel(sql_type = Uuid)]
 pub struct Id(pub uuid::Uuid);
 
-/// A document in a column of type [`Json`].
+/// A document in a column of type [`Json`]. Any value that serialises can be written.
 #[derive(Debug, Clone, PartialEq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Json)]
-pub struct Document(pub serde_json::Value);
+pub struct Document<T = serde_json::Value>(pub T);
 
-/// A moment in a column of type [`Utc`].
+/// A time in a column of type [`Utc`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Utc)]
 pub struct Moment(pub chrono::DateTime<chrono::Utc>);
@@ -53,11 +52,11 @@ diesel::table! {
 
     /// The outbox: a row for each message, written in the transaction of the business write.
     published (id) {
-        /// The message's id, a UUIDv7 when this crate wrote it.
+        /// The message's id; a UUIDv7 if this crate wrote it.
         id -> Uuid,
-        /// The version that the destination ends with.
+        /// The version, with which the destination ends.
         version -> Nullable<Text>,
-        /// Where the message goes, `.version` included.
+        /// The destination, including `.version`.
         destination -> Text,
         /// The message's body.
         body -> Json,
@@ -65,19 +64,19 @@ diesel::table! {
         headers -> Json,
         /// When the row was written.
         added -> Utc,
-        /// Past this moment the row is parked with the reason `expired`.
+        /// After this time the row is parked with the reason `expired`.
         expires_at -> Utc,
-        /// How many attempts failed by the row's own fault.
+        /// The number of failed attempts; outages do not count.
         retry -> Integer,
-        /// -1 failed, 1 waiting, 2 sent.
+        /// -1 parked, 1 waiting, 2 sent.
         status -> Integer,
-        /// The order of writing, given by the database.
+        /// The order of writing, assigned by the database.
         seq -> BigInt,
-        /// The part of the outbox that the row belongs to.
+        /// The stream that the row belongs to.
         stream -> Nullable<Text>,
         /// The ordering key.
         key -> Nullable<Text>,
-        /// Not sent before this moment; while a relay holds the row, the end of its lease.
+        /// Not sent before this time; while a relay has leased the row, the end of its lease.
         due_at -> Utc,
         /// The token of the relay's lease.
         lease_token -> Nullable<Uuid>,
@@ -85,7 +84,7 @@ diesel::table! {
         sent_at -> Nullable<Utc>,
         /// Why the last attempt failed, or why the row is parked.
         last_error -> Nullable<Text>,
-        /// A signature of the row; not used yet.
+        /// The row's signature, if its writer signs: `docs/signing.md`.
         signature -> Nullable<Text>,
     }
 }
@@ -100,11 +99,11 @@ diesel::table! {
         id -> Uuid,
         /// The message's id; unique together with `consumer`.
         msg_id -> Nullable<Text>,
-        /// Whose effect it was; empty for the whole service's.
+        /// The consumer that handled it; empty for the whole service.
         consumer -> Text,
         /// The message's headers.
         headers -> Nullable<Json>,
-        /// The message's body; NULL where the column cannot hold it.
+        /// The message's body; NULL if the column cannot hold it.
         body -> Nullable<Json>,
         /// When the row was written.
         added -> Utc,
@@ -117,188 +116,87 @@ diesel::table! {
     }
 }
 
-diesel::table! {
-    /// Jobs that one of several processes does, and what subscribers say of themselves.
-    outbox_jobs (name) {
-        /// The job's name.
-        name -> diesel::sql_types::Text,
-        /// When it was begun last.
-        begun -> crate::schema::Utc,
-    }
-}
-
-diesel::table! {
-    /// What is to be done with a stream; one that is not here is sent.
-    outbox_streams (name) {
-        /// The stream's name.
-        name -> diesel::sql_types::Text,
-        /// Whether its rows wait until it goes on.
-        paused -> diesel::sql_types::Bool,
-    }
-}
-
-diesel::table! {
-    /// Messages that came again, and how often they were begun since without coming to their end.
-    outbox_deliveries (msg_id, consumer) {
-        /// The message's id, as in `received`.
-        msg_id -> diesel::sql_types::Text,
-        /// Whose effect it is to be, as in `received`.
-        consumer -> diesel::sql_types::Text,
-        /// How often it was begun.
-        begun -> diesel::sql_types::Integer,
-        /// When it was begun last.
-        last_begun -> crate::schema::Utc,
-    }
-}
-
-#[cfg(feature = "postgres")]
-mod postgres {
-    use diesel::pg::{Pg, PgValue};
-    use diesel::sql_types::{Jsonb, Timestamptz, Uuid as PgUuid};
-
-    use super::*;
-
-    impl ToSql<Uuid, Pg> for Id {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-            ToSql::<PgUuid, Pg>::to_sql(&self.0, out)
+// Not part of the API, unlike the two tables of messages.
+mod own_tables {
+    diesel::table! {
+        /// Jobs that one of several processes does, and the retention that subscribers need.
+        outbox_jobs (name) {
+            /// The job's name.
+            name -> diesel::sql_types::Text,
+            /// When the last attempt began.
+            begun -> crate::schema::Utc,
         }
     }
 
-    impl FromSql<Uuid, Pg> for Id {
-        fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-            FromSql::<PgUuid, Pg>::from_sql(value).map(Self)
+    diesel::table! {
+        /// Streams that were paused or looked up; a stream without a row is not paused.
+        outbox_streams (name) {
+            /// The stream's name.
+            name -> diesel::sql_types::Text,
+            /// Whether its rows wait until it is resumed.
+            paused -> diesel::sql_types::Bool,
         }
     }
 
-    impl ToSql<Json, Pg> for Document {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-            ToSql::<Jsonb, Pg>::to_sql(&self.0, out)
+    diesel::table! {
+        /// Redelivered messages, and how many of their attempts were started and not finished.
+        outbox_deliveries (msg_id, consumer) {
+            /// The message's id, as in `received`.
+            msg_id -> diesel::sql_types::Text,
+            /// The consumer, as in `received`.
+            consumer -> diesel::sql_types::Text,
+            /// The number of attempts that were started.
+            begun -> diesel::sql_types::Integer,
+            /// When the last attempt began.
+            last_begun -> crate::schema::Utc,
         }
     }
 
-    impl FromSql<Json, Pg> for Document {
-        fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-            FromSql::<Jsonb, Pg>::from_sql(value).map(Self)
-        }
-    }
+    diesel::table! {
+        use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+        use crate::schema::{Json, Utc, Uuid};
 
-    impl ToSql<Utc, Pg> for Moment {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-            ToSql::<Timestamptz, Pg>::to_sql(&self.0, &mut out.reborrow())
-        }
-    }
-
-    impl FromSql<Utc, Pg> for Moment {
-        fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-            FromSql::<Timestamptz, Pg>::from_sql(value).map(Self)
-        }
-    }
-}
-
-#[cfg(feature = "mysql")]
-mod mysql {
-    use std::io::Write;
-
-    use chrono::NaiveDateTime;
-    use diesel::mysql::{Mysql, MysqlValue};
-    use diesel::serialize::IsNull;
-    use diesel::sql_types::{Datetime, Text};
-
-    use super::*;
-
-    impl ToSql<Uuid, Mysql> for Id {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
-            write!(out, "{}", self.0.hyphenated())?;
-            Ok(IsNull::No)
-        }
-    }
-
-    impl FromSql<Uuid, Mysql> for Id {
-        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
-            let text = <String as FromSql<Text, Mysql>>::from_sql(value)?;
-            Ok(Self(uuid::Uuid::parse_str(&text)?))
-        }
-    }
-
-    impl ToSql<Json, Mysql> for Document {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
-            serde_json::to_writer(out, &self.0)?;
-            Ok(IsNull::No)
-        }
-    }
-
-    impl FromSql<Json, Mysql> for Document {
-        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
-            Ok(Self(serde_json::from_slice(value.as_bytes())?))
-        }
-    }
-
-    impl ToSql<Utc, Mysql> for Moment {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Mysql>) -> serialize::Result {
-            ToSql::<Datetime, Mysql>::to_sql(&self.0.naive_utc(), &mut out.reborrow())
-        }
-    }
-
-    impl FromSql<Utc, Mysql> for Moment {
-        fn from_sql(value: MysqlValue<'_>) -> deserialize::Result<Self> {
-            let moment = <NaiveDateTime as FromSql<Datetime, Mysql>>::from_sql(value)?;
-            Ok(Self(moment.and_utc()))
+        /// Function calls: a row for each call, written in the transaction of the caller.
+        outbox_calls (id) {
+            /// The call's id, a UUIDv7 unless the caller chose one.
+            id -> Uuid,
+            /// The function's name.
+            name -> Text,
+            /// The arguments by the name of the parameter; NULL if `payload` has them.
+            args -> Nullable<Json>,
+            /// The arguments in another encoding than JSON.
+            payload -> Nullable<Binary>,
+            /// The name of the arguments' encoding.
+            encoding -> Text,
+            /// The correlation id, the trace and the caller's own headers.
+            headers -> Json,
+            /// When the row was written.
+            added -> Utc,
+            /// After this time the row is parked with the reason `expired`.
+            expires_at -> Utc,
+            /// The number of failed attempts; outages do not count.
+            retry -> Integer,
+            /// -1 parked, 1 waiting, 2 done.
+            status -> Integer,
+            /// The order of writing, assigned by the database.
+            seq -> BigInt,
+            /// The stream that the row belongs to.
+            stream -> Nullable<Text>,
+            /// The ordering key.
+            key -> Nullable<Text>,
+            /// Not executed before this time; while an executor has leased the row, the end of its lease.
+            due_at -> Utc,
+            /// The token of the executor's lease.
+            lease_token -> Nullable<Uuid>,
+            /// When the execution was recorded.
+            done_at -> Nullable<Utc>,
+            /// Why the last attempt failed, or why the row is parked.
+            last_error -> Nullable<Text>,
+            /// A signature of the row; not used yet.
+            signature -> Nullable<Text>,
+            /// Executions that ended with their process.
+            crashes -> Integer,
         }
     }
 }
-
-#[cfg(feature = "sqlite")]
-mod sqlite {
-    use chrono::NaiveDateTime;
-    use diesel::serialize::IsNull;
-    use diesel::sql_types::Text;
-    use diesel::sqlite::{Sqlite, SqliteValue};
-
-    use super::*;
-
-    /// One width, so that texts compare as times.
-    const WRITTEN: &str = "%Y-%m-%d %H:%M:%S%.6f";
-    const READ: &str = "%Y-%m-%d %H:%M:%S%.f";
-
-    impl ToSql<Uuid, Sqlite> for Id {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-            out.set_value(self.0.hyphenated().to_string());
-            Ok(IsNull::No)
-        }
-    }
-
-    impl FromSql<Uuid, Sqlite> for Id {
-        fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-            let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
-            Ok(Self(uuid::Uuid::parse_str(&text)?))
-        }
-    }
-
-    impl ToSql<Json, Sqlite> for Document {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-            out.set_value(serde_json::to_string(&self.0)?);
-            Ok(IsNull::No)
-        }
-    }
-
-    impl FromSql<Json, Sqlite> for Document {
-        fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-            let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
-            Ok(Self(serde_json::from_str(&text)?))
-        }
-    }
-
-    impl ToSql<Utc, Sqlite> for Moment {
-        fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-            out.set_value(self.0.naive_utc().format(WRITTEN).to_string());
-            Ok(IsNull::No)
-        }
-    }
-
-    impl FromSql<Utc, Sqlite> for Moment {
-        fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-            let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
-            Ok(Self(NaiveDateTime::parse_from_str(&text, READ)?.and_utc()))
-        }
-    }
-}
+pub(crate) use own_tables::{outbox_calls, outbox_deliveries, outbox_jobs, outbox_streams};

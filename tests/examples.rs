@@ -35,6 +35,19 @@ fn quickstart() {
 }
 
 #[test]
+fn calls() {
+    says(
+        "calls",
+        &[
+            "shop.charge: attempt 1 failed",
+            "order 7: charged 1200 cents",
+            "order 7: receipt written",
+            "executed 2, failed attempts 1",
+        ],
+    );
+}
+
+#[test]
 fn orders() {
     says(
         "orders",
@@ -90,7 +103,7 @@ fn subscribe_registry() {
 fn self_managed() {
     says(
         "self_managed",
-        &["sent 3", "1 imported, 1 received before, 1 given up"],
+        &["sent 3", "1 imported, 1 duplicates, 1 discarded"],
     );
 }
 
@@ -115,6 +128,21 @@ fn axum_service() {
             "HTTP/1.1 200 OK {\"id\":1,\"customer\":\"ann\",\"total\":12}",
             "billed \"ann\" for request-7",
             "sent 1, handled 1",
+        ],
+    );
+}
+
+#[test]
+fn celery() {
+    says(
+        "celery",
+        &[
+            "written again: false",
+            "/queue/shop shop.charge [[7,\"12.50\"],{},{",
+            "sent 3",
+            "charged 12.50 eur for order 7, attempt of task 00000000-0000-0000-0000-000000000007",
+            "charged 3 usd for order 8",
+            "2 done, 1 dead letters",
         ],
     );
 }

@@ -2,8 +2,7 @@
 #![cfg(all(feature = "sqlite", feature = "testing"))]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "support/mod.rs"]
-mod support;
+use outbox_test_support as support;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ struct Order {
     total: i64,
 }
 
-/// Bills an order, and tells of it.
+/// Bills an order, and publishes a message about it.
 fn bill(
     conn: &mut SqliteConnection,
     Json(order): Json<Order>,
@@ -116,6 +115,31 @@ fn a_message_goes_through_a_callback() {
     assert!(unknown.to_string().contains("there are: bill"), "{unknown}");
 }
 
+#[test]
+fn published_to_returns_the_rows_of_one_destination() {
+    let mut conn = prepared(":memory:");
+    for (destination, version, body) in [
+        ("/topic/bills", None, 1),
+        ("/topic/bills", Some("v1"), 2),
+        ("/topic/bills.paid", None, 3),
+        ("/topic/bills", None, 4),
+    ] {
+        let mut message = Message::new(destination, body);
+        if let Some(version) = version {
+            message = message.version(version);
+        }
+        message.publish(&mut conn).unwrap();
+    }
+    let mut bodies = |destination: &str| {
+        let rows = testing::published_to(&mut conn, destination).unwrap();
+        rows.into_iter().map(|row| row.body).collect::<Vec<_>>()
+    };
+    assert_eq!(bodies("/topic/bills"), [json!(1), json!(4)]);
+    assert_eq!(bodies("/topic/bills.v1"), [json!(2)]);
+    assert!(bodies("/topic/mails").is_empty());
+    assert_eq!(testing::published(&mut conn).unwrap().len(), 4);
+}
+
 const TABLES: &str = r#"
 [[subscription]]
 callback = "bill"
@@ -131,7 +155,7 @@ callback_attempts = 1
 
 #[tokio::test]
 async fn a_flow_of_two_subscriptions_comes_to_rest() {
-    let database = support::sqlite();
+    let database = support::sqlite::<diesel::SqliteConnection>();
     let mut conn = prepared(&database.url);
     let broker = Arc::new(LoopbackBroker::start().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -168,16 +192,48 @@ async fn a_flow_of_two_subscriptions_comes_to_rest() {
             .all(|row| row.is_sent)
     );
 
-    broker.swallow_receipts(true);
+    broker.withhold_receipts(true);
     Message::new("/topic/orders", json!({"id": 1, "total": 1}))
         .publish(&mut conn)
         .unwrap();
     let patience = Duration::from_millis(200);
     let restless = testing::settle(&broker, &config, &registry(), patience).await;
     assert!(
-        matches!(restless, Err(SettleError::Restless(_))),
+        matches!(restless, Err(SettleError::NotSettled(_))),
         "{restless:?}"
     );
+}
+
+/// Each has its effect, under the name of its own consumer.
+#[tokio::test]
+async fn two_callbacks_of_one_topic_have_consumers_of_their_own() {
+    let database = support::sqlite::<diesel::SqliteConnection>();
+    let mut conn = prepared(&database.url);
+    let broker = Arc::new(LoopbackBroker::start().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("outbox.toml");
+    let table = |queue: &str, more: &str| {
+        format!(
+            "[[subscription]]\ncallback = \"log\"\ndestination = \"/topic/orders\"\nqueue = \"{queue}\"\n{more}\n"
+        )
+    };
+    let tables = [table("billing", ""), table("audit", "consumer = \"audit\"")];
+    std::fs::write(&file, tables.concat()).unwrap();
+    let config = Config::builder()
+        .file(&file)
+        .set("database_url", database.url.as_str())
+        .set("stomp_url", broker.url())
+        .build()
+        .unwrap();
+    for n in 0..5 {
+        Message::new("/topic/orders", n).publish(&mut conn).unwrap();
+    }
+    let patience = Duration::from_secs(30);
+    let settled = testing::settle(&broker, &config, &registry(), patience)
+        .await
+        .unwrap();
+    assert_eq!((settled.handled.done, settled.handled.duplicates), (10, 0));
+    assert_eq!(count(&mut conn, "received"), 10);
 }
 
 /// What `subscribe` says of its file and arguments.
@@ -203,10 +259,10 @@ fn what_cannot_be_subscribed_to_is_told_at_the_start() {
     let table = |text: &str| format!("[[subscription]]\n{text}");
     let log = "callback = \"log\"\ndestination = \"/topic/a\"\n";
     for (tables, expected) in [
-        (String::new(), "say what to subscribe to"),
+        (String::new(), "no subscription: run `subscribe <callback>"),
         (
             table("callback = \"log\""),
-            "destination is not set: say it in [[subscription]] 1 of file",
+            "destination is not set: add it to [[subscription]] 1 of file",
         ),
         (
             table(&format!("{log}worker = 2")),
@@ -229,12 +285,28 @@ fn what_cannot_be_subscribed_to_is_told_at_the_start() {
             "two subscriptions have the queue `a`",
         ),
         (
+            format!("{}{}", table(log), table(&format!("{log}queue = \"b\""))),
+            "`/topic/a` and `/topic/a` receive the same messages under the same consumer",
+        ),
+        (
+            format!(
+                "{}{}",
+                table(log),
+                table(&log.replace("/topic/a", "/exchange/amq.topic/#"))
+            ),
+            "`/topic/a` and `/exchange/amq.topic/#` receive the same messages",
+        ),
+        (
+            table(&format!("{}queue = \"b\"", log.replace("topic", "queue"))),
+            "`/queue/a` is the queue `a`, so it cannot be given the name `b`",
+        ),
+        (
             table(&log.replace("log", "nobody")),
             "no callback is named `nobody`",
         ),
         (
             table(&log.replace("/topic/a", "/topic/a/b")),
-            "RabbitMQ knows no destination `/topic/a/b`",
+            "RabbitMQ does not know the destination `/topic/a/b`",
         ),
     ] {
         let said = complaint(&tables, &[]);

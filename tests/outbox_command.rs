@@ -1,12 +1,12 @@
-//! `outbox` as a person runs it, on each database.
+//! The program `outbox`, on each database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "support/mod.rs"]
-mod support;
+use outbox_test_support as support;
 
 use std::process::Command;
 
-use diesel_outbox::backend::{Backend, Counts};
+use diesel_outbox::admin::{self, Status};
+use diesel_outbox::backend::Backend;
 
 use support::TestDatabase;
 
@@ -15,7 +15,7 @@ const FAILED: &str = "0192f0aa-0000-7000-8000-000000000002";
 const ALSO_FAILED: &str = "0192f0aa-0000-7000-8000-000000000003";
 const SENT: &str = "0192f0aa-0000-7000-8000-000000000004";
 
-/// What a run of the program came to.
+/// The result of a run of the program.
 #[derive(Debug)]
 struct Ran {
     code: i32,
@@ -55,8 +55,8 @@ fn outbox_at(url: &str, arguments: &[&str]) -> Ran {
     }
 }
 
-fn counts<C: Backend>(database: &TestDatabase) -> Counts {
-    C::establish(&database.url).unwrap().counts().unwrap()
+fn counts<C: Backend>(database: &TestDatabase) -> Status {
+    admin::status(&mut C::establish(&database.url).unwrap()).unwrap()
 }
 
 fn rows<C: Backend>(database: &TestDatabase) {
@@ -89,7 +89,7 @@ fn tables_are_made_and_removed<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate", "--revert"]).says("reverted ");
     outbox(database, &["migrate", "--revert"]).says("nothing to do");
     outbox(database, &["status"]).fails(1, "run `outbox migrate`");
-    assert!(C::establish(&database.url).unwrap().counts().is_err());
+    assert!(admin::status(&mut C::establish(&database.url).unwrap()).is_err());
 }
 
 fn the_printed_sql_makes_the_tables<C: Backend>(database: &TestDatabase) {
@@ -107,7 +107,7 @@ fn a_table_in_the_way_is_named<C: Backend>(database: &TestDatabase) {
     let mut conn = C::establish(&database.url).unwrap();
     conn.batch_execute("create table received (id integer primary key)")
         .unwrap();
-    outbox(database, &["migrate"]).fails(1, "`received` is there already");
+    outbox(database, &["migrate"]).fails(1, "`received` exists already");
     conn.batch_execute("drop table received").unwrap();
     let gone = conn.batch_execute("select * from published");
     assert!(gone.is_err(), "nothing was made");
@@ -118,19 +118,26 @@ fn rows_that_were_not_sent_are_not_removed<C: Backend>(database: &TestDatabase) 
     outbox(database, &["migrate"]).says("applied ");
     rows::<C>(database);
     let mut conn = C::establish(&database.url).unwrap();
-    let refused = |told: &str| {
-        outbox(database, &["migrate", "--revert"]).fails(1, told);
+    let refused = |reason: &str| {
+        outbox(database, &["migrate", "--revert"]).fails(1, reason);
         assert_eq!(counts::<C>(database).sent, 1, "nothing was changed");
     };
     refused("not sent: 1 waiting, 0 leased by a relay, 2 parked");
     outbox(database, &["migrate", "--revert", "--print"]).says("-- Deletes all rows");
     outbox(database, &["migrate", "--force"]).fails(2, "--revert");
     let lease = std::time::Duration::from_secs(600);
-    let claimed = conn.claim(uuid::Uuid::new_v4(), lease, 10).unwrap();
+    let claimed = conn
+        .claim(
+            diesel_outbox::backend::PUBLISHED,
+            uuid::Uuid::new_v4(),
+            lease,
+            10,
+        )
+        .unwrap();
     assert_eq!(claimed.len(), 1);
     refused("not sent: 0 waiting, 1 leased by a relay, 2 parked");
     outbox(database, &["migrate", "--revert", "--force"]).says("reverted ");
-    assert!(C::establish(&database.url).unwrap().counts().is_err());
+    assert!(admin::status(&mut C::establish(&database.url).unwrap()).is_err());
     outbox(database, &["migrate"]).says("applied ");
     conn.batch_execute(
         "insert into published (id, destination, body, status)
@@ -145,13 +152,13 @@ fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     rows::<C>(database);
     outbox(database, &["status"])
         .says("waiting   1")
-        .says("failed    2")
+        .says("parked    2")
         .says("sent      1");
     outbox(database, &["retry", ALSO_FAILED]).says("1 to be sent again");
-    assert_eq!(counts::<C>(database).failed, 1);
+    assert_eq!(counts::<C>(database).parked, 1);
     outbox(database, &["retry", ALSO_FAILED]).fails(1, "not those of parked rows");
     outbox(database, &["retry", WAITING, FAILED]).fails(1, "1 of the ids");
-    assert_eq!(counts::<C>(database).failed, 0, "the one that could be was");
+    assert_eq!(counts::<C>(database).parked, 0, "the one that could be was");
     assert_eq!(counts::<C>(database).waiting, 3);
 }
 
@@ -161,7 +168,7 @@ fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
     outbox(database, &["skip", FAILED]).says("1 skipped");
     outbox(database, &["skip", SENT]).fails(1, "not those of parked rows");
     assert_eq!(
-        counts::<C>(database).failed,
+        counts::<C>(database).parked,
         2,
         "skipped, and still to be seen"
     );
@@ -175,7 +182,45 @@ fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
     outbox(database, &["clean", "--older-than", "1h"]).says("deleted 0 sent and 0 received");
     outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
     let after = counts::<C>(database);
-    assert_eq!((after.waiting, after.failed, after.sent), (1, 2, 0));
+    assert_eq!((after.waiting, after.parked, after.sent), (1, 2, 0));
+}
+
+fn calls_are_changed_as_messages_are<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied");
+    rows::<C>(database);
+    let row = |id: &str, status: i32| {
+        format!(
+            "insert into outbox_calls (id, name, args, status, last_error)
+             values ('{id}', 'charge', '{{}}', {status}, 'declined');"
+        )
+    };
+    let all = [row(WAITING, 1), row(FAILED, -1), row(SENT, 2)];
+    let mut conn = C::establish(&database.url).unwrap();
+    conn.batch_execute(&all.concat()).unwrap();
+    let before = counts::<C>(database);
+    outbox(database, &["migrate", "--revert"]).fails(1, "2 waiting, 0 leased by a relay, 3 parked");
+    outbox(database, &["status", "--calls"])
+        .says("waiting   1")
+        .says("parked    1")
+        .says("executed  1")
+        .says("oldest");
+    outbox(database, &["skip", "--calls", FAILED]).says("1 skipped");
+    outbox(database, &["retry", "--calls", FAILED]).says("1 to be executed again");
+    // A message, and no call.
+    outbox(database, &["retry", "--calls", ALSO_FAILED]).fails(1, "no row has this id");
+    outbox(database, &["cancel", "--calls", FAILED, WAITING]).says("2 cancelled");
+    outbox(database, &["retry", "--calls", "--all"]).says("2 to be executed again");
+    let clean = ["clean", "--calls", "--older-than", "0s"];
+    outbox(database, &clean).says("deleted 1 executed and 0 received");
+    outbox(database, &["clean", "--calls", "--inbox-older-than", "1d"]).fails(2, "--older-than");
+    outbox(database, &["status", "--calls"])
+        .says("waiting   2")
+        .says("executed  0");
+    assert_eq!(
+        counts::<C>(database),
+        before,
+        "the messages are as they were"
+    );
 }
 
 fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
@@ -206,9 +251,9 @@ fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
     assert!(!status.out.contains("slow"), "{status:?}");
     outbox(database, &["cancel", WAITING]).says("1 cancelled");
     outbox(database, &["cancel", SENT]).fails(1, "not those of rows that wait");
-    assert_eq!(counts::<C>(database).failed, 3);
+    assert_eq!(counts::<C>(database).parked, 3);
     outbox(database, &["pause"]).fails(2, "--stream");
-    outbox(database, &["pause", "--stream", ""]).fails(2, "at most 100 characters");
+    outbox(database, &["pause", "--stream", ""]).fails(2, "1 to 100 characters");
 }
 
 fn mistakes_are_named<C: Backend>(database: &TestDatabase) {
@@ -218,15 +263,15 @@ fn mistakes_are_named<C: Backend>(database: &TestDatabase) {
     outbox(database, &["clean"]).fails(2, "--older-than");
     outbox(database, &["clean", "--older-than", "soon"]).fails(2, "soon");
     outbox(database, &["tidy"]).fails(2, "tidy");
-    let counts = C::establish(&database.url).unwrap().counts();
+    let counts = admin::status(&mut C::establish(&database.url).unwrap());
     assert!(counts.is_err(), "nothing was made");
 }
 
 macro_rules! on_each_database {
     ($($case:ident),* $(,)?) => {
-        on_each_database!(@ "sqlite", sqlite, diesel::SqliteConnection, Some(crate::support::sqlite()); $($case),*);
-        on_each_database!(@ "mysql", mysql, diesel::MysqlConnection, crate::support::mysql(); $($case),*);
-        on_each_database!(@ "postgres", postgres, diesel::PgConnection, crate::support::postgres(); $($case),*);
+        on_each_database!(@ "sqlite", sqlite, diesel::SqliteConnection, Some(crate::support::sqlite::<diesel::SqliteConnection>()); $($case),*);
+        on_each_database!(@ "mysql", mysql, diesel::MysqlConnection, crate::support::mysql::<diesel::MysqlConnection>(); $($case),*);
+        on_each_database!(@ "postgres", postgres, diesel::PgConnection, crate::support::postgres::<diesel::PgConnection>(); $($case),*);
     };
     (@ $feature:literal, $module:ident, $connection:ty, $open:expr; $($case:ident),*) => {
         #[cfg(feature = $feature)]
@@ -244,6 +289,7 @@ on_each_database!(
     tables_are_made_and_removed,
     the_printed_sql_makes_the_tables,
     a_table_in_the_way_is_named,
+    calls_are_changed_as_messages_are,
     rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
@@ -273,7 +319,7 @@ mod no_row_is_committed_into_a_revert {
             #[cfg(feature = $feature)]
             #[test]
             fn $name() {
-                let Some(database) = crate::support::$name() else {
+                let Some(database) = crate::support::$name::<$connection>() else {
                     return;
                 };
                 let waiting = || -> i64 {
@@ -307,26 +353,31 @@ mod no_row_is_committed_into_a_revert {
     ) {
         outbox(database, &["migrate"]).says("applied ");
         let mut conn = C::establish(&database.url).unwrap();
-        conn.batch_execute(&format!(
-            "begin; insert into published (id, destination, body)
-             values ('{WAITING}', '/queue/a', '{{}}')"
-        ))
-        .unwrap();
-        let url = database.url.clone();
-        let revert = std::thread::spawn(move || outbox_at(&url, &["migrate", "--revert"]));
-        while waiting() == 0 {
-            assert!(!revert.is_finished(), "{:?}", revert.join());
-            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        for (table, columns) in [
+            ("outbox_calls", "name, args"),
+            ("published", "destination, body"),
+        ] {
+            conn.batch_execute("delete from outbox_calls").unwrap();
+            conn.batch_execute(&format!(
+                "begin; insert into {table} (id, {columns}) values ('{WAITING}', 'a', '{{}}')"
+            ))
+            .unwrap();
+            let url = database.url.clone();
+            let revert = std::thread::spawn(move || outbox_at(&url, &["migrate", "--revert"]));
+            while waiting() == 0 {
+                assert!(!revert.is_finished(), "{:?}", revert.join());
+                std::thread::park_timeout(std::time::Duration::from_millis(5));
+            }
+            conn.batch_execute("commit").unwrap();
+            let refused = "not sent: 1 waiting, 0 leased by a relay, 0 parked";
+            revert.join().unwrap().fails(1, refused);
         }
-        conn.batch_execute("commit").unwrap();
-        let refused = "not sent: 1 waiting, 0 leased by a relay, 0 parked";
-        revert.join().unwrap().fails(1, refused);
         assert_eq!(counts::<C>(database).waiting, 1);
         outbox(database, &["status"]).says("waiting   1");
     }
 }
 
-/// Each command means the schema that is named, or the first of the search path that is ours.
+/// Each command uses the schema that is named, or the first one in the search path that is ours.
 #[cfg(feature = "postgres")]
 mod schemas {
     use diesel::connection::SimpleConnection;
@@ -336,7 +387,7 @@ mod schemas {
 
     #[test]
     fn each_command_means_one_schema() {
-        let Some(database) = crate::support::postgres() else {
+        let Some(database) = crate::support::postgres::<diesel::PgConnection>() else {
             return;
         };
         let mut conn = PgConnection::establish(&database.url).unwrap();
@@ -382,7 +433,7 @@ mod schemas {
 
     #[test]
     fn the_printed_sql_names_the_schema() {
-        let Some(database) = crate::support::postgres() else {
+        let Some(database) = crate::support::postgres::<diesel::PgConnection>() else {
             return;
         };
         let mut conn = PgConnection::establish(&database.url).unwrap();
@@ -405,7 +456,7 @@ mod schemas {
     #[cfg(feature = "sqlite")]
     #[test]
     fn a_database_without_schemas_refuses_one() {
-        let database = crate::support::sqlite();
+        let database = crate::support::sqlite::<diesel::SqliteConnection>();
         outbox_at(&database.url, &["--database-schema", "tenant", "status"])
             .fails(2, "only PostgreSQL has schemas");
     }

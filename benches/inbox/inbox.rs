@@ -1,4 +1,4 @@
-//! An inbox on PostgreSQL, and the table of a callback.
+//! An inbox on PostgreSQL, and a callback's table.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -21,7 +21,8 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        let database = crate::support::postgres().expect("run `make bench-inbox`");
+        let database =
+            crate::support::postgres::<diesel::PgConnection>().expect("run `make bench-inbox`");
         let mut conn = PgConnection::establish(&database.url).unwrap();
         conn.migrate().unwrap();
         conn.batch_execute(
@@ -33,7 +34,7 @@ impl Inbox {
         Self { database, conn }
     }
 
-    /// With so many rows that were received.
+    /// An inbox with this many received rows.
     pub(crate) fn with(rows: usize) -> Self {
         let mut inbox = Self::new();
         inbox
@@ -44,7 +45,7 @@ impl Inbox {
                 from generate_series(1, {rows})"
             ))
             .unwrap();
-        // Not in one transaction with it.
+        // VACUUM cannot run in a transaction.
         inbox.conn.batch_execute("vacuum analyze received").unwrap();
         inbox
     }

@@ -1,12 +1,12 @@
-//! What the inbox costs beside what is possible: `make bench-inbox`.
+//! Compares the inbox with hand-written code: `make bench-inbox`.
 //!
-//! PostgreSQL with RabbitMQ, classic durable queue, persistent, bodies of about 200 bytes, a
-//! callback that inserts one row. What is compared is measured in turn, in rounds, and each figure
-//! is the median of the rounds, so that the ratios hold on any machine. The results are printed as a
-//! table and written to `target/bench-inbox.json`.
+//! PostgreSQL and RabbitMQ, a classic durable queue, persistent messages with bodies of about 200
+//! bytes, a callback that inserts one row. The compared variants are measured in turn in each
+//! round, and each figure is the median of the rounds, so that the ratios do not depend on the
+//! machine. The results are printed as a table and written to `target/bench-inbox.json`.
 //!
-//! Words on the command line choose parts: `transactions`, `client`, `full`. With `BENCH_ROWS` and
-//! `BENCH_ROUNDS` it is shorter, and says less.
+//! Arguments select parts: `transactions`, `client`, `full`. `BENCH_ROWS` and `BENCH_ROUNDS` make
+//! it shorter and less precise.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,19 +15,18 @@
     clippy::panic
 )]
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 #[path = "../relay/figures.rs"]
 mod figures;
 #[path = "../relay/report.rs"]
 mod report;
 
-mod bare;
-mod by_hand;
+mod hand_written;
 mod inbox;
 mod queue;
+mod raw_socket;
 mod subscriber;
+
+use outbox_test_support as support;
 
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ use inbox::Inbox;
 use queue::Queue;
 use report::{Goal, Report};
 
-/// Of our own client, and of a bare socket.
+/// For the STOMP client and for the plain socket.
 const PREFETCH: usize = 128;
 
 fn main() {
@@ -60,7 +59,7 @@ fn main() {
     report.write("target/bench-inbox.json");
 }
 
-/// One worker and eight, beside as many loops by hand.
+/// One and eight workers, compared with as many hand-written loops.
 fn transactions(rows: usize, rounds: usize, report: &mut Report) {
     let mut inbox = Inbox::new();
     let mut times: [Vec<Duration>; 4] = Default::default();
@@ -69,7 +68,12 @@ fn transactions(rows: usize, rounds: usize, report: &mut Report) {
         eprintln!("transactions, round {round} of {rounds}");
         for (n, workers) in [(0, 1), (2, 8)] {
             let queue = Queue::filled(rows);
-            times[n].push(by_hand::consume(&inbox.database.url, &queue, rows, workers));
+            times[n].push(hand_written::consume(
+                &inbox.database.url,
+                &queue,
+                rows,
+                workers,
+            ));
             inbox.empty();
             queue.fill(rows);
             let (took, peak) = subscriber::consume(&inbox.database.url, &queue, rows, workers);
@@ -112,14 +116,14 @@ fn transactions(rows: usize, rounds: usize, report: &mut Report) {
     );
 }
 
-/// Our client without a database, beside a bare socket.
+/// The STOMP client without a database, compared with a plain socket.
 fn client(rows: usize, rounds: usize, report: &mut Report) {
     let rows = rows * 4;
     let mut times: [Vec<Duration>; 2] = Default::default();
     for round in 1..=rounds {
         eprintln!("client, round {round} of {rounds}");
         let queue = Queue::filled(rows);
-        times[0].push(bare::consume(&queue, rows));
+        times[0].push(raw_socket::consume(&queue, rows));
         queue.fill(rows);
         times[1].push(queue.consume(rows));
         for (name, times) in [("socket", &times[0]), ("client", &times[1])] {
@@ -142,7 +146,7 @@ fn client(rows: usize, rounds: usize, report: &mut Report) {
     );
 }
 
-/// Beside many rows of the inbox.
+/// An inbox with 5,000,000 rows, compared with an empty one.
 fn full(rows: usize, rounds: usize, report: &mut Report) {
     const THERE: usize = 5_000_000;
     let mut empty = Inbox::new();

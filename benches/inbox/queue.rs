@@ -1,4 +1,4 @@
-//! A queue with messages, as a subscriber of ours declares it.
+//! A queue with messages, declared as by a subscriber.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 /// About 200 bytes.
 const BODY: &str = r#"{"id": 1234567, "customer": "ann", "email": "ann@example.org", "address": "12 Long Lane, Old Town", "total": 1250, "currency": "EUR", "items": [1, 2, 3, 4, 5], "note": "leave at the door, please!"}"#;
 
-/// The broker forgets it ten minutes after its use.
+/// The broker deletes the queue 10 minutes after its last use.
 pub(crate) const EXPIRES: &str = "x-expires:600000";
 
 pub(crate) struct Queue {
@@ -20,7 +20,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// With so many messages.
+    /// A queue with this many messages.
     pub(crate) fn filled(messages: usize) -> Self {
         let queue = Self {
             name: format!("outbox-bench-{}", Uuid::new_v4().simple()),
@@ -88,11 +88,11 @@ impl Queue {
         });
     }
 
-    /// Takes and acknowledges so many messages by our own client.
+    /// Receives and acknowledges this many messages with the STOMP client.
     pub(crate) fn consume(&self, messages: usize) -> Duration {
         let options = Options::from_url(&crate::broker()).unwrap();
         let destination = format!("/amq/queue/{}", self.name);
-        // In a task, as the subscriber's own loop.
+        // In a task, like the subscriber's loop.
         let consuming = self.runtime.spawn(async move {
             let began = Instant::now();
             let client = Client::connect(&options).await.unwrap();

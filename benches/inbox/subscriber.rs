@@ -1,4 +1,4 @@
-//! Our subscriber, in a process of its own.
+//! Runs the subscriber in a separate process.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use diesel_outbox::{BoxError, Outcome, Payload, Registry, Shutdown};
 use crate::inbox::effects;
 use crate::queue::{EXPIRES, Queue};
 
-/// The destination and how many messages are to be taken.
+/// The destination and the number of messages to handle.
 const CHILD: &str = "BENCH_SUBSCRIBER";
 
-/// Consumes so many messages; the time, and the most memory that the process had.
+/// Consumes this many messages; returns the time and the process's peak memory.
 pub(crate) fn consume(
     database: &str,
     queue: &Queue,
@@ -44,7 +44,7 @@ pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// What the process does.
+/// The child process's work.
 pub(crate) fn run() {
     let arguments = std::env::var(CHILD).unwrap();
     let (destination, messages) = arguments.split_once(' ').unwrap();
@@ -70,19 +70,19 @@ pub(crate) fn run() {
         .unwrap();
     runtime.block_on(subscriber.run(&shutdown)).unwrap();
     println!("{}", high_water());
-    eprintln!("  {} ms of processor", processor());
+    eprintln!("  {} ms of processor time", processor());
 }
 
-/// The processor's time that this process has taken, in milliseconds.
+/// The processor time of this process, in milliseconds.
 fn processor() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let field = |n: usize| -> u64 { fields.split(' ').nth(n).unwrap().parse().unwrap() };
-    // The 14th and 15th of all fields, in ticks of 10 ms: in user mode, in the kernel.
+    // Fields 14 and 15 of /proc/self/stat (proc(5)): user and system time in ticks of 10 ms.
     (field(11) + field(12)) * 10
 }
 
-/// The most memory that this process had, in bytes.
+/// The peak memory of this process, in bytes.
 fn high_water() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status

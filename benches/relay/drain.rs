@@ -1,4 +1,4 @@
-//! Rows drained, beside what the broker takes.
+//! Rows drained, compared with what the broker accepts.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ const SETTLED: i64 = 5_000_000;
 const BEHIND_ONE_KEY: i64 = 100_000;
 const BLOCKED_KEYS: i64 = 2_000;
 
-/// A way to drain.
-struct Course {
+/// One way to drain the outbox.
+struct Scenario {
     name: &'static str,
-    /// Which of the outboxes.
+    /// The index of the outbox.
     outbox: usize,
     key: &'static str,
     processes: usize,
-    /// The course it is compared with, and the least part of its rate.
+    /// The scenario to compare with, and the minimum share of its rate.
     goal: (usize, f64),
 }
 
@@ -33,45 +33,45 @@ const FULL: usize = 1;
 const BLOCKED: usize = 2;
 const MANY_BLOCKED: usize = 3;
 
-/// The first is the bare client.
-const COURSES: [Course; 9] = [
-    course("the client alone, no database", EMPTY, NO_KEY, 0, (0, 0.0)),
-    course("one process", EMPTY, NO_KEY, 1, (0, 0.8)),
-    course(
+/// The first uses only the STOMP client.
+const SCENARIOS: [Scenario; 9] = [
+    scenario("the client alone, no database", EMPTY, NO_KEY, 0, (0, 0.0)),
+    scenario("one process", EMPTY, NO_KEY, 1, (0, 0.8)),
+    scenario(
         "1,000 rows for each of 50 keys",
         EMPTY,
         "(n % 50)::text",
         1,
         (1, 0.7),
     ),
-    course("one key for each row", EMPTY, "n::text", 1, (1, 0.7)),
-    course("beside 5,000,000 sent rows", FULL, NO_KEY, 1, (1, 0.9)),
-    course(
+    scenario("one key for each row", EMPTY, "n::text", 1, (1, 0.7)),
+    scenario("beside 5,000,000 sent rows", FULL, NO_KEY, 1, (1, 0.9)),
+    scenario(
         "behind 100,000 rows of a blocked key",
         BLOCKED,
         NO_KEY,
         1,
         (1, 0.9),
     ),
-    course(
+    scenario(
         "behind 2,000 blocked keys",
         MANY_BLOCKED,
         NO_KEY,
         1,
         (1, 0.9),
     ),
-    course("two processes", EMPTY, NO_KEY, 2, (1, 0.9)),
-    course("four processes", EMPTY, NO_KEY, 4, (1, 0.9)),
+    scenario("two processes", EMPTY, NO_KEY, 2, (1, 0.9)),
+    scenario("four processes", EMPTY, NO_KEY, 4, (1, 0.9)),
 ];
 
-const fn course(
+const fn scenario(
     name: &'static str,
     outbox: usize,
     key: &'static str,
     processes: usize,
     goal: (usize, f64),
-) -> Course {
-    Course {
+) -> Scenario {
+    Scenario {
         name,
         outbox,
         key,
@@ -83,13 +83,13 @@ const fn course(
 pub(crate) fn measure(size: Size, report: &mut Report) {
     let runtime = Runtime::new().unwrap();
     let mut outboxes = outboxes();
-    let mut times: Vec<Vec<Duration>> = COURSES.iter().map(|_| Vec::new()).collect();
+    let mut times: Vec<Vec<Duration>> = SCENARIOS.iter().map(|_| Vec::new()).collect();
     for round in 1..=size.rounds {
         eprintln!("drain, round {round} of {}", size.rounds);
-        for (course, times) in COURSES.iter().zip(&mut times) {
-            let outbox = &mut outboxes[course.outbox];
-            let took = drain(course, outbox, size.rows, &runtime);
-            let name = course.name;
+        for (scenario, times) in SCENARIOS.iter().zip(&mut times) {
+            let outbox = &mut outboxes[scenario.outbox];
+            let took = drain(scenario, outbox, size.rows, &runtime);
+            let name = scenario.name;
             eprintln!("  {:5.0} rows/s  {name}", rate(size.rows, took));
             times.push(took);
         }
@@ -98,15 +98,15 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         .into_iter()
         .map(|times| rate(size.rows, median(times)))
         .collect();
-    for (course, own) in COURSES.iter().zip(&rates) {
-        let (other, least) = course.goal;
+    for (scenario, own) in SCENARIOS.iter().zip(&rates) {
+        let (other, least) = scenario.goal;
         let goal = if least > 0.0 {
             Goal::AtLeast(least)
         } else {
             Goal::None
         };
         let ratio = own / rates[other];
-        let name = format!("drained: {}", course.name);
+        let name = format!("drained: {}", scenario.name);
         report.add(&name, format!("{own:.0} rows/s"), ratio, goal);
     }
 }
@@ -133,12 +133,12 @@ fn outboxes() -> [Outbox; 4] {
     outboxes
 }
 
-fn drain(course: &Course, outbox: &mut Outbox, rows: i64, runtime: &Runtime) -> Duration {
+fn drain(scenario: &Scenario, outbox: &mut Outbox, rows: i64, runtime: &Runtime) -> Duration {
     let queue = Queue::new(runtime);
     let destination = queue.destination();
-    if course.processes == 0 {
+    if scenario.processes == 0 {
         let began = Instant::now();
-        // In a task, as the relay's own loop.
+        // In a task, like the relay's loop.
         let sending = runtime.spawn(send_bare(destination, BODY, rows, WINDOW));
         runtime.block_on(sending).unwrap();
         let took = began.elapsed();
@@ -146,18 +146,18 @@ fn drain(course: &Course, outbox: &mut Outbox, rows: i64, runtime: &Runtime) -> 
         return took;
     }
     let before = outbox.waiting();
-    outbox.fill(&destination, rows, course.key);
+    outbox.fill(&destination, rows, scenario.key);
     let began = Instant::now();
-    let programs: Vec<Program> = (0..course.processes)
+    let programs: Vec<Program> = (0..scenario.processes)
         .map(|_| Program::start(&outbox.database.url, &["--once"]))
         .collect();
     for program in programs {
         program.finish();
     }
     let took = began.elapsed();
-    assert_eq!(outbox.waiting(), before, "all was sent");
-    // Beside others they may stay: they are sent rows from then on.
-    if course.outbox == EMPTY {
+    assert_eq!(outbox.waiting(), before, "everything was sent");
+    // In the other outboxes the rows may stay, as more sent rows.
+    if scenario.outbox == EMPTY {
         outbox.empty();
     }
     queue.delete(runtime);

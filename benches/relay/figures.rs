@@ -1,16 +1,16 @@
-//! What the benchmarks reckon with.
+//! Calculations and parameters of the benchmarks.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A number that a variable of the environment gives.
+/// Parses an environment variable as a number.
 pub(crate) fn number<N: FromStr>(variable: &str) -> Option<N> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse().ok();
-    Some(number.unwrap_or_else(|| panic!("{variable} is no number")))
+    Some(number.unwrap_or_else(|| panic!("{variable} is not a number")))
 }
 
-/// The words of the command line, without cargo's own flag; none means all.
+/// Whether a part was selected; without arguments all are. Ignores cargo's own flag.
 pub(crate) fn is_chosen(part: &str) -> bool {
     let mut words = std::env::args()
         .skip(1)
@@ -19,10 +19,10 @@ pub(crate) fn is_chosen(part: &str) -> bool {
     words.peek().is_none() || words.any(|word| word == part)
 }
 
-/// The address of the broker.
+/// The broker's URL.
 pub(crate) fn broker() -> String {
     let url = crate::support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ");
-    url.expect("run it by `make`, which brings up the servers")
+    url.expect("run `make`, which starts the servers")
 }
 
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
@@ -30,7 +30,7 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// So many in a second.
+/// Items per second.
 pub(crate) fn rate<N: TryInto<u32>>(count: N, time: Duration) -> f64 {
     let count = count.try_into().ok().expect("not that many");
     f64::from(count) / time.as_secs_f64()

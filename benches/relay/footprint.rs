@@ -1,4 +1,4 @@
-//! Memory at work, processor time at rest.
+//! The relay's memory while draining and its processor time while idle.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::program::Program;
 use crate::queue::Queue;
 use crate::report::{Goal, Report};
 
-/// Rows drained for the memory, for each row of a round.
+/// How many rows are drained to measure memory, as a multiple of a round's rows.
 const TIMES: i64 = 20;
 const REST: Duration = Duration::from_secs(30);
 
@@ -41,13 +41,13 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         .batch_execute("alter table published enable trigger outbox_wake")
         .unwrap();
     idle("PostgreSQL", &outbox.database.url, report);
-    let mysql = crate::support::mysql().unwrap();
+    let mysql = crate::support::mysql::<diesel::MysqlConnection>().unwrap();
     MysqlConnection::establish(&mysql.url)
         .unwrap()
         .migrate()
         .unwrap();
     idle("MariaDB", &mysql.url, report);
-    let sqlite = crate::support::sqlite();
+    let sqlite = crate::support::sqlite::<diesel::SqliteConnection>();
     SqliteConnection::establish(&sqlite.url)
         .unwrap()
         .migrate()

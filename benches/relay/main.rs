@@ -1,12 +1,13 @@
-//! What the relay and `save` cost beside what is possible: `make bench-relay`.
+//! Compares the relay and `save` with the broker's and the database's own rates:
+//! `make bench-relay`.
 //!
-//! PostgreSQL with RabbitMQ, classic durable queue, persistent, bodies of about 200 bytes; latency
-//! on all three databases. What is compared is measured in turn, in rounds, and each figure is the
-//! median of the rounds, so that the ratios hold on any machine. The results are printed as a table
-//! and written to `target/bench-relay.json`.
+//! PostgreSQL and RabbitMQ, a classic durable queue, persistent messages with bodies of about 200
+//! bytes; latency on all three databases. The compared variants are measured in turn in each round,
+//! and each figure is the median of the rounds, so that the ratios do not depend on the machine.
+//! The results are printed as a table and written to `target/bench-relay.json`.
 //!
-//! Words on the command line choose parts: `drain`, `latency`, `save`, `footprint`. With
-//! `BENCH_ROWS` and `BENCH_ROUNDS` it is shorter, and says less.
+//! Arguments select parts: `drain`, `latency`, `save`, `footprint`. `BENCH_ROWS` and `BENCH_ROUNDS`
+//! make it shorter and less precise.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,9 +15,6 @@
     clippy::expect_used,
     clippy::panic
 )]
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
 
 mod drain;
 mod figures;
@@ -28,13 +26,15 @@ mod queue;
 mod report;
 mod save;
 
+use outbox_test_support as support;
+
 use figures::{broker, is_chosen, median, number, rate};
 use report::Report;
 
-/// How much is measured.
+/// The size of the measurement.
 #[derive(Clone, Copy)]
 struct Size {
-    /// Rows drained in a round.
+    /// Rows drained per round.
     rows: i64,
     rounds: usize,
 }

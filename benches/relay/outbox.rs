@@ -1,8 +1,8 @@
-//! An outbox on PostgreSQL, and what lies in it.
+//! An outbox on PostgreSQL and its rows.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::backend::Upkeep;
+use diesel_outbox::backend::{Lifecycle, PUBLISHED};
 use diesel_outbox::migrations::Migrate;
 
 use crate::support::TestDatabase;
@@ -10,7 +10,7 @@ use crate::support::TestDatabase;
 /// About 200 bytes.
 pub(crate) const BODY: &str = r#"{"id": 1234567, "customer": "ann", "email": "ann@example.org", "address": "12 Long Lane, Old Town", "total": 1250, "currency": "EUR", "items": [1, 2, 3, 4, 5], "note": "leave at the door, please!"}"#;
 
-/// In the order of time, as UUIDv7 is, which keeps the primary key's index warm.
+/// Ordered by time, like a UUIDv7, so that inserts stay in one part of the primary key's index.
 const ID: &str = "\
 lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')
     || '7' || substr(md5(random()::text), 1, 3) || '8' || substr(md5(random()::text), 1, 15)";
@@ -23,10 +23,11 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        let database = crate::support::postgres().expect("run `make bench-relay`");
+        let database =
+            crate::support::postgres::<diesel::PgConnection>().expect("run `make bench-relay`");
         let mut conn = PgConnection::establish(&database.url).unwrap();
         conn.migrate().unwrap();
-        // So that it does not begin in the middle of one of the rounds that are compared.
+        // Otherwise autovacuum could start in the middle of a round.
         conn.batch_execute(
             "alter table published disable trigger outbox_wake;
             alter table published set (autovacuum_enabled = false)",
@@ -35,13 +36,13 @@ impl Outbox {
         Self { database, conn }
     }
 
-    /// Rows as the writers make them, written by one statement; `key` is an expression of `n`.
+    /// Inserts rows like those of writers, with one statement; `key` is an SQL expression of `n`.
     pub(crate) fn fill(&mut self, destination: &str, rows: i64, key: &str) {
         self.rows(destination, rows, key, "1, 'epoch'");
         self.conn.batch_execute("vacuum analyze published").unwrap();
     }
 
-    /// Rows with a status and a due time.
+    /// Inserts rows with a status and a due time.
     pub(crate) fn rows(&mut self, destination: &str, rows: i64, key: &str, state: &str) {
         self.conn
             .batch_execute(&format!(
@@ -61,6 +62,6 @@ impl Outbox {
     }
 
     pub(crate) fn waiting(&mut self) -> i64 {
-        self.conn.waiting().unwrap().0
+        self.conn.waiting(PUBLISHED).unwrap().0
     }
 }

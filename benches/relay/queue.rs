@@ -1,11 +1,12 @@
-//! A queue that is there for one round.
+//! A queue for one round.
 
 use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe, Subscription};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Runtime;
 
-/// A classic durable queue that the broker deletes with its only subscriber, who takes one message.
+/// A classic durable queue. The broker deletes it when its only subscriber, which takes one
+/// message, disconnects.
 pub(crate) struct Queue {
     name: String,
     client: Client,
@@ -30,7 +31,7 @@ impl Queue {
         let (client, subscription) = runtime.block_on(async {
             let client = Client::connect(&options).await.unwrap();
             let subscription = client.subscribe(subscribe).await.unwrap();
-            // Its receipt means that the queue is there.
+            // The receipt means that the queue exists.
             client.ping().await.unwrap();
             (client, subscription)
         });
@@ -41,7 +42,7 @@ impl Queue {
         }
     }
 
-    /// Where to send, without declaring the queue once more.
+    /// The destination that does not declare the queue again.
     pub(crate) fn destination(&self) -> String {
         format!("/amq/queue/{}", self.name)
     }
@@ -55,7 +56,7 @@ impl Queue {
     }
 }
 
-/// Sends so many bodies with so many in flight, by the client alone: what no relay can beat.
+/// Sends `rows` bodies with `window` in flight, with the client only: the upper bound for a relay.
 pub(crate) async fn send_bare(
     destination: String,
     body: impl Into<bytes::Bytes>,

@@ -1,12 +1,12 @@
-//! The figures, with their goals.
+//! The figures of a run and their goals.
 
 use serde_json::{Value, json};
 
-/// What a figure is to reach.
+/// The goal of a figure.
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
-    /// It is there for others to be compared with.
+    /// No goal: other figures are compared with it.
     None,
 }
 
@@ -17,7 +17,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// `absolute` is the figure on this machine, `figure` what is compared with the goal.
+    /// Adds a row. `absolute` is the value on this machine; `figure` is compared with the goal.
     pub(crate) fn add(&mut self, what: &str, absolute: String, figure: f64, goal: Goal) {
         eprintln!("{what}: {absolute}, {figure:.2}");
         self.rows.push((what.to_owned(), absolute, figure, goal));

@@ -1,9 +1,11 @@
-//! What it costs to save through the derive.
+//! The cost of saving with the derive.
 
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel_outbox::config::Config;
+use diesel_outbox::relay::{OnCommit, Relay};
 use diesel_outbox::{Publish, PublishDsl, Save};
 use serde_json::json;
 use uuid::Uuid;
@@ -54,9 +56,10 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         "create table orders (id serial primary key, customer text not null, total bigint not null)",
     )
     .unwrap();
-    let mut times = [(); 5].map(|()| Vec::new());
+    let mut watched = with_on_commit(&outbox.database.url);
+    let mut times = [(); 6].map(|()| Vec::new());
     for _ in 0..size.rounds {
-        // Without the wait for the disk, which would hide all else and vary.
+        // Without waiting for the disk, which would dominate and vary.
         conn.batch_execute("truncate published, orders; set synchronous_commit = off")
             .unwrap();
         times[0].push(timed(|| (0..SAVES).for_each(|_| by_hand(conn))));
@@ -66,10 +69,11 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         times[2].push(timed(|| (0..SAVES).for_each(|_| save(conn))));
         conn.batch_execute(&trigger.replace("enable", "disable"))
             .unwrap();
+        times[5].push(timed(|| (0..SAVES).for_each(|_| save(&mut watched))));
         times[3].push(timed(|| (0..BATCH).for_each(|_| save(conn))));
         times[4].push(timed(|| batch(conn)));
     }
-    let [by_hand, saved, notified, one_by_one, at_once] = times.map(median);
+    let [by_hand, saved, notified, one_by_one, at_once, woken] = times.map(median);
     let mut add = |what: &str, count, time: Duration, other: Duration, goal| {
         let ratio = time.as_secs_f64() / other.as_secs_f64();
         report.add(what, format!("{:.0}/s", rate(count, time)), ratio, goal);
@@ -89,6 +93,13 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         by_hand,
         Goal::None,
     );
+    add(
+        "save with OnCommit, time",
+        SAVES,
+        woken,
+        by_hand,
+        Goal::None,
+    );
     add("1,000 saves, time", BATCH, one_by_one, at_once, Goal::None);
     let times_faster = one_by_one.as_secs_f64() / at_once.as_secs_f64();
     let measured = format!("{:.0}/s", rate(BATCH, at_once));
@@ -98,6 +109,20 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         times_faster,
         Goal::AtLeast(10.0),
     );
+}
+
+/// A connection whose commits wake a relay.
+fn with_on_commit(url: &str) -> PgConnection {
+    let config = Config::builder()
+        .set("database_url", url)
+        .set("stomp_url", crate::broker())
+        .build()
+        .unwrap();
+    let relay = Relay::<PgConnection>::new(&config).unwrap();
+    let mut conn = PgConnection::establish(url).unwrap();
+    conn.batch_execute("set synchronous_commit = off").unwrap();
+    OnCommit::install(&mut conn, relay.waker()).unwrap();
+    conn
 }
 
 fn timed(work: impl FnOnce()) -> Duration {
@@ -120,7 +145,7 @@ fn batch(conn: &mut PgConnection) {
     assert_eq!(saved.len(), orders.len());
 }
 
-/// The same rows, as one would write them without us.
+/// The same rows, written without this library.
 fn by_hand(conn: &mut PgConnection) {
     conn.transaction::<_, diesel::result::Error, _>(|conn| {
         let order: Order = diesel::insert_into(orders::table)

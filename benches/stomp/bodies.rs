@@ -1,12 +1,12 @@
-//! The bodies that are measured, and the headers about them.
+//! The measured bodies and their headers.
 
 use std::time::Duration;
 
-/// How many bytes are decoded or encoded in a round, or one frame where that is more: so few that a
-/// round is mostly over before the system gives the processor to somebody else.
+/// How many bytes are decoded or encoded per round (at least one frame): few enough that the
+/// operating system rarely interrupts a round.
 pub(crate) const TOTAL: usize = 1 << 20;
 
-/// The sizes of bodies, and their names.
+/// The sizes of bodies and their names.
 pub(crate) const SIZES: [(usize, &str); 4] = [
     (100, "100 B"),
     (1 << 10, "1 KiB"),
@@ -14,12 +14,12 @@ pub(crate) const SIZES: [(usize, &str); 4] = [
     (16 << 20, "16 MiB"),
 ];
 
-/// Text without NUL, so that it can go without its length.
+/// Text without NUL, so that it can be sent without a length.
 pub(crate) fn body(size: usize) -> Vec<u8> {
     (b'!'..=b'~').cycle().take(size).collect()
 }
 
-/// As a publisher writes them.
+/// The headers of a published message.
 pub(crate) fn headers() -> Vec<(String, String)> {
     [
         ("content-type", "application/json"),
@@ -34,8 +34,8 @@ pub(crate) fn headers() -> Vec<(String, String)> {
     .into()
 }
 
-/// How much more time the first takes than the second: the median of the rounds, in each of which
-/// they were measured one after the other.
+/// How many times longer the first takes than the second: the median of the rounds' ratios. In each
+/// round both are measured one after the other.
 pub(crate) fn ratio(these: &[Duration], those: &[Duration]) -> f64 {
     let ratio = |(one, other): (&Duration, &Duration)| one.as_secs_f64() / other.as_secs_f64();
     let mut ratios: Vec<f64> = these.iter().zip(those).map(ratio).collect();
@@ -43,7 +43,7 @@ pub(crate) fn ratio(these: &[Duration], those: &[Duration]) -> f64 {
     ratios[ratios.len() / 2]
 }
 
-/// How fast so many bytes in so many frames were.
+/// The rate for this many bytes in this many frames.
 pub(crate) fn speed(bytes: usize, frames: usize, time: Duration) -> String {
     #[allow(clippy::cast_precision_loss)] // a figure for people
     let (bytes, frames) = (bytes as f64, frames as f64);

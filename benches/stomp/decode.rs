@@ -1,11 +1,11 @@
-//! Bytes to frames, beside tokio-stomp-2 and beside a search for NUL.
+//! Decoding, compared with tokio-stomp-2 and with a search for NUL.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use diesel_outbox::stomp::decoder::Decoder;
-use diesel_outbox::stomp::{Dialect, Limits, Version};
+use diesel_outbox::stomp::codec::{Decoder, Dialect};
+use diesel_outbox::stomp::{Limits, Version};
 use memchr::memchr_iter;
 use tokio_stomp_2::client::ClientCodec;
 use tokio_util::codec::Decoder as _;
@@ -14,15 +14,15 @@ use crate::bodies::{SIZES, TOTAL, body, headers, ratio, speed};
 use crate::median;
 use crate::report::{Goal, Report};
 
-/// What a socket gives at once.
+/// The size of one read from a socket.
 const PIECE: usize = 64 * 1024;
 
-/// How the bytes come.
+/// How the bytes are passed to the decoder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Feed {
-    /// In buffers of whole frames, of a piece's length or of one frame.
+    /// In buffers of complete frames, of `PIECE` bytes or one frame.
     Whole,
-    /// In pieces, which are appended to one buffer. Copying them is a part of the time.
+    /// In pieces that are appended to one buffer; the time includes the copying.
     Pieces,
 }
 
@@ -94,7 +94,7 @@ fn of(size: usize, name: &str, is_counted: bool, feed: Feed, rounds: usize, repo
     );
 }
 
-/// A message as RabbitMQ sends it.
+/// A message as sent by RabbitMQ.
 fn frame(size: usize, is_counted: bool) -> Vec<u8> {
     let mut frame = String::from(
         "MESSAGE\nsubscription:sub-1\ndestination:/topic/orders.created.v1\n\
@@ -110,12 +110,12 @@ fn frame(size: usize, is_counted: bool) -> Vec<u8> {
     [frame.as_bytes(), b"\n", &body(size), b"\0\n"].concat()
 }
 
-/// Like what takes a frame: it is made as a whole, and then gone.
+/// Drops a frame like its consumer: after it was built completely.
 fn drop_used<T>(frame: T) {
     drop(black_box(frame));
 }
 
-/// How long it takes to decode all, by what `start` gives.
+/// The time to decode everything with the decoder that `start` returns.
 fn timed<D>(
     bytes: &[u8],
     chunk: usize,
@@ -154,8 +154,8 @@ where
     time
 }
 
-/// The same search for what comes in pieces: each is appended and searched, and what is before the
-/// last NUL is done.
+/// The same search for bytes in pieces: each is appended and searched, and everything up to its
+/// last NUL is dropped.
 fn search_in_pieces(bytes: &[u8]) -> Duration {
     let mut buffer = BytesMut::new();
     let mut searched = 0;

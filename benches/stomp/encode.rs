@@ -1,11 +1,11 @@
-//! Frames to bytes, beside tokio-stomp-2.
+//! Encoding, compared with tokio-stomp-2.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use diesel_outbox::stomp::encoder::encode;
-use diesel_outbox::stomp::{Dialect, Version};
+use diesel_outbox::stomp::Version;
+use diesel_outbox::stomp::codec::{Dialect, encode};
 use tokio_stomp_2::client::ClientCodec;
 use tokio_stomp_2::{Message, ToServer};
 use tokio_util::codec::Encoder as _;
@@ -14,7 +14,7 @@ use crate::bodies::{SIZES, TOTAL, body, headers, ratio, speed};
 use crate::median;
 use crate::report::{Goal, Report};
 
-/// Over so many bytes the buffer goes to the socket.
+/// The buffer is written to the socket when it exceeds this size, in bytes.
 const OUTPUT: usize = 256 * 1024;
 
 pub(crate) fn measure(rounds: usize, report: &mut Report) {
@@ -30,7 +30,7 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) {
                 let dialect = Dialect::of(Version::V1_2);
                 encode(black_box(&message), Some(&body), dialect, output).unwrap();
             }));
-            // It takes its messages as they are, bodies included.
+            // tokio-stomp-2 takes owned messages, bodies included.
             let messages = (0..frames).map(|_| other(&body)).collect();
             times[1].push(timed(frames, size, messages, |message, output| {
                 ClientCodec.encode(black_box(message), output).unwrap();
@@ -69,7 +69,7 @@ fn timed<M>(
     time
 }
 
-/// As our client has it.
+/// The message as the client encodes it.
 fn own() -> Message<ToServer> {
     let mut message = send(None, None);
     message.extra_headers = extra()
@@ -78,7 +78,7 @@ fn own() -> Message<ToServer> {
     message
 }
 
-/// As tokio-stomp-2 writes all of it: a length only as a header.
+/// The message as tokio-stomp-2 encodes it: the length must be a header.
 fn other(body: &[u8]) -> Message<ToServer> {
     let length = ("content-length".to_owned(), body.len().to_string());
     send(Some(extra().chain([length]).collect()), Some(body.to_vec()))

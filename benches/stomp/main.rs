@@ -1,12 +1,13 @@
-//! What the STOMP layer costs beside what is possible: `make bench-stomp`.
+//! Measures the STOMP layer: `make bench-stomp`.
 //!
-//! Decoding and encoding beside tokio-stomp-2's codec, decoding beside a search for one byte in the
-//! same bytes as well; the memory of a connection at rest; SEND with receipts on RabbitMQ. What is
-//! compared is measured in turn, in rounds, and each figure is the median of the rounds, of their
-//! ratios where it is one. The results are printed as a table and written to `target/bench-stomp.json`.
+//! Decoding and encoding compared with tokio-stomp-2's codec, and decoding with a search for one
+//! byte in the same bytes; the memory of an idle connection; SEND with receipts on RabbitMQ. The
+//! compared variants are measured in turn in each round. Each figure is the median of the rounds,
+//! and for ratios the median of the rounds' ratios. The results are printed as a table and written
+//! to `target/bench-stomp.json`.
 //!
-//! Words on the command line choose parts: `decode`, `encode`, `rest`, `windows`. With
-//! `BENCH_ROUNDS` and `BENCH_ROWS` it is shorter, and says less.
+//! Arguments select parts: `decode`, `encode`, `rest`, `windows`. `BENCH_ROUNDS` and `BENCH_ROWS`
+//! make it shorter and less precise.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,9 +15,6 @@
     clippy::expect_used,
     clippy::panic
 )]
-
-#[path = "../../tests/support/mod.rs"]
-mod support;
 
 #[path = "../relay/figures.rs"]
 mod figures;
@@ -26,24 +24,26 @@ mod queue;
 mod report;
 
 mod bodies;
+mod connection_memory;
 mod decode;
 mod encode;
-mod rest;
 mod windows;
+
+use outbox_test_support as support;
 
 use figures::{broker, is_chosen, median, number, rate};
 use report::Report;
 
 fn main() {
-    if rest::is_peer() {
-        rest::peer();
+    if connection_memory::is_peer() {
+        connection_memory::peer();
         return;
     }
     let rounds = number("BENCH_ROUNDS").unwrap_or(51);
     let mut report = Report::default();
     // First, while the process is small.
     if is_chosen("rest") {
-        rest::measure(&mut report);
+        connection_memory::measure(&mut report);
     }
     if is_chosen("decode") {
         decode::measure(rounds, &mut report);

@@ -1,4 +1,4 @@
-//! SEND with receipts on RabbitMQ, with so many in flight.
+//! SEND with receipts on RabbitMQ, with different numbers of frames in flight.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const BODY: usize = 200;
 pub(crate) fn measure(rows: i64, rounds: usize, report: &mut Report) {
     let runtime = Runtime::new().unwrap();
     let body = "x".repeat(BODY);
-    // One at a time takes long.
+    // Fewer rows: one at a time is slow.
     let count = |window| if window == 1 { rows / 4 } else { rows };
     let mut times: [Vec<Duration>; 4] = Default::default();
     for round in 1..=rounds {
@@ -23,7 +23,7 @@ pub(crate) fn measure(rows: i64, rounds: usize, report: &mut Report) {
             let queue = Queue::new(&runtime);
             let began = Instant::now();
             let (destination, body) = (queue.destination(), body.clone());
-            // In a task, or each receipt wakes one thread from another.
+            // In a task; otherwise each receipt wakes one thread from another.
             let sending = runtime.spawn(send_bare(destination, body, count(window), window));
             runtime.block_on(sending).unwrap();
             times.push(began.elapsed());

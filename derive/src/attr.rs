@@ -1,4 +1,4 @@
-//! `#[publish(...)]`, as it is written.
+//! Parses `#[publish(...)]`.
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::ext::IdentExt;
@@ -8,7 +8,7 @@ use syn::{Attribute, ExprPath, Ident, LitBool, LitStr, Meta, Path, Token, Type};
 
 use crate::errors::{Errors, suggestion};
 
-/// The keys of the attribute, each with the way to write it.
+/// The keys of the attribute, each with an example of its form.
 const KEYS: &[(&str, &str)] = &[
     ("destination", "destination = \"/topic/orders\""),
     ("fields", "fields(customer, total)"),
@@ -25,19 +25,19 @@ const KEYS: &[(&str, &str)] = &[
     ("crate", "crate = some::path::diesel_outbox"),
 ];
 
-/// A value with the key that gave it.
+/// A value and its key.
 pub(crate) struct Keyed<T> {
-    /// The key, where it stands.
+    /// The key, with its position.
     pub(crate) key: Ident,
-    /// What stands behind it.
+    /// The value.
     pub(crate) value: T,
 }
 
 /// One `#[publish(...)]`.
 pub(crate) struct PublishAttr {
-    /// The attribute itself, for mistakes that concern all of it.
+    /// The attribute itself, for errors about the whole of it.
     pub(crate) attribute: Attribute,
-    /// Whether something in it could not be read, and may be what is missing.
+    /// Whether a part could not be parsed, which may be why something is missing.
     pub(crate) broken: bool,
     /// `destination = "..."`
     pub(crate) destination: Option<Keyed<LitStr>>,
@@ -68,7 +68,7 @@ pub(crate) struct PublishAttr {
 }
 
 impl PublishAttr {
-    /// Reads every `#[publish(...)]`; what cannot be read is noted and left out.
+    /// Parses every `#[publish(...)]`; reports what cannot be parsed and skips it.
     pub(crate) fn read_all(attributes: &[Attribute], errors: &mut Errors) -> Vec<Self> {
         attributes
             .iter()
@@ -103,7 +103,7 @@ impl PublishAttr {
             outbox: None,
         };
         let parsed = list.parse_args_with(|input: ParseStream<'_>| {
-            read.entries(input, errors);
+            read.broken = entries(input, errors, |input| read.entry(input));
             Ok(())
         });
         if let Err(error) = parsed {
@@ -112,14 +112,14 @@ impl PublishAttr {
         Some(read)
     }
 
-    /// Whether the attribute speaks of a message, or is an empty one, rather than only of `save`,
+    /// Whether the attribute describes a message or is empty, rather than having only `save`,
     /// `crate` or `model`.
     pub(crate) fn describes_message(&self) -> bool {
         self.message_keys().next().is_some()
             || (self.model.is_none() && self.save.is_none() && self.outbox.is_none())
     }
 
-    /// The keys that only a model has, as far as they are given.
+    /// The given keys that only a model may have.
     pub(crate) fn keys_of_a_model(&self) -> impl Iterator<Item = &Ident> {
         self.message_keys().chain(key(&self.save))
     }
@@ -135,32 +135,6 @@ impl PublishAttr {
             .chain(key(&self.expires_in))
             .chain(key(&self.on))
             .chain(key(&self.operation_header))
-    }
-
-    /// Reads `key`, `key = value` and `key(values)` up to the end, going on behind a mistake at the
-    /// next comma.
-    fn entries(&mut self, input: ParseStream<'_>, errors: &mut Errors) {
-        while !input.is_empty() {
-            if let Err(error) = self.entry(input) {
-                self.broken = true;
-                errors.push(error);
-            } else if !input.is_empty() && !input.peek(Token![,]) {
-                self.broken = true;
-                errors.push(input.error("expected `,` and the next key"));
-            }
-            while !input.is_empty() && !input.peek(Token![,]) {
-                if let Err(error) = input.parse::<TokenTree>() {
-                    errors.push(error);
-                    return;
-                }
-            }
-            if !input.is_empty()
-                && let Err(error) = input.parse::<Token![,]>()
-            {
-                errors.push(error);
-                return;
-            }
-        }
     }
 
     fn entry(&mut self, input: ParseStream<'_>) -> syn::Result<()> {
@@ -209,16 +183,48 @@ impl PublishAttr {
     }
 }
 
-/// Where the key of an entry stands, if it is given.
+/// Parses entries up to the end: `key`, `key = value` and `key(values)`. After an error continues at the next
+/// comma, and returns true at the end.
+pub(crate) fn entries(
+    input: ParseStream<'_>,
+    errors: &mut Errors,
+    mut entry: impl FnMut(ParseStream<'_>) -> syn::Result<()>,
+) -> bool {
+    let mut broken = false;
+    while !input.is_empty() {
+        if let Err(error) = entry(input) {
+            broken = true;
+            errors.push(error);
+        } else if !input.is_empty() && !input.peek(Token![,]) {
+            broken = true;
+            errors.push(input.error("expected `,` and the next key"));
+        }
+        while !input.is_empty() && !input.peek(Token![,]) {
+            if let Err(error) = input.parse::<TokenTree>() {
+                errors.push(error);
+                return true;
+            }
+        }
+        if !input.is_empty()
+            && let Err(error) = input.parse::<Token![,]>()
+        {
+            errors.push(error);
+            return true;
+        }
+    }
+    broken
+}
+
+/// The key of an entry, if it is given.
 fn key<T>(entry: &Option<Keyed<T>>) -> impl Iterator<Item = &Ident> {
     entry.iter().map(|entry| &entry.key)
 }
 
 /// Why an entry was refused.
 enum Refused {
-    /// The key was there before.
+    /// The key was given before.
     Twice(syn::Error),
-    /// The value is not of the key's form.
+    /// The value does not have the key's form.
     Value(syn::Error),
 }
 
@@ -228,23 +234,24 @@ impl From<syn::Error> for Refused {
     }
 }
 
-/// `= value`
-fn equals<T: syn::parse::Parse>(input: ParseStream<'_>) -> syn::Result<T> {
+/// Parses `= value`.
+pub(crate) fn equals<T: syn::parse::Parse>(input: ParseStream<'_>) -> syn::Result<T> {
     input.parse::<Token![=]>()?;
     input.parse()
 }
 
-/// `(a, b)`
+/// Parses `(a, b)`.
 fn names(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
     let content;
     syn::parenthesized!(content in input);
-    // Taken out whole, or syn would complain a second time of what a mistake leaves behind.
+    // The whole group is taken, because syn would report what an error leaves behind as a second
+    // error.
     let content: TokenStream = content.parse()?;
     let names = Punctuated::<Ident, Token![,]>::parse_terminated.parse2(content)?;
     Ok(names.into_iter().collect())
 }
 
-/// `= a | b`
+/// Parses `= a | b`.
 fn alternatives(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
     input.parse::<Token![=]>()?;
     let names = Punctuated::<Ident, Token![|]>::parse_separated_nonempty(input)?;

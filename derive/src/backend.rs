@@ -1,24 +1,24 @@
-//! The databases that `Save` can be derived for.
+//! The databases for which `Save` can be derived.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::Ident;
 
-/// One database of Diesel, by the names that Diesel has for it.
+/// A database, with Diesel's names for it.
 pub(crate) struct Backend {
-    /// Whether the feature of this crate is on.
+    /// Whether the database's feature is enabled.
     enabled: bool,
-    /// The connection at Diesel's root.
+    /// The connection's type in Diesel's root module.
     connection: &'static str,
     /// The module of the backend's type.
     module: &'static str,
-    /// Whether its statements can return the rows that they write.
+    /// Whether its statements can return the written rows (RETURNING).
     pub(crate) returning: bool,
-    /// The backend's type, as `#[diesel(check_for_backend(...))]` names it.
+    /// The backend's type, as named in `#[diesel(check_for_backend(...))]`.
     name: &'static str,
 }
 
-/// Every database; the features of this crate choose among them.
+/// All databases; this crate's features enable them.
 const ALL: &[Backend] = &[
     Backend {
         enabled: cfg!(feature = "postgres"),
@@ -44,7 +44,7 @@ const ALL: &[Backend] = &[
 ];
 
 impl Backend {
-    /// The enabled databases, or those among them that the struct is checked for.
+    /// The enabled databases; with `named`, only those.
     pub(crate) fn chosen(named: Option<&[String]>) -> Vec<&'static Self> {
         ALL.iter()
             .filter(|backend| backend.enabled)
@@ -54,13 +54,13 @@ impl Backend {
             .collect()
     }
 
-    /// The connection's type, below Diesel's path.
+    /// The path of the connection's type under Diesel's path.
     pub(crate) fn connection(&self, diesel: &impl ToTokens) -> TokenStream {
         let connection = Ident::new(self.connection, Span::call_site());
         quote!(#diesel::#connection)
     }
 
-    /// The backend's type, below Diesel's path.
+    /// The path of the backend's type under Diesel's path.
     pub(crate) fn path(&self, diesel: &impl ToTokens) -> TokenStream {
         let module = Ident::new(self.module, Span::call_site());
         let name = Ident::new(self.name, Span::call_site());

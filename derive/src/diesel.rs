@@ -1,7 +1,7 @@
-//! What Diesel's own attributes say about a struct and its fields.
+//! Parses Diesel's attributes of a struct and its fields.
 //!
-//! Only what `Publish` needs is read. Everything else is stepped over: Diesel's derives stand on
-//! the same struct and report what is wrong with it.
+//! Only what `Publish` needs is parsed. Everything else is skipped: Diesel's own derives on the
+//! struct report errors in it.
 
 use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
@@ -15,16 +15,16 @@ use crate::errors::Errors;
 /// Diesel's attributes of a struct.
 #[derive(Default)]
 pub(crate) struct StructAttrs {
-    /// `table_name = path`; Diesel allows several where it only inserts.
+    /// `table_name = path`; Diesel allows several if the struct is only inserted.
     pub(crate) tables: Vec<Path>,
-    /// `primary_key(a, b)`, columns.
+    /// `primary_key(a, b)`: column names.
     pub(crate) primary_key: Option<Vec<Ident>>,
-    /// `check_for_backend(diesel::pg::Pg)`, the last segments.
+    /// `check_for_backend(diesel::pg::Pg)`: the last segments of the paths.
     pub(crate) backends: Option<Vec<String>>,
 }
 
 impl StructAttrs {
-    /// Reads them.
+    /// Parses Diesel's attributes of a struct.
     pub(crate) fn read(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut read = Self::default();
         for attribute in attributes {
@@ -48,7 +48,7 @@ impl StructAttrs {
         Ok(())
     }
 
-    /// `#[table_name = "..."]` and `#[primary_key(...)]`, as Diesel 1 had them.
+    /// `#[table_name = "..."]` and `#[primary_key(...)]`, the syntax of Diesel 1.
     fn deprecated(&mut self, attribute: &Attribute) -> syn::Result<()> {
         if let Some(table) = deprecated_text(attribute, "table_name")? {
             self.tables.push(table.parse()?);
@@ -79,7 +79,7 @@ pub(crate) struct FieldAttrs {
 }
 
 impl FieldAttrs {
-    /// Reads them.
+    /// Parses Diesel's attributes of a field.
     pub(crate) fn read(attributes: &[Attribute], errors: &mut Errors) -> Self {
         let mut read = Self::default();
         for attribute in attributes {
@@ -109,7 +109,7 @@ impl FieldAttrs {
         Ok(())
     }
 
-    /// `#[column_name = "..."]`, as Diesel 1 had it.
+    /// `#[column_name = "..."]`, the syntax of Diesel 1.
     fn deprecated(&mut self, attribute: &Attribute) -> syn::Result<()> {
         if let Some(name) = deprecated_text(attribute, "column_name")? {
             self.column = Some(column(&name.value(), name.span())?);
@@ -118,7 +118,7 @@ impl FieldAttrs {
     }
 }
 
-/// A column's name: an identifier, or a text with one.
+/// A column's name: an identifier, or a string with one.
 struct ColumnName(Ident);
 
 impl Parse for ColumnName {
@@ -131,7 +131,7 @@ impl Parse for ColumnName {
     }
 }
 
-/// The identifier that `table!` made of a column's name; raw where the name is a keyword.
+/// The identifier that `table!` uses for a column; raw if the name is a keyword.
 fn column(name: &str, span: Span) -> syn::Result<Ident> {
     let mut ident = syn::parse_str::<Ident>(name)
         .or_else(|_| syn::parse_str::<Ident>(&format!("r#{name}")))
@@ -142,7 +142,7 @@ fn column(name: &str, span: Span) -> syn::Result<Ident> {
     Ok(ident)
 }
 
-/// The table that Diesel takes where none is named: `OrderItem` is in `order_items`.
+/// Diesel's default table name: `OrderItem` is in `order_items`.
 pub(crate) fn default_table(model: &Ident) -> Path {
     let mut name = String::new();
     for letter in model.unraw().to_string().chars() {
@@ -155,7 +155,7 @@ pub(crate) fn default_table(model: &Ident) -> Path {
     Ident::new(&name, model.span()).into()
 }
 
-/// Calls `read` for each entry of `#[diesel(...)]`, then steps over what it left.
+/// Calls `read` for each entry of `#[diesel(...)]` and skips what it leaves.
 fn entries(
     attribute: &Attribute,
     mut read: impl FnMut(&Ident, ParseStream<'_>) -> syn::Result<()>,
@@ -176,7 +176,7 @@ fn entries(
     })
 }
 
-/// Steps to the comma behind a value, or to the end. A type may hold commas of its own.
+/// Skips to the comma after a value, or to the end. A type may contain commas.
 fn skip_value(input: ParseStream<'_>) -> syn::Result<()> {
     if input.peek(Token![=]) {
         input.parse::<Token![=]>()?;
@@ -189,7 +189,7 @@ fn skip_value(input: ParseStream<'_>) -> syn::Result<()> {
     Ok(())
 }
 
-/// Steps over a `T` where one fills the whole value.
+/// Skips a `T` if it is the whole value.
 fn skip_as<T: Parse>(input: ParseStream<'_>) {
     let ahead = input.fork();
     if ahead.parse::<T>().is_ok() && (ahead.is_empty() || ahead.peek(Token![,])) {
@@ -197,13 +197,13 @@ fn skip_as<T: Parse>(input: ParseStream<'_>) {
     }
 }
 
-/// `= value`
+/// Parses `= value`.
 fn equals<T: Parse>(input: ParseStream<'_>) -> syn::Result<T> {
     input.parse::<Token![=]>()?;
     input.parse()
 }
 
-/// `(a, b)`
+/// Parses `(a, b)`.
 fn list<T: Parse>(input: ParseStream<'_>) -> syn::Result<Vec<T>> {
     let content;
     syn::parenthesized!(content in input);
@@ -211,7 +211,7 @@ fn list<T: Parse>(input: ParseStream<'_>) -> syn::Result<Vec<T>> {
     Ok(items.into_iter().collect())
 }
 
-/// The names in `(diesel::pg::Pg, diesel::sqlite::Sqlite)`; none where it is `(disable = true)`.
+/// The names in `(diesel::pg::Pg, diesel::sqlite::Sqlite)`; `None` for `(disable = true)`.
 fn backends(input: ParseStream<'_>) -> syn::Result<Option<Vec<String>>> {
     let content;
     syn::parenthesized!(content in input);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_no_concern_are_stepped_over() {
+    fn other_keys_are_skipped() {
         let read = read(parse_quote!(#[diesel(
             base_query_type = dsl::OrderBy<a::table, a::id>,
             base_query = a::table.order_by(a::id),
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_spelling_of_diesel_1_is_read() {
+    fn the_syntax_of_diesel_1_is_read() {
         let table = read(parse_quote!(#[table_name = "shop::orders"]));
         let path = table
             .tables

@@ -1,24 +1,25 @@
-//! Mistakes, gathered so that all of them show in one compilation.
+//! Collects errors, so that one compilation shows all of them.
 
 use proc_macro2::Span;
 use quote::ToTokens;
+use strsim::levenshtein;
 
-/// What is wrong with the input so far.
+/// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Option<syn::Error>);
 
 impl Errors {
-    /// Notes a mistake at `span`.
+    /// Adds an error at `span`.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.push(syn::Error::new(span, message));
     }
 
-    /// Notes a mistake that spans all of `tokens`.
+    /// Adds an error that spans `tokens`.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.push(syn::Error::new_spanned(tokens, message));
     }
 
-    /// Notes an error of the parser.
+    /// Adds an error of the parser.
     pub(crate) fn push(&mut self, error: syn::Error) {
         match &mut self.0 {
             Some(all) => all.combine(error),
@@ -26,23 +27,23 @@ impl Errors {
         }
     }
 
-    /// `value` where nothing was wrong, else everything that was.
+    /// Returns `value` if there are no errors, and otherwise all errors.
     ///
-    /// A missing value without a mistake cannot be told to the user; it is reported at the derive
-    /// itself rather than expanded to nothing.
+    /// A missing value without an error is reported at the macro itself, rather than expanded to
+    /// nothing.
     pub(crate) fn finish<T>(self, value: Option<T>) -> syn::Result<T> {
         match (self.0, value) {
             (Some(error), _) => Err(error),
             (None, Some(value)) => Ok(value),
             (None, None) => Err(syn::Error::new(
                 Span::call_site(),
-                "`Publish` cannot be derived here",
+                "this macro cannot be used here",
             )),
         }
     }
 }
 
-/// `a`, `b`, `c`: the names that were possible, with the nearest one to `wanted` put first.
+/// Lists the allowed names, after the one that is nearest to `wanted`.
 pub(crate) fn suggestion<'a>(
     wanted: &str,
     what: &str,
@@ -51,9 +52,9 @@ pub(crate) fn suggestion<'a>(
     let names: Vec<&str> = names.into_iter().collect();
     let nearest = names
         .iter()
-        .map(|name| (distance(wanted, name), *name))
+        .map(|name| (levenshtein(wanted, name), *name))
         .min_by_key(|(distance, _)| *distance)
-        // A third of the letters wrong is a slip; more is another word.
+        // If at most a third of the characters is wrong, it is a typo; otherwise another word.
         .filter(|(distance, name)| *distance * 3 <= name.chars().count().max(3));
     let list = names
         .iter()
@@ -66,40 +67,12 @@ pub(crate) fn suggestion<'a>(
     }
 }
 
-/// The number of letters to insert, remove or change to get from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut last = line + 1;
-        let mut next = vec![last];
-        for (&other, pair) in to.iter().zip(row.windows(2)) {
-            let &[diagonal, above] = pair else { continue };
-            last = (diagonal + usize::from(letter != other))
-                .min(above + 1)
-                .min(last + 1);
-            next.push(last);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{distance, suggestion};
+    use super::suggestion;
 
     #[test]
-    fn distance_counts_single_letters() {
-        assert_eq!(distance("total", "total"), 0);
-        assert_eq!(distance("totl", "total"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", ""), 3);
-    }
-
-    #[test]
-    fn only_a_near_name_is_suggested() {
+    fn only_a_similar_name_is_suggested() {
         let near = suggestion("custmer", "the fields are", ["id", "customer"]);
         assert_eq!(
             near,

@@ -1,7 +1,7 @@
-//! The code that the derive gives.
+//! Generates the code of the derive.
 //!
-//! Everything is named by its whole path, and traits are called by name, so that nothing in the
-//! user's module (another `RunQueryDsl`, a method of the same name) can get in between.
+//! All names are full paths, and trait methods are called by path, so that nothing in the user's
+//! module (another `RunQueryDsl`, a method with the same name) can interfere.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,11 +12,11 @@ use crate::message::{Body, Message, OrderingKey};
 use crate::model::{Form, Item, Model};
 use crate::row::{Field, Save};
 
-/// How many columns go into one tuple; wider rows are tuples of tuples. Diesel's limit depends on
-/// its features and is 16 at the least.
+/// The maximum number of columns in a tuple; wider rows use nested tuples. Diesel's limit depends
+/// on its features and is at least 16.
 const TUPLE: usize = 16;
 
-/// The impls for an item.
+/// Generates the impls for an item.
 pub(crate) fn expand(item: &Item) -> TokenStream {
     let outbox = match &item.outbox {
         Some(path) => path.to_token_stream(),
@@ -42,7 +42,7 @@ pub(crate) fn expand(item: &Item) -> TokenStream {
     }
 }
 
-/// What every impl is made for, and the paths that all of them name.
+/// The type to implement for, and the paths used in every impl.
 struct Target<'a> {
     ident: &'a Ident,
     generics: &'a Generics,
@@ -147,13 +147,13 @@ impl Target<'_> {
         }}
     }
 
-    /// A field as JSON.
+    /// Generates a field's JSON value.
     fn value(&self, field: &Field) -> TokenStream {
-        let (outbox, json) = (&self.outbox, self.json());
+        let outbox = &self.outbox;
         let (ident, name) = (&field.ident, field.name());
         let span = inside(ident.span());
         quote_spanned! {span=>
-            #json::to_value(&self.#ident).map_err(|source| {
+            #outbox::__private::to_value(&self.#ident).map_err(|source| {
                 #outbox::MessageError::Field { field: #name, source }
             })?
         }
@@ -186,7 +186,7 @@ impl Target<'_> {
     }
 
     /// For a database without RETURNING: the row is found again by the key that the struct
-    /// carries, or by the one that the database gave.
+    /// carries, or by the one that AUTO_INCREMENT gave. If neither is the row's key, it is an error.
     fn insert_then_select(
         &self,
         model: &Type,
@@ -197,15 +197,16 @@ impl Target<'_> {
         let (outbox, diesel) = (&self.outbox, &self.diesel);
         let select = |row: &TokenStream| {
             quote! {
-                #diesel::RunQueryDsl::get_result(
+                #outbox::__private::found_again(#diesel::RunQueryDsl::get_result(
                     #diesel::QueryDsl::select(
                         #row,
                         <#model as #diesel::SelectableHelper<#backend>>::as_select(),
                     ),
                     __conn,
-                )
+                ))
             }
         };
+        let forget = quote!(#outbox::__private::forget_insert_id(__conn)?;);
         let insert = quote! {
             #diesel::RunQueryDsl::execute(
                 #diesel::insert_into(#table::table).values(self),
@@ -231,7 +232,7 @@ impl Target<'_> {
             _ => TokenStream::new(),
         };
         match key {
-            [] => quote!(#insert #given),
+            [] => quote!(#forget #insert #given),
             [field] if field.optional => {
                 let value = self.written(field);
                 let column = &field.column;
@@ -244,6 +245,9 @@ impl Target<'_> {
                 quote! {
                     #check
                     let __key = #value;
+                    if ::core::option::Option::is_none(&__key) {
+                        #forget
+                    }
                     #insert
                     match __key {
                         ::core::option::Option::Some(__key) => #carried,
@@ -276,7 +280,7 @@ impl Target<'_> {
         }
     }
 
-    /// The value that is written for a field, as one of its own.
+    /// Generates the value that is written for a field; it is owned.
     fn written(&self, field: &Field) -> TokenStream {
         let ident = &field.ident;
         let span = inside(ident.span());
@@ -295,7 +299,7 @@ impl Target<'_> {
             quote!(#diesel::QueryDsl::filter(#row, #same))
         });
         let found = if save.update.is_empty() {
-            // Nothing but the key: there is no UPDATE that says whether the row is there.
+            // Without other columns, no UPDATE can show whether the row exists.
             quote! {
                 #diesel::RunQueryDsl::get_result::<bool>(
                     #diesel::select(#diesel::dsl::exists(#row)),
@@ -311,14 +315,24 @@ impl Target<'_> {
                 )? != 0
             }
         };
-        let insert = match &save.insert {
+        let insert = |backend: &Backend| match &save.insert {
             Some(fields) => {
                 let columns = self.columns(table, fields);
+                // AUTO_INCREMENT replaces a 0.
+                let check = (!backend.returning).then(|| {
+                    quote! {
+                        #outbox::__private::same_key(#diesel::RunQueryDsl::get_result(
+                            #diesel::select(#diesel::dsl::exists(#row)),
+                            __conn,
+                        )?)?;
+                    }
+                });
                 quote! {
                     #diesel::RunQueryDsl::execute(
                         #diesel::insert_into(#table::table).values(#columns),
                         __conn,
                     )?;
+                    #check
                     ::core::result::Result::Ok((self, #outbox::Operation::Insert))
                 }
             }
@@ -326,7 +340,8 @@ impl Target<'_> {
                 ::core::result::Result::Err(#diesel::result::Error::NotFound)
             },
         };
-        self.save(&quote!(Self), |_| {
+        self.save(&quote!(Self), |backend| {
+            let insert = insert(backend);
             quote! {
                 let __found: bool = #found;
                 if __found {
@@ -337,7 +352,7 @@ impl Target<'_> {
         })
     }
 
-    /// `Save`, and `SaveOn` for each database.
+    /// Generates `Save`, and `SaveOn` for each database.
     fn save(&self, saved: &impl ToTokens, write: impl Fn(&Backend) -> TokenStream) -> TokenStream {
         let (outbox, diesel) = (&self.outbox, &self.diesel);
         let save = self.implement(&quote!(Save), &quote!(type Saved = #saved;));
@@ -373,7 +388,7 @@ impl Target<'_> {
         }
     }
 
-    /// `column = value` for each field, nested where there are more than a tuple may hold.
+    /// Generates `column = value` for each field; nested if there are more than a tuple can hold.
     fn columns(&self, table: &Path, fields: &[Field]) -> TokenStream {
         nest(
             fields
@@ -383,13 +398,13 @@ impl Target<'_> {
         )
     }
 
-    /// `column = value`. Not `AsChangeset`, which leaves out what is `None`.
+    /// Generates `column = value`. Not with `AsChangeset`, which leaves out `None`.
     fn column(&self, table: &Path, field: &Field) -> TokenStream {
         let diesel = &self.diesel;
         let Field { ident, column, .. } = field;
         let span = inside(ident.span());
         let value = match &field.serialize_as {
-            // Diesel converts by value, and the model is given back to the caller.
+            // Diesel converts by value, and the model is returned to the caller.
             Some(_) => self.written(field),
             None => quote_spanned!(span=> &self.#ident),
         };
@@ -414,8 +429,8 @@ fn nest(items: Vec<TokenStream>) -> TokenStream {
     )
 }
 
-/// The place of `span`, with the names of the derive: `self` must be the one of our methods, also
-/// where a macro of the user wrote the field.
+/// The position of `span` with the derive's hygiene: `self` must be the one of the generated
+/// method, even if a user's macro wrote the field.
 fn inside(span: Span) -> Span {
     Span::call_site().located_at(span)
 }

@@ -1,4 +1,4 @@
-//! The messages of a model.
+//! Parses the messages of a model.
 
 use std::time::Duration;
 
@@ -7,53 +7,54 @@ use syn::{ExprPath, Ident, LitStr};
 
 use crate::attr::{Keyed, PublishAttr};
 use crate::errors::{Errors, suggestion};
+use crate::literal::{check_text, duration, refuse_nul};
 use crate::row::{Field, Row};
 
-/// How many characters the column `destination` holds.
+/// The maximum length of the column `destination`, in characters.
 const DESTINATION: usize = 255;
-/// How many characters the column `version` holds.
+/// The maximum length of the column `version`, in characters.
 const VERSION: usize = 100;
 
-/// How many characters the column `stream` holds.
+/// The maximum length of the column `stream`, in characters.
 const STREAM: usize = 100;
-/// How many characters a header's name may have.
+/// The maximum length of a header's name, in characters.
 const HEADER: usize = 255;
 
 /// One message of a model.
 pub(crate) struct Message {
-    /// Where to, without the version.
+    /// The destination, without the version.
     pub(crate) destination: LitStr,
     /// The version.
     pub(crate) version: Option<LitStr>,
-    /// What is in it.
+    /// The body.
     pub(crate) body: Body,
     /// The ordering key.
     pub(crate) key: Option<OrderingKey>,
-    /// A function of the model that gives headers.
+    /// A function of the model that returns headers.
     pub(crate) headers: Option<ExprPath>,
-    /// The part of the outbox.
+    /// The stream of the outbox.
     pub(crate) stream: Option<LitStr>,
-    /// How long it may wait.
+    /// How long after it is written it may be sent.
     pub(crate) expires_in: Option<Duration>,
-    /// Which operations it tells of; empty for any, known or not.
+    /// The operations that write it; empty means any, known or unknown.
     pub(crate) on: Vec<Ident>,
-    /// The header that names the operation.
+    /// The header that contains the operation.
     pub(crate) operation_header: Option<LitStr>,
 }
 
-/// What is in a message.
+/// The body of a message.
 pub(crate) enum Body {
     /// `id` and these fields.
     Fields(Vec<Field>),
-    /// What this function returns.
+    /// The result of this function.
     Serializer(ExprPath),
 }
 
-/// Where the ordering key comes from.
+/// The source of the ordering key.
 pub(crate) enum OrderingKey {
-    /// From a field.
+    /// A field.
     Field(Ident),
-    /// From a function of the model.
+    /// A function of the model.
     Function(ExprPath),
 }
 
@@ -69,7 +70,7 @@ impl Message {
         if let (Some(_), Some(serializer)) = (&attribute.fields, &attribute.serializer) {
             errors.at(
                 serializer.key.span(),
-                "`fields` and `serializer` exclude each other: a serializer makes the whole body",
+                "`fields` and `serializer` cannot be combined: a serializer returns the whole body",
             );
         }
         let body = match &attribute.serializer {
@@ -92,7 +93,10 @@ impl Message {
             check_text(header, "header", HEADER, errors);
         }
         let expires_in = attribute.expires_in.as_ref();
-        let expires_in = expires_in.and_then(|time| lifetime(&time.value, errors));
+        let expires_in = expires_in.and_then(|time| {
+            let none = "a message that expires at once is never sent";
+            duration(&time.value, none, errors)
+        });
         let on = attribute.on.as_ref();
         let on = on.map_or_else(Vec::new, |on| operations(&on.value, errors));
         let Some(destination) = &attribute.destination else {
@@ -116,7 +120,7 @@ impl Message {
         })
     }
 
-    /// Says that `attribute` goes nowhere, unless a mistake in it said so.
+    /// Reports that `attribute` has no destination, unless an error in it was reported already.
     pub(crate) fn refuse_without_destination(attribute: &PublishAttr, errors: &mut Errors) {
         if !attribute.broken {
             errors.on(
@@ -127,7 +131,7 @@ impl Message {
     }
 }
 
-/// The fields that go beside the primary key.
+/// The fields of the body beside the primary key.
 fn body(
     attribute: &PublishAttr,
     model: &Ident,
@@ -147,7 +151,7 @@ fn body(
             if named.value.is_empty() {
                 errors.at(
                     named.key.span(),
-                    "`fields()` names no field: leave it out to publish all of them",
+                    "`fields()` names no field: leave it out to publish all fields",
                 );
             }
             for name in &named.value {
@@ -163,15 +167,15 @@ fn body(
     if primary_key.is_empty() {
         return Body::Fields(chosen);
     }
-    // The name `id` is the primary key's. Alone under its own name it is not said twice.
+    // The name `id` is for the primary key. A single key field named `id` is not written twice.
     let alone = primary_key.len() == 1;
     chosen.retain(|field| {
         let is_id = field.name() == "id";
         if is_id && !(alone && in_key(field)) {
             errors.at(
                 field.ident.span(),
-                "this field would take the place of the primary key, which is `id` in the body: \
-                 leave it out with `fields(...)`, or make the body with `serializer = path`",
+                "this field would replace the primary key, which is `id` in the body: list the \
+                 other fields in `fields(...)`, or return the body from `serializer = path`",
             );
         }
         !is_id
@@ -243,7 +247,7 @@ fn suggest(name: &Ident, rows: &[Row]) -> String {
     )
 }
 
-/// The variants of `Operation` by the words for them.
+/// The variants of `Operation` for these words.
 fn operations(words: &[Ident], errors: &mut Errors) -> Vec<Ident> {
     let mut operations: Vec<Ident> = Vec::new();
     for word in words {
@@ -254,7 +258,7 @@ fn operations(words: &[Ident], errors: &mut Errors) -> Vec<Ident> {
             other => {
                 errors.at(
                     word.span(),
-                    format!("`{other}` is no operation; they are: `insert`, `update`, `delete`"),
+                    format!("`{other}` is not an operation; the operations are: `insert`, `update`, `delete`"),
                 );
                 continue;
             }
@@ -265,39 +269,6 @@ fn operations(words: &[Ident], errors: &mut Errors) -> Vec<Ident> {
         operations.push(Ident::new(variant, word.span()));
     }
     operations
-}
-
-fn lifetime(text: &LitStr, errors: &mut Errors) -> Option<Duration> {
-    match humantime::parse_duration(&text.value()) {
-        Ok(time) if time.is_zero() => {
-            errors.at(text.span(), "a message of no lifetime would never be sent");
-            None
-        }
-        Ok(time) => Some(time),
-        Err(error) => {
-            errors.at(
-                text.span(),
-                format!("this is no time: {error}; write it as `30s`, `15m` or `1h 30m`"),
-            );
-            None
-        }
-    }
-}
-
-fn check_text(text: &LitStr, what: &str, limit: usize, errors: &mut Errors) {
-    let length = text.value().chars().count();
-    if length == 0 {
-        errors.at(
-            text.span(),
-            format!("the {what} is empty: leave it out, or name one"),
-        );
-    } else if length > limit {
-        errors.at(
-            text.span(),
-            format!("the {what} has {length} characters, and may have {limit}"),
-        );
-    }
-    refuse_nul(text, what, errors);
 }
 
 fn check_version(version: &LitStr, errors: &mut Errors) {
@@ -311,7 +282,7 @@ fn check_version(version: &LitStr, errors: &mut Errors) {
     } else if length > VERSION {
         errors.at(
             version.span(),
-            format!("the version has {length} characters, and its column holds {VERSION}"),
+            format!("the version has {length} characters; its column holds {VERSION}"),
         );
     }
     refuse_nul(version, "version", errors);
@@ -320,7 +291,7 @@ fn check_version(version: &LitStr, errors: &mut Errors) {
 fn check_destination(destination: &LitStr, version: Option<&LitStr>, errors: &mut Errors) {
     let text = destination.value();
     let length = text.chars().count();
-    // `.v1` is appended with its dot.
+    // `.v1` is appended, with its dot.
     let appended = version.map_or(0, |version| 1 + version.value().chars().count());
     if text.is_empty() {
         errors.at(
@@ -330,26 +301,17 @@ fn check_destination(destination: &LitStr, version: Option<&LitStr>, errors: &mu
     } else if length > DESTINATION {
         errors.at(
             destination.span(),
-            format!("the destination has {length} characters, and its column holds {DESTINATION}"),
+            format!("the destination has {length} characters; its column holds {DESTINATION}"),
         );
     } else if length + appended > DESTINATION {
         let length = length + appended;
         errors.at(
             destination.span(),
             format!(
-                "the destination has {length} characters with the version behind it, and its \
-                 column holds {DESTINATION}"
+                "the destination has {length} characters with the version appended; its column \
+                 holds {DESTINATION}"
             ),
         );
     }
     refuse_nul(destination, "destination", errors);
-}
-
-fn refuse_nul(text: &LitStr, what: &str, errors: &mut Errors) {
-    if text.value().contains('\0') {
-        errors.at(
-            text.span(),
-            format!("the {what} holds the character U+0000, which neither STOMP nor the databases can carry"),
-        );
-    }
 }

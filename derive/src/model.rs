@@ -1,4 +1,4 @@
-//! What is derived, after everything that can be wrong with it was looked for.
+//! Checks the input and describes what to derive.
 
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, Generics, Ident, Path, Type};
@@ -10,17 +10,17 @@ use crate::errors::Errors;
 use crate::message::Message;
 use crate::row::{Field, Row, Save, carried_key, primary_key};
 
-/// A struct that `Publish` can be derived for.
+/// A struct for which `Publish` can be derived.
 pub(crate) struct Item {
     /// Its name.
     pub(crate) ident: Ident,
     /// Its generics.
     pub(crate) generics: Generics,
-    /// Where diesel-outbox is, when not at its own name.
+    /// The path of diesel-outbox, if it is not its own name.
     pub(crate) outbox: Option<Path>,
-    /// The databases to save on.
+    /// The databases for which `Save` is derived.
     pub(crate) backends: Vec<&'static Backend>,
-    /// Which of the two forms it has.
+    /// The form of the struct.
     pub(crate) form: Form,
 }
 
@@ -28,29 +28,29 @@ pub(crate) struct Item {
 pub(crate) enum Form {
     /// `#[publish(destination = "...")]`: the struct is the row.
     Model(Model),
-    /// `#[publish(model = Order)]`: the struct is inserted and gives the row back.
+    /// `#[publish(model = Order)]`: the struct is inserted and returns the row.
     Insertable {
         /// The model.
         model: Type,
-        /// The table, `table!`'s module.
+        /// The table: the module made by `table!`.
         table: Path,
-        /// The fields of the primary key, where the struct carries it.
+        /// The fields of the primary key, if the struct contains it.
         key: Vec<Field>,
     },
 }
 
 /// A struct that is a row.
 pub(crate) struct Model {
-    /// The fields of the primary key, in its order.
+    /// The fields of the primary key, in order.
     pub(crate) key: Vec<Field>,
-    /// What is published.
+    /// The messages.
     pub(crate) messages: Vec<Message>,
-    /// How it is written back, unless `save = false`.
+    /// How it is saved; `None` with `save = false`.
     pub(crate) save: Option<Save>,
 }
 
 impl Item {
-    /// Looks for every mistake, then gives what to expand.
+    /// Checks the input, reports all errors, and otherwise returns what to expand.
     pub(crate) fn read(input: &DeriveInput) -> syn::Result<Self> {
         let mut errors = Errors::default();
         let attributes = PublishAttr::read_all(&input.attrs, &mut errors);
@@ -83,7 +83,7 @@ impl Form {
         };
         errors.at(
             keyword,
-            format!("`Publish` is for structs, whose fields are those of a row; this is {what}"),
+            format!("`Publish` can be derived only for structs, whose fields are columns; this is {what}"),
         );
         None
     }
@@ -101,7 +101,7 @@ impl Form {
                 errors.at(
                     name.span(),
                     format!(
-                        "`{name}` says nowhere what to publish: add \
+                        "`{name}` does not say what to publish: add \
                          `#[publish(destination = \"/topic/...\")]`, or \
                          `#[publish(model = ...)]` to a struct that is only inserted"
                     ),
@@ -132,7 +132,7 @@ impl Form {
             Fields::Unnamed(unnamed) => {
                 errors.at(
                     unnamed.span(),
-                    "`Publish` needs named fields: their names are those in the message",
+                    "`Publish` requires named fields, because the message uses their names",
                 );
                 None
             }
@@ -192,7 +192,7 @@ impl Model {
     }
 }
 
-/// Finds a key that concerns the struct and may be given once, in any of the attributes.
+/// Finds a key that applies to the struct and may be given once, in any of the attributes.
 fn only<'a, T>(
     attributes: &'a [PublishAttr],
     name: &str,
@@ -204,23 +204,23 @@ fn only<'a, T>(
     for again in found {
         errors.at(
             again.key.span(),
-            format!("`{name}` is given twice; it concerns the whole struct"),
+            format!("`{name}` is given twice; it applies to the whole struct"),
         );
     }
     first
 }
 
-/// A struct that is inserted as another model publishes what that model says, and nothing else.
+/// Refuses keys beside `model`: the struct publishes what that model describes, and nothing else.
 fn refuse_beside_model(attributes: &[PublishAttr], errors: &mut Errors) {
     for key in attributes.iter().flat_map(PublishAttr::keys_of_a_model) {
         errors.at(
             key.span(),
-            format!("`{key}` does not go with `model`: write it on the model itself"),
+            format!("`{key}` cannot be combined with `model`: write it on the model itself"),
         );
     }
 }
 
-/// The one table of a struct.
+/// The table of a struct; more than one is refused.
 fn table(input: &DeriveInput, diesel: &StructAttrs, errors: &mut Errors) -> Option<Path> {
     match diesel.tables.as_slice() {
         [] => Some(default_table(&input.ident)),

@@ -1,4 +1,4 @@
-//! The fields of a model, as columns.
+//! The fields of a model as columns.
 
 use syn::ext::IdentExt;
 use syn::{Ident, Path, Type};
@@ -6,25 +6,25 @@ use syn::{Ident, Path, Type};
 use crate::diesel::{FieldAttrs, StructAttrs};
 use crate::errors::Errors;
 
-/// What is needed to write a row.
+/// What the statements that write a row need.
 pub(crate) struct Save {
-    /// The table, `table!`'s module.
+    /// The table: the module made by `table!`.
     pub(crate) table: Path,
-    /// What an UPDATE sets.
+    /// The columns that an UPDATE sets.
     pub(crate) update: Vec<Field>,
-    /// What an INSERT gives; `None` where the database gives the key itself, so that no INSERT
-    /// could write this row.
+    /// The columns of an INSERT; `None` if the database assigns the key, so that no INSERT can
+    /// write this row.
     pub(crate) insert: Option<Vec<Field>>,
 }
 
 /// A field of a model.
 #[derive(Clone)]
 pub(crate) struct Field {
-    /// The field.
+    /// The field's name.
     pub(crate) ident: Ident,
     /// Its column.
     pub(crate) column: Ident,
-    /// The type that is written in its place.
+    /// The type that is written in its place (`serialize_as`).
     pub(crate) serialize_as: Option<Type>,
     /// Whether its type is an `Option`.
     pub(crate) optional: bool,
@@ -37,7 +37,7 @@ impl Field {
     }
 }
 
-/// A field with what Diesel's attributes say about it.
+/// A field with Diesel's attributes.
 pub(crate) struct Row {
     /// The field.
     pub(crate) field: Field,
@@ -66,7 +66,7 @@ fn is_option(ty: &Type) -> bool {
     last.is_some_and(|segment| segment.ident == "Option")
 }
 
-/// The columns of the primary key, by Diesel's rule: those of `primary_key(...)`, else `id`.
+/// The columns of the primary key, by Diesel's rule: those of `primary_key(...)`, by default `id`.
 fn key_columns(diesel: &StructAttrs) -> Vec<String> {
     match &diesel.primary_key {
         Some(columns) => columns.iter().map(|c| c.unraw().to_string()).collect(),
@@ -74,8 +74,8 @@ fn key_columns(diesel: &StructAttrs) -> Vec<String> {
     }
 }
 
-/// The fields of the primary key that a struct to be inserted carries; empty where it does not
-/// carry the whole key.
+/// The fields of the primary key in a struct to be inserted; empty if it does not contain the whole
+/// key.
 pub(crate) fn carried_key(rows: &[Row], diesel: &StructAttrs) -> Vec<Field> {
     let field = |name: &String| {
         let inserted = |row: &&Row| !row.attrs.skip_insertion && row.attrs.embed.is_none();
@@ -103,13 +103,26 @@ pub(crate) fn primary_key(
             None => errors.at(
                 model.span(),
                 format!(
-                    "`{model}` has no field for its primary key `{name}`: add it, or name the key \
-                     with `#[diesel(primary_key(...))]`"
+                    "`{model}` has no field for its primary key `{name}`: if it is only inserted, write \
+                     `#[publish(model = {})]` on it and the destination on that model; else add the \
+                     field, or name the key with `#[diesel(primary_key(...))]`",
+                    inserted_model(model)
                 ),
             ),
         }
     }
     (!key.is_empty() && key.len() == names.len()).then_some(key)
+}
+
+/// The name that the model of an insertable struct most likely has: `Order` of `NewOrder`.
+fn inserted_model(insertable: &Ident) -> String {
+    let name = insertable.unraw().to_string();
+    let stripped = ["New", "Insert", "Create"].iter().find_map(|start| {
+        let rest = name.strip_prefix(start)?;
+        rest.starts_with(char::is_uppercase)
+            .then(|| rest.to_owned())
+    });
+    stripped.unwrap_or_else(|| "...".to_owned())
 }
 
 impl Save {
@@ -118,11 +131,11 @@ impl Save {
         for embed in rows.iter().filter_map(|row| row.attrs.embed.as_ref()) {
             errors.at(
                 embed.span(),
-                "`save` cannot write an embedded struct, whose columns it does not see: write the \
-                 columns as fields, or leave saving out with `#[publish(save = false)]`",
+                "`save` cannot write an embedded struct, because it does not see its columns: write \
+                 them as fields, or turn saving off with `#[publish(save = false)]`",
             );
         }
-        // What `select_expression` computes is no column.
+        // A field with `select_expression` is not a column.
         let stored = || rows.iter().filter(|row| !row.attrs.computed);
         let in_key = |row: &Row| key.iter().any(|key| key.ident == row.field.ident);
         let given_key = !stored().any(|row| in_key(row) && row.attrs.skip_insertion);

@@ -1,6 +1,7 @@
-//! What the examples stand on: an SQLite file and a broker in this process. `DATABASE_URL` is not
-//! read, so that nothing but this process is needed; `publish` and `subscribe` do the same work as
-//! programs of their own.
+//! The surroundings of the examples: an SQLite file and a broker in this process.
+//!
+//! `DATABASE_URL` is not read, so that nothing but this process is needed. In production the programs
+//! `publish` and `subscribe` do this work.
 #![allow(dead_code)] // each example uses its own part of it
 
 use std::error::Error;
@@ -9,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::backend::Upkeep;
+use diesel_outbox::admin;
 use diesel_outbox::config::{Config, SubscriptionConfig};
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::relay::Relay;
-use diesel_outbox::subscriber::{Handled, Subscriber};
+use diesel_outbox::subscriber::{Subscriber, SubscriberStats};
 use diesel_outbox::testing::{self, LoopbackBroker, Settled};
 use diesel_outbox::{Registry, Shutdown};
 use tokio::task::JoinHandle;
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Fallible<T> = Result<T, Box<dyn Error>>;
 
 pub(crate) struct World {
     pub(crate) config: Config,
@@ -29,12 +30,12 @@ pub(crate) struct World {
 /// A subscriber in the background.
 pub(crate) struct Running {
     shutdown: Shutdown,
-    task: JoinHandle<Result<Handled, diesel_outbox::subscriber::SubscribeError>>,
+    task: JoinHandle<Result<SubscriberStats, diesel_outbox::subscriber::SubscribeError>>,
 }
 
 impl World {
-    /// With the outbox's tables, and what `tables` makes beside them.
-    pub(crate) fn new(tables: &str) -> Outcome<Self> {
+    /// Starts the broker, and creates the outbox's tables and those of the SQL in `tables`.
+    pub(crate) fn new(tables: &str) -> Fallible<Self> {
         let folder = tempfile::tempdir()?;
         let broker = Arc::new(LoopbackBroker::start()?);
         let file = folder.path().join("example.db").display().to_string();
@@ -55,27 +56,27 @@ impl World {
         Ok(world)
     }
 
-    pub(crate) fn connect(&self) -> Outcome<SqliteConnection> {
+    pub(crate) fn connect(&self) -> Fallible<SqliteConnection> {
         let url = self.config.require_database_url()?.expose();
         let mut conn = SqliteConnection::establish(url)?;
-        // Writers take turns; without this the second one fails at once.
+        // SQLite has one writer at a time: without a timeout the second one fails at once.
         conn.batch_execute("pragma journal_mode = wal; pragma busy_timeout = 5000")?;
         Ok(conn)
     }
 
-    /// What `publish --once` does. Returns how many were sent.
-    pub(crate) async fn publish(&self) -> Outcome<u64> {
+    /// Sends what is due, as `publish --once` does. Returns the number of sent messages.
+    pub(crate) async fn publish(&self) -> Fallible<u64> {
         let relay = Relay::<SqliteConnection>::new(&self.config)?;
         Ok(relay.run_once(&Shutdown::new()).await?.sent)
     }
 
-    /// Sends what is due and handles it by these subscriptions (callback, destination, queue), until
-    /// nothing is left to be done.
+    /// Sends and handles messages until nothing is left to do. A subscription is a callback, a destination
+    /// and a queue.
     pub(crate) async fn settle(
         &self,
         registry: &Registry<SqliteConnection>,
         subscriptions: &[(&str, &str, &str)],
-    ) -> Outcome<Settled> {
+    ) -> Fallible<Settled> {
         let mut config = self.config.clone();
         config.subscription = subscriptions
             .iter()
@@ -87,46 +88,42 @@ impl World {
         Ok(testing::settle(&self.broker, &config, registry, patience).await?)
     }
 
-    /// What `subscribe <callback> <destination> [queue]` does, in the background. Returns when
-    /// the queue is there.
+    /// Subscribes in the background, as `subscribe <callback> <destination> [queue]` does. Returns when
+    /// the queue exists.
     pub(crate) async fn subscribe(
         &self,
         registry: &Registry<SqliteConnection>,
         callback: &str,
         destination: &str,
         queue: &str,
-    ) -> Outcome<Running> {
+    ) -> Fallible<Running> {
         let subscriber =
             Subscriber::new(&self.config, registry, callback, destination, Some(queue))?;
         let shutdown = Shutdown::new();
-        let heeded = shutdown.clone();
-        let task = tokio::spawn(async move { subscriber.run(&heeded).await });
+        let signal = shutdown.clone();
+        let task = tokio::spawn(async move { subscriber.run(&signal).await });
         let name = queue.to_owned();
         until(|| self.broker.view(|view| view.has_queue(&name))).await?;
         Ok(Running { shutdown, task })
     }
 
-    /// Waits until so many messages are in the inbox.
-    pub(crate) async fn received(&self, messages: i64) -> Outcome<()> {
+    /// Waits until the inbox has this number of messages.
+    pub(crate) async fn received(&self, messages: i64) -> Fallible<()> {
         let mut conn = self.connect()?;
-        until(|| {
-            conn.counts()
-                .is_ok_and(|counts| counts.received >= messages)
-        })
-        .await
+        until(|| admin::status(&mut conn).is_ok_and(|status| status.received >= messages)).await
     }
 }
 
 impl Running {
     /// Lets the callback that runs end, and stops.
-    pub(crate) async fn stop(self) -> Outcome<Handled> {
+    pub(crate) async fn stop(self) -> Fallible<SubscriberStats> {
         self.shutdown.stop();
         Ok(self.task.await??)
     }
 }
 
-/// Looks again and again, for half a minute at most.
-pub(crate) async fn until(mut done: impl FnMut() -> bool) -> Outcome<()> {
+/// Waits until `done` returns true, for at most 30 s.
+pub(crate) async fn until(mut done: impl FnMut() -> bool) -> Fallible<()> {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done() {
         if Instant::now() >= deadline {

@@ -1,48 +1,56 @@
-//! The parts of a claim that are not always there, in the words of a database.
+//! The optional parts of a claim's statement.
 
+use super::lifecycle::LifecycleTable;
 use super::scope::{Filter, Freshness};
 
-/// What a database says for the parts of a claim that are not always there. `{row}` stands for the
-/// row's name, `{key}` for its key.
+/// One database's SQL for the optional parts of a claim. `{row}` is replaced by the
+/// row's name, `{key}` by its key.
 pub(super) struct Words {
-    /// Whether a row is let through for its stream and destination.
+    /// Whether the filter accepts a row for its stream and target.
     pub(super) let_through: &'static str,
-    /// A row's key, where there is a rule for it.
+    /// A row's key, if there is a rule for it.
     pub(super) ruled_key: &'static str,
-    /// Tables of the keys of which rows are under leases of ours: `own`, and of those `own_held`
-    /// with the first row that is held up in another way.
+    /// Tables of the keys whose rows this relay has leased: `own`, and of those `own_held`
+    /// with the first row that is blocked in another way. `{if_behind}` and `{end}` surround the `seq`
+    /// of that row.
     pub(super) own: &'static str,
-    /// Whether the row is not before the first one to look at.
+    /// The key in these tables.
+    pub(super) own_key: &'static str,
+    /// Whether the row is not before the first row to scan.
     pub(super) from: &'static str,
-    /// Whether no earlier row of the key is held up.
+    /// Whether no earlier row of the key is leased, delayed or parked.
     pub(super) none_held: &'static str,
-    /// Whether no row of the key waits before the first one to look at.
-    pub(super) none_behind: &'static str,
-    /// The parameter for the first row to look at.
+    /// Whether a row of the key waits before the first row to scan.
+    pub(super) behind: &'static str,
+    /// The parameter for the first row to scan.
     pub(super) first: &'static str,
-    /// Whether the key is among those to leave alone.
+    /// Whether the key is one of those to leave alone.
     pub(super) other_key: &'static str,
 }
+
+/// A `seq` lower than that of any row.
+const BEFORE_ALL: i64 = i64::MIN + 1;
 
 impl Words {
     /// A claim with its parts filled in: `{let_through}`, `{from}`, `{own}`, `{none_held}`,
     /// `{none_behind}`, `{none_kept_back}`, `{others}`, `{order}`, `{stamp}`, `{key}`.
-    pub(super) fn fill(&self, claim: &str, filter: &Filter) -> String {
+    pub(super) fn fill(&self, claim: &str, table: LifecycleTable, filter: &Filter) -> String {
         let of = |text: &str, row: &str| text.replace("{row}", row);
         let (mut let_through, mut none_kept_back) = (String::new(), String::new());
         if filter.is_picky {
             let_through = format!("and {}", of(self.let_through, "p"));
             none_kept_back = format!(
-                "and not exists (select 1 from published e
+                "and not exists (select 1 from {{table}} e
                     where e.key = {{key}} and e.status = 1 and e.seq < p.seq and not ({}))",
                 of(self.let_through, "e")
             );
         }
-        let (from, none_behind) = match (filter.freshness, filter.from) {
+        let none_behind = format!(" and not ({})", self.behind);
+        let (from, mut none_behind) = match (filter.freshness, filter.from) {
             (Freshness::Fresh | Freshness::Newest, _) => {
-                ("", self.none_behind.replace(self.first, "p.seq"))
+                ("", none_behind.replace(self.first, "p.seq"))
             }
-            (_, Some(_)) => (self.from, self.none_behind.to_owned()),
+            (_, Some(_)) => (self.from, none_behind),
             (_, None) => ("", String::new()),
         };
         let mut others = filter.not_rows("p");
@@ -56,32 +64,44 @@ impl Words {
             Freshness::Newest => "p.seq desc",
             Freshness::Any | Freshness::Fresh => "p.seq",
         };
-        let (key, stamp) = if filter.has_key_rule {
-            (of(self.ruled_key, "p"), "key = {key},")
+        let (key, mut stamp) = if filter.has_key_rule {
+            (of(self.ruled_key, "p"), "key = {key},".to_owned())
         } else {
-            ("p.key".to_owned(), "")
+            ("p.key".to_owned(), String::new())
         };
+        stamp.push_str(&table.crash_stamp("p.crashes", "p.lease_token"));
         let (own, none_held) = if filter.own_keys.is_empty() {
-            ("", self.none_held.to_owned())
+            (String::new(), self.none_held.to_owned())
         } else {
+            // Once for each key, not for each of its rows: dead rows that an old snapshot keeps would be read
+            // again at each of them.
+            let (mut if_behind, mut end, mut of_others) = (String::new(), "", String::new());
+            if !from.is_empty() {
+                let behind = self.behind.replace("{key}", self.own_key);
+                if_behind = format!("case when {behind} then {BEFORE_ALL} else ");
+                end = " end";
+                of_others = std::mem::take(&mut none_behind);
+            }
+            let own = self.own.replace("{if_behind}", &if_behind);
             let unless_own = format!(
                 "case when {{key}} in (select own.key from own)
                     then not exists (select 1 from own_held o where o.key = {{key}} and o.seq < p.seq)
-                    else {} end",
+                    else {}{of_others} end",
                 self.none_held
             );
-            (self.own, unless_own)
+            (own.replace("{end}", end), unless_own)
         };
-        claim
+        let filled = claim
             .replace("{let_through}", &let_through)
-            .replace("{own}", own)
+            .replace("{own}", &own)
             .replace("{none_held}", &none_held)
             .replace("{from}", from)
             .replace("{others}", &others)
             .replace("{order}", order)
             .replace("{none_behind}", &none_behind)
             .replace("{none_kept_back}", &none_kept_back)
-            .replace("{stamp}", stamp)
-            .replace("{key}", &key)
+            .replace("{stamp}", &stamp)
+            .replace("{key}", &key);
+        table.fill(&filled)
     }
 }

@@ -1,4 +1,4 @@
-//! Rows as a claim brings them.
+//! Rows as a claim returns them.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::names;
 
-/// Which row: by `id` on PostgreSQL, where `seq` is not unique, and by `seq` elsewhere, where one
+/// What identifies a row: `id` on PostgreSQL, where `seq` is not unique, and `seq` elsewhere, where one
 /// UUID has several spellings.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,28 +27,45 @@ pub struct Claimed {
     pub seq: i64,
     /// The message's id; nil if the stored one is not a UUID.
     pub id: Uuid,
-    /// The stored id if it is not a UUID: such a row cannot be sent.
+    /// The stored id if it is not a UUID: the row cannot be sent.
     pub bad_id: Option<String>,
-    /// Where it goes.
+    /// Its destination, or the value of its table's column for the target.
     pub destination: String,
-    /// The body as JSON text, just as the database has it.
+    /// The body as JSON text, exactly as the database stores it.
     pub body: String,
     /// The headers as JSON text.
     pub headers: String,
-    /// The ordering key, its own or by a rule.
+    /// The ordering key: the row's own, or the one that a rule gives.
     pub key: Option<String>,
     /// The stream.
     pub stream: Option<String>,
-    /// Failures of its own so far.
+    /// The row's signature.
+    pub signature: Option<String>,
+    /// Failed attempts of the row so far.
     pub retry: i32,
     /// Whether it had expired when it was claimed.
     pub expired: bool,
-    /// The bytes of the body if they are more than may be sent: it was not read.
+    /// The size of the body in bytes if it is larger than what may be sent; the body was not read.
     pub too_large: Option<usize>,
+    /// The other columns of a function call.
+    pub call: Option<CallColumns>,
+}
+
+/// The columns that only the table of function calls has.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallColumns {
+    /// How the arguments are stored.
+    pub encoding: String,
+    /// The arguments, if they are not JSON.
+    pub payload: Option<Vec<u8>>,
+    /// Whether its holder's lease has ended since it was last released or settled, and, minus 1, how many of
+    /// its executions ended with their process.
+    pub crashes: i32,
 }
 
 impl Claimed {
-    /// Which row it is.
+    /// What identifies the row.
     #[must_use]
     pub fn row(&self) -> RowKey {
         RowKey {
@@ -58,7 +75,7 @@ impl Claimed {
     }
 }
 
-/// A row that another session has locked: it is left out of a claim, and so are the later rows of
+/// A row that another session has locked. The claim leaves it out, and the later rows of
 /// its key.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
@@ -66,15 +83,15 @@ pub struct LockedRow {
     /// The order of writing.
     #[diesel(sql_type = BigInt)]
     pub seq: i64,
-    /// The message's id as it is stored.
+    /// The message's id as the database stores it.
     #[diesel(sql_type = Text)]
     pub id: String,
-    /// The ordering key, its own or by a rule.
+    /// The ordering key: the row's own, or the one that a rule gives.
     #[diesel(sql_type = Nullable<Text>)]
     pub key: Option<String>,
 }
 
-/// How much a claim may bring.
+/// How much a claim may return.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Room {
@@ -82,13 +99,13 @@ pub struct Room {
     pub rows: usize,
     /// Bytes of bodies and headers.
     pub bytes: usize,
-    /// Bytes of a body that may be sent. A larger one is not read, and takes no room.
+    /// The maximum size of a body that is sent, in bytes. A larger one is not read and takes no room.
     pub largest: usize,
-    /// Whether the first row may be larger than there is room for.
+    /// Whether the first row may be larger than the room.
     pub any_first: bool,
 }
 
-/// What a claim brought.
+/// What a claim returned.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct Claim {
@@ -96,21 +113,21 @@ pub struct Claim {
     pub rows: Vec<Claimed>,
     /// Rows that were due and that another session has locked.
     pub locked: Vec<LockedRow>,
-    /// Rows that were due, whatever became of them.
+    /// The number of rows that were due, whether they are returned or not.
     pub found: usize,
-    /// Rows that were given back for want of room.
+    /// The number of rows that were released because there was no room.
     pub too_many: usize,
-    /// Rows that were to be given back and are under the lease until its end, because another
+    /// The number of rows that should have been released and stay leased until the lease ends, because another
     /// session has locked them.
     pub kept: usize,
-    /// Bytes of a row, on average over all that were looked at.
+    /// The size of a row in bytes, on average over all rows that were scanned.
     pub mean_size: Option<usize>,
 }
 
 /// A leased row as it is read. The body is left out if there is no room for it, or if it is too
 /// large to be sent.
 #[derive(Debug, QueryableByName)]
-pub(super) struct Leased {
+pub struct Leased {
     #[diesel(sql_type = BigInt)]
     seq: i64,
     #[diesel(sql_type = Text)]
@@ -121,13 +138,15 @@ pub(super) struct Leased {
     key: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     stream: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    signature: Option<String>,
     #[diesel(sql_type = Integer)]
     retry: i32,
     #[diesel(sql_type = Bool)]
     expired: bool,
     #[diesel(sql_type = BigInt)]
     size: i64,
-    /// Bytes of the body, if there may be room for it.
+    /// The size of the body in bytes, if there may be room for it.
     #[diesel(sql_type = Nullable<BigInt>)]
     body_size: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -137,7 +156,7 @@ pub(super) struct Leased {
 }
 
 impl Leased {
-    #[cfg(feature = "mysql")]
+    #[allow(dead_code)] // not every database needs it
     pub(super) fn seq(&self) -> i64 {
         self.seq
     }
@@ -147,7 +166,7 @@ impl Leased {
     }
 }
 
-/// Sorts leased rows into those to send, and those to give back: the ones without room, and those
+/// Sorts leased rows into those to send and those to release: the ones without room, and those
 /// behind a locked row of their key.
 pub(super) fn sort(
     mut leased: Vec<Leased>,
@@ -196,9 +215,11 @@ pub(super) fn sort(
             headers: row.headers.unwrap_or_default(),
             key: row.key,
             stream: row.stream,
+            signature: row.signature,
             retry: row.retry,
             expired: row.expired,
             too_large,
+            call: None,
         });
     }
     claim.locked = locked;

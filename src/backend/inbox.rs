@@ -1,4 +1,4 @@
-//! The inbox: what was received, and under whose name.
+//! The inbox: which messages were received, and by which consumer.
 
 use std::borrow::Cow;
 use std::io;
@@ -12,7 +12,6 @@ use diesel::sql_types::Text;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Storage;
 use super::dialect::Dialect;
 use super::qualify::RunQueryDsl;
 use crate::schema::{Document, Id, outbox_deliveries, received};
@@ -48,7 +47,7 @@ impl Arrival {
         }
     }
 
-    /// The same without what the columns may be unable to hold.
+    /// The same without the documents that the columns may be unable to hold.
     pub(crate) fn bare(&self) -> Self {
         Self {
             headers: None,
@@ -63,9 +62,9 @@ impl Arrival {
     }
 
     /// Drops documents that this connection's columns cannot hold, or that it cannot carry.
-    pub(crate) fn fitted<C: Storage>(mut self, conn: &mut C) -> Self {
+    pub(crate) fn fitted<C: Dialect>(mut self, conn: &mut C) -> Self {
         if conn.refuses_nul() {
-            let fits = |document: &Document| !crate::message::holds_nul(&document.0);
+            let fits = |document: &Document| !crate::json::holds_nul(&document.0);
             self.headers = self.headers.filter(fits);
             self.body = self.body.filter(fits);
         }
@@ -75,14 +74,14 @@ impl Arrival {
         self
     }
 
-    /// Drops the body, and then the headers, where they are too long for one statement.
+    /// Drops the body, and then the headers, if they are too long for one statement.
     fn shorten(&mut self, longest: impl FnOnce() -> QueryResult<usize>) {
         let size = |document: &Option<Document>| document.as_ref().map_or(0, size);
         let (headers, body) = (size(&self.headers), size(&self.body));
         if headers + body <= SMALL {
             return;
         }
-        // Where it cannot be asked, the statement itself will tell why.
+        // If this fails, the statement itself returns the error.
         let Ok(longest) = longest() else { return };
         let room = longest.saturating_sub(BESIDE);
         if headers + body > room {
@@ -100,12 +99,12 @@ impl Arrival {
     }
 }
 
-/// Documents that any server takes: it is not asked for each of them.
+/// The size of a document that every server accepts, so the server is not asked.
 const SMALL: usize = 16 * 1024;
-/// What a statement takes beside the documents, and more.
+/// An upper bound for the size of a statement without the documents.
 const BESIDE: usize = 4 * 1024;
 
-/// How many bytes a document takes on its way to the database.
+/// The size of a document in bytes on its way to the database.
 fn size(document: &Document) -> usize {
     struct Count(usize);
 
@@ -121,7 +120,7 @@ fn size(document: &Document) -> usize {
     }
 
     let mut count = Count(0);
-    // What cannot be written is told by the statement.
+    // If it cannot be written, the statement fails.
     let _ = serde_json::to_writer(&mut count, &document.0);
     count.0
 }
@@ -130,30 +129,30 @@ fn size(document: &Document) -> usize {
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum CommitError {
-    /// The row that remembers the message is not in it.
+    /// The message's row is not in it.
     Gone,
-    /// It is not the one that was begun for the message: something has ended that before.
+    /// The transaction that was started for the message had ended before.
     Ended,
-    /// It was spoiled before.
+    /// An earlier statement in it failed.
     Before(diesel::result::Error),
     /// COMMIT failed.
     Commit(diesel::result::Error),
 }
 
-/// What is known of a message that comes again.
+/// The state of a redelivered message.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begun {
+pub enum RedeliveryState {
     /// It had its effect.
-    Received,
-    /// It was begun so many times since it was first seen to come again.
-    Before(u32),
+    Handled,
+    /// It had no effect yet; the number of attempts that were started since its first redelivery.
+    Started(u32),
 }
 
 /// What a subscriber does with `received`; not for use by hand.
 #[doc(hidden)]
 pub trait Inbox: Sized {
-    /// Whether the message had its effect already.
+    /// Whether the message already had its effect.
     fn is_received(&mut self, msg_id: &str, consumer: &str) -> QueryResult<bool>;
 
     /// How many transactions and savepoints are open, as far as Diesel knows.
@@ -163,35 +162,43 @@ pub trait Inbox: Sized {
     /// returns how many were open before.
     fn begin_inbox(&mut self) -> QueryResult<u32>;
 
-    /// Remembers the message: a unique violation where it is remembered already.
+    /// Inserts the message's row. It is a unique violation if the row exists.
     fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()>;
 
-    /// Commits if it is still the transaction that was begun for the message. Whatever it returns, no
+    /// Commits if this is still the transaction that was started for the message. Whatever it returns, no
     /// more than `open` are open afterwards.
     fn commit_inbox(&mut self, open: u32, msg_id: &str, consumer: &str) -> Result<(), CommitError>;
 
-    /// Ends what was begun after the first `open`. A connection that cannot do that is broken.
+    /// Commits as [`commit_inbox`](Self::commit_inbox) does; `is_there` says whether the row that stands for
+    /// the work is in the transaction.
+    fn commit_marked(
+        &mut self,
+        open: u32,
+        is_there: impl FnOnce(&mut Self) -> QueryResult<bool>,
+    ) -> Result<(), CommitError>;
+
+    /// Ends what was started after the first `open`. A connection that cannot do that is broken.
     fn roll_back_inbox(&mut self, open: u32);
 
-    /// The same, and ends a transaction that Diesel does not know of because it was begun by a
-    /// statement. Returns whether Diesel knew of an open one.
+    /// The same, and ends a transaction that Diesel does not know of because a statement started
+    /// it. Returns whether Diesel knew of an open one.
     fn end_inbox(&mut self, open: u32) -> bool;
 
-    /// Deletes the row of an attempt that failed; it is there only if something has committed it
-    /// before its time. Returns whether it was.
+    /// Deletes the row of a failed attempt; it exists only if something has committed it too
+    /// early. Returns whether it existed.
     fn delete_arrival(&mut self, id: Uuid) -> QueryResult<bool>;
 
-    /// What is known of a message that comes again.
-    fn begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun>;
+    /// Returns the state of a redelivered message.
+    fn redelivery_state(&mut self, msg_id: &str, consumer: &str) -> QueryResult<RedeliveryState>;
 
-    /// Counts that a message which comes again is begun.
-    fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
+    /// Counts an attempt to handle a redelivered message.
+    fn count_attempt(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
 
-    /// Takes a count back: what was begun came to an end, though the message did not.
-    fn end_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
+    /// Undoes a count: the attempt ended, and the message is not done.
+    fn uncount_attempt(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
 
-    /// Forgets how often it was begun.
-    fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
+    /// Deletes the count of attempts.
+    fn delete_attempt_count(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()>;
 }
 
 /// How many transactions and savepoints are open.
@@ -205,13 +212,19 @@ where
         .map_or(0, std::num::NonZero::get))
 }
 
-/// What is open within the inbox's transaction and nowhere else: whatever ends that transaction ends
-/// it as well, be it a COMMIT by the callback or a statement by which the server commits (DDL on MySQL
+/// A mark inside the inbox's transaction. Whatever ends that transaction removes the mark
+/// too: a COMMIT by the callback, or a statement by which the server commits (DDL on MySQL
 /// and MariaDB). Then the last statements fail with this name in the error.
+///
+/// A savepoint is the cheapest mark: in PostgreSQL's own CPU time a transaction with two INSERTs takes 1 to
+/// 2 % more, with a cursor or a setting 8 to 10 %. RELEASE also fails in an aborted transaction, which
+/// COMMIT does not.
 const MARK: &str = "outbox_inbox";
+/// Releases the mark.
+const RELEASE: &str = "release savepoint outbox_inbox";
 
-/// Whether the mark is gone. The name is the same in every language of the server, and no callback has
-/// a part in the statements that fail with it.
+/// Whether the mark is gone. The name is the same in every language of the server, and the callback
+/// cannot influence the statements that fail with it.
 fn is_mark_gone(error: &diesel::result::Error) -> bool {
     matches!(error, diesel::result::Error::DatabaseError(_, about) if about.message().contains(MARK))
 }
@@ -230,13 +243,11 @@ where
 }
 
 macro_rules! inbox {
-    ($feature:literal, $connection:ty, begin: $begin:literal, release: $release:literal,
-     roll_back: $roll_back:literal, looks_for_row: $looks_for_row:literal) => {
-        #[cfg(feature = $feature)]
+    ($module:ident: $connection:ty) => {
         impl Inbox for $connection {
             fn is_received(&mut self, msg_id: &str, consumer: &str) -> QueryResult<bool> {
                 let row = received::table
-                    .filter(received::msg_id.eq(Self::told_apart(msg_id)))
+                    .filter(received::msg_id.eq(Self::distinct_id(msg_id)))
                     .filter(received::consumer.eq(consumer));
                 diesel::select(diesel::dsl::exists(row)).get_result(self)
             }
@@ -248,7 +259,7 @@ macro_rules! inbox {
             fn begin_inbox(&mut self) -> QueryResult<u32> {
                 let open = depth(self)?;
                 if open == 0 {
-                    AnsiTransactionManager::begin_transaction_sql(self, $begin)?;
+                    AnsiTransactionManager::begin_transaction_sql(self, Self::BEGIN_INBOX)?;
                 } else {
                     AnsiTransactionManager::begin_transaction(self)?;
                 }
@@ -256,7 +267,7 @@ macro_rules! inbox {
             }
 
             fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()> {
-                let told_apart = match Self::told_apart(&arrival.msg_id) {
+                let distinct = match Self::distinct_id(&arrival.msg_id) {
                     Cow::Borrowed(_) => Cow::Borrowed(arrival),
                     Cow::Owned(msg_id) => Cow::Owned(Arrival {
                         msg_id,
@@ -264,7 +275,7 @@ macro_rules! inbox {
                     }),
                 };
                 diesel::insert_into(received::table)
-                    .values(told_apart.as_ref())
+                    .values(distinct.as_ref())
                     .execute(self)
                     .map(drop)
             }
@@ -275,19 +286,25 @@ macro_rules! inbox {
                 msg_id: &str,
                 consumer: &str,
             ) -> Result<(), CommitError> {
-                let mut commit = || {
+                self.commit_marked(open, |conn| conn.is_received(msg_id, consumer))
+            }
+
+            fn commit_marked(
+                &mut self,
+                open: u32,
+                is_there: impl FnOnce(&mut Self) -> QueryResult<bool>,
+            ) -> Result<(), CommitError> {
+                let commit = || {
                     match depth(self) {
                         Ok(depth) if depth == open + 1 => {}
                         Ok(_) => return Err(CommitError::Ended),
                         Err(error) => return Err(CommitError::Before(error)),
                     }
-                    if ($looks_for_row || open > 0)
-                        && !self
-                            .is_received(msg_id, consumer)
-                            .map_err(CommitError::Before)?
+                    if (Self::COMMITS_AFTER_FAILURE || open > 0)
+                        && !is_there(self).map_err(CommitError::Before)?
                     {
                         // Deleted, or rolled back with the transaction.
-                        return Err(match self.batch_execute($release) {
+                        return Err(match self.batch_execute(RELEASE) {
                             Err(error) if is_mark_gone(&error) => CommitError::Ended,
                             _ => CommitError::Gone,
                         });
@@ -296,12 +313,12 @@ macro_rules! inbox {
                         return AnsiTransactionManager::commit_transaction(self)
                             .map_err(CommitError::Commit);
                     }
-                    match self.batch_execute(concat!($release, "; commit")) {
+                    match self.batch_execute(&format!("{RELEASE}; commit")) {
                         Ok(()) => Ok(note_committed(self)),
                         Err(error) if is_mark_gone(&error) => Err(CommitError::Ended),
                         // PostgreSQL has ended the transaction if it was COMMIT itself that failed.
                         Err(error) => match depth(self) {
-                            Ok(1) if !$looks_for_row => Err(CommitError::Before(error)),
+                            Ok(1) if !Self::COMMITS_AFTER_FAILURE => Err(CommitError::Before(error)),
                             Ok(_) => Err(CommitError::Commit(error)),
                             Err(_) => Err(CommitError::Before(error)),
                         },
@@ -328,7 +345,7 @@ macro_rules! inbox {
                 self.roll_back_inbox(open);
                 if open == 0 {
                     // Fails if none is open, or if the connection is lost.
-                    let _ = self.batch_execute($roll_back);
+                    let _ = self.batch_execute(Self::ROLL_BACK_INBOX);
                 }
                 is_known
             }
@@ -339,31 +356,31 @@ macro_rules! inbox {
                     .map(|deleted| deleted > 0)
             }
 
-            fn begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<Begun> {
+            fn redelivery_state(&mut self, msg_id: &str, consumer: &str) -> QueryResult<RedeliveryState> {
                 if self.is_received(msg_id, consumer)? {
-                    return Ok(Begun::Received);
+                    return Ok(RedeliveryState::Handled);
                 }
-                let msg_id = Self::told_apart(msg_id);
+                let msg_id = Self::distinct_id(msg_id);
                 let times: Option<i32> = outbox_deliveries::table
                     .find((msg_id.as_ref(), consumer))
                     .select(outbox_deliveries::begun)
                     .first(self)
                     .optional()?;
                 let times = times.and_then(|times| u32::try_from(times).ok());
-                Ok(Begun::Before(times.unwrap_or(0)))
+                Ok(RedeliveryState::Started(times.unwrap_or(0)))
             }
 
-            fn begin_again(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
-                let msg_id = Self::told_apart(msg_id);
-                diesel::sql_query(Self::BEGIN_AGAIN)
+            fn count_attempt(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
+                let msg_id = Self::distinct_id(msg_id);
+                diesel::sql_query(Self::COUNT_DELIVERY)
                     .bind::<Text, _>(msg_id.as_ref())
                     .bind::<Text, _>(consumer)
                     .execute(self)
                     .map(drop)
             }
 
-            fn end_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
-                let msg_id = Self::told_apart(msg_id);
+            fn uncount_attempt(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
+                let msg_id = Self::distinct_id(msg_id);
                 let counted = outbox_deliveries::table.find((msg_id.as_ref(), consumer));
                 diesel::update(counted)
                     .set(outbox_deliveries::begun.eq(outbox_deliveries::begun - 1))
@@ -371,8 +388,8 @@ macro_rules! inbox {
                     .map(drop)
             }
 
-            fn forget_begun(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
-                let msg_id = Self::told_apart(msg_id);
+            fn delete_attempt_count(&mut self, msg_id: &str, consumer: &str) -> QueryResult<()> {
+                let msg_id = Self::distinct_id(msg_id);
                 diesel::delete(outbox_deliveries::table.find((msg_id.as_ref(), consumer)))
                     .execute(self)
                     .map(drop)
@@ -381,19 +398,4 @@ macro_rules! inbox {
     };
 }
 
-// The cheapest mark: in PostgreSQL's own CPU time a transaction with two INSERTs takes 1 to 2 % more, with
-// a cursor or a setting 8 to 10 %. RELEASE also fails in an aborted transaction, which COMMIT does not. A
-// ROLLBACK outside of a transaction would be a warning in the server's log.
-inbox!("postgres", diesel::PgConnection,
-    begin: "begin; savepoint outbox_inbox",
-    release: "release savepoint outbox_inbox",
-    roll_back: "begin; rollback", looks_for_row: false);
-inbox!("mysql", diesel::MysqlConnection,
-    begin: "begin; savepoint outbox_inbox",
-    release: "release savepoint outbox_inbox",
-    roll_back: "rollback", looks_for_row: true);
-// Immediate: writers take turns from the beginning, so that none finds itself out of date later.
-inbox!("sqlite", diesel::SqliteConnection,
-    begin: "begin immediate; savepoint outbox_inbox",
-    release: "release savepoint outbox_inbox",
-    roll_back: "rollback", looks_for_row: true);
+super::databases!(inbox);

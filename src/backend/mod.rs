@@ -1,80 +1,167 @@
-//! The storage contract: the statements on `published` and `received` are below this module.
+//! The databases: the contract that each of them implements, and what is the same on all of them.
+//!
+//! A database is a module here that implements [`Dialect`], a line in the list below with its `mod`, a
+//! feature, a folder of SQL in `migrations/`, and a line in the derive's list.
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+/// Contains the only list of databases; [`databases!`] and [`KNOWN`] are generated from it.
+macro_rules! list_databases {
+    ($dollar:tt $($module:ident, $feature:literal, $connection:ty, $name:literal,
+        [$($scheme:literal),*];)*) => {
+        /// Expands a macro for each database that is compiled in, with `module: Connection` and
+        /// the other arguments.
+        macro_rules! databases {
+            ($dollar each:ident $dollar($dollar given:tt)*) => {
+                $(#[cfg(feature = $feature)]
+                $dollar each! { $module: $connection $dollar($dollar given)* })*
+            };
+        }
+
+        /// All databases, whether compiled in or not.
+        #[cfg(any(feature = "relay", feature = "subscriber"))]
+        pub(crate) const KNOWN: &[Known] = &[$(Known {
+            name: $name,
+            feature: $feature,
+            schemes: &[$($scheme),*],
+        }),*];
+
+        $(#[cfg(feature = $feature)]
+        impl sealed::Sealed for $connection {}
+
+        #[cfg(feature = $feature)]
+        impl Backend for $connection {
+            const NAME: &'static str = $name;
+        })*
+    };
+}
+
+list_databases! { $
+    postgres, "postgres", diesel::PgConnection, "PostgreSQL", ["postgres", "postgresql"];
+    mysql, "mysql", diesel::MysqlConnection, "MySQL/MariaDB", ["mysql", "mariadb"];
+    sqlite, "sqlite", diesel::SqliteConnection, "SQLite", ["sqlite", "file"];
+}
+pub(crate) use databases;
+
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub(crate) mod address;
+#[allow(dead_code)] // not every database needs it
 mod claim;
 mod claimed;
 mod dialect;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+mod fault;
 mod inbox;
+mod last_error;
+pub(crate) mod lifecycle;
+mod maintenance;
+mod moments;
 mod names;
-mod outbox;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+#[allow(dead_code)] // not every database needs it
+mod network_url;
+mod new_call_row;
+mod new_row;
+pub(crate) mod outbox_write;
 mod qualify;
+mod returning;
+pub(crate) mod row_state;
 mod schemas;
 mod scope;
 mod server;
-mod upkeep;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub(crate) mod session;
+mod storage;
 mod watch;
 
-#[cfg(feature = "mysql")]
-mod mysql;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(feature = "sqlite")]
-mod sqlite;
-
-use chrono::{DateTime, TimeZone, Utc};
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
-use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
-use serde_json::Value;
-use uuid::Uuid;
 
-use crate::db::LastError;
-use crate::schema::{Document, Id, Moment, published};
-
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub use address::{Address, AddressError};
 #[doc(hidden)]
-pub use claimed::{Claim, Claimed, LockedRow, Room, RowKey};
+pub use claimed::{CallColumns, Claim, Claimed, LockedRow, Room, RowKey};
 #[doc(hidden)]
+pub use dialect::Dialect;
 pub(crate) use dialect::digest;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub(crate) use fault::{
+    Fault, fault, is_contention, is_infrastructure, is_interrupted, is_of_a_connection, is_refusal,
+    is_unexplained, is_unknown, is_unsent,
+};
 #[doc(hidden)]
-pub use inbox::{Arrival, Begun, CommitError, Inbox};
-pub(crate) use names::is_uuid;
+pub use inbox::{Arrival, CommitError, Inbox, RedeliveryState};
+#[doc(hidden)]
+pub use last_error::LastError;
 #[cfg(feature = "testing")]
-pub(crate) use outbox::SUCCEEDED;
+pub(crate) use lifecycle::SUCCEEDED;
 #[doc(hidden)]
-pub use outbox::{Failure, Outbox, Verdict};
-use qualify::RunQueryDsl;
-#[cfg(feature = "postgres")]
-pub(crate) use qualify::{here, lock_key, quoted};
+pub use lifecycle::{
+    CALLS, Execution, Failure, FailureAction, Lifecycle, LifecycleTable, Listing, PUBLISHED,
+    RowCounts,
+};
 #[doc(hidden)]
-pub use schemas::{Found, Schemas};
+pub use maintenance::{Maintenance, Table};
+pub(crate) use moments::after;
+pub(crate) use moments::never;
+pub(crate) use names::is_uuid;
+#[doc(hidden)]
+pub use new_call_row::NewCallRow;
+#[doc(hidden)]
+pub use new_row::NewPublished;
+pub(crate) use returning::Returning;
+#[doc(hidden)]
+pub use schemas::{Found, Tables};
+pub(crate) use scope::shared_key;
 #[doc(hidden)]
 pub use scope::{Freshness, Scope};
-
-pub use server::TooOld;
-pub(crate) use server::check as check_version;
+pub use server::{TooOld, Unsuitable};
 #[doc(hidden)]
-pub use upkeep::Upkeep;
-pub use upkeep::{Counts, Table};
+pub use storage::Storage;
 #[doc(hidden)]
-pub use watch::Watch;
-#[cfg(feature = "postgres")]
-pub(crate) use watch::tells_of;
+pub use watch::Listened;
 
-/// A Diesel connection that this crate can keep its tables on: `PgConnection`,
+/// A database that this crate supports.
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub(crate) struct Known {
+    /// Its name in error messages.
+    pub(crate) name: &'static str,
+    /// The feature of this crate that compiles it in.
+    pub(crate) feature: &'static str,
+    /// The schemes of its URLs.
+    pub(crate) schemes: &'static [&'static str],
+}
+
+/// A Diesel connection that can hold the tables of this crate: `PgConnection`,
 /// `MysqlConnection`, `SqliteConnection`.
 pub trait Backend:
-    Storage + Outbox + Inbox + Upkeep + Watch + Schemas + R2D2Connection + Send + Sized + 'static
+    sealed::Sealed
+    + Dialect
+    + Storage
+    + Lifecycle
+    + Execution
+    + Listing
+    + Inbox
+    + Maintenance
+    + R2D2Connection
+    + Send
+    + Sized
+    + 'static
 {
-    /// The name of the database in messages.
+    /// The name of the database in error messages.
     const NAME: &'static str;
 }
 
-/// A [`Backend`] connection, or what holds one, such as r2d2's pooled connection.
+/// A [`Backend`] connection, or a type that contains one, such as r2d2's pooled connection.
 pub trait AsBackend {
     /// The connection inside.
     type Connection: Backend;
 
-    /// The connection inside.
+    /// The connection inside, mutable.
     fn as_backend(&mut self) -> &mut Self::Connection;
 }
 
@@ -95,165 +182,6 @@ impl<C: Backend> AsBackend for PooledConnection<ConnectionManager<C>> {
 }
 
 mod sealed {
-    /// Keeps the storage contract to the connections of this crate.
+    /// Prevents implementations of the storage contract outside of this crate.
     pub trait Sealed {}
 }
-
-/// What the crate does on a connection; not for use by hand.
-#[doc(hidden)]
-pub trait Storage: sealed::Sealed {
-    /// Whether the database's JSON cannot hold U+0000.
-    fn refuses_nul(&self) -> bool;
-
-    /// Whether the server closes the connection for a statement that is too long.
-    fn limits_statements(&self) -> bool;
-
-    /// How many bytes a statement and its values may take together.
-    fn longest_statement(&mut self) -> QueryResult<usize>;
-
-    /// The session's last error, if the server keeps it; to be asked before any other statement.
-    fn last_error(&mut self) -> Option<LastError>;
-
-    /// The present moment by the database's clock.
-    fn present(&mut self) -> QueryResult<DateTime<Utc>>;
-
-    /// Runs `work` in a transaction, or in a savepoint where one is open.
-    fn atomically<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
-    where
-        E: From<diesel::result::Error>;
-
-    /// Writes rows to the outbox.
-    fn insert_published(&mut self, rows: &[NewPublished]) -> QueryResult<()>;
-}
-
-/// A row for the outbox.
-#[doc(hidden)]
-#[derive(Debug, Insertable)]
-#[diesel(table_name = published, treat_none_as_default_value = false)]
-pub struct NewPublished {
-    id: Id,
-    version: Option<String>,
-    destination: String,
-    body: Document,
-    headers: Document,
-    expires_at: Moment,
-    stream: Option<String>,
-    key: Option<String>,
-    due_at: Moment,
-}
-
-impl NewPublished {
-    #[allow(clippy::too_many_arguments)] // the columns, in their order
-    pub(crate) fn new(
-        id: Uuid,
-        version: Option<String>,
-        destination: String,
-        body: Value,
-        headers: Value,
-        expires_at: Option<DateTime<Utc>>,
-        stream: Option<String>,
-        key: Option<String>,
-        due_at: Option<DateTime<Utc>>,
-    ) -> Self {
-        Self {
-            id: Id(id),
-            version,
-            destination,
-            body: Document(body),
-            headers: Document(headers),
-            expires_at: Moment(expires_at.unwrap_or_else(never)),
-            stream,
-            key,
-            // Not the writer's present, so that its clock never delays a row.
-            due_at: Moment(due_at.unwrap_or(DateTime::UNIX_EPOCH)),
-        }
-    }
-}
-
-/// The moment at which nothing expires: the year 9000.
-pub(crate) fn never() -> DateTime<Utc> {
-    Utc.with_ymd_and_hms(9000, 1, 1, 0, 0, 0)
-        .single()
-        .unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-/// Rows in one INSERT, well below the limit of bound values: 32,766 on SQLite, 65,535 on
-/// the others.
-const ROWS_IN_ONE_INSERT: usize = 500;
-/// A statement for one row is prepared once for a connection; Diesel prepares one for several rows
-/// each time anew, which costs as much as a second row.
-const ROWS_ONE_BY_ONE: usize = 2;
-
-macro_rules! storage {
-    ($feature:literal, $name:literal, $connection:ty, refuses_nul: $refuses_nul:literal,
-     begin: $begin:ident) => {
-        #[cfg(feature = $feature)]
-        impl sealed::Sealed for $connection {}
-
-        #[cfg(feature = $feature)]
-        impl Backend for $connection {
-            const NAME: &'static str = $name;
-        }
-
-        #[cfg(feature = $feature)]
-        impl Storage for $connection {
-            fn refuses_nul(&self) -> bool {
-                $refuses_nul
-            }
-
-            fn limits_statements(&self) -> bool {
-                <Self as dialect::Dialect>::LIMITS_STATEMENTS
-            }
-
-            fn longest_statement(&mut self) -> QueryResult<usize> {
-                dialect::Dialect::longest_statement(self)
-            }
-
-            fn last_error(&mut self) -> Option<LastError> {
-                dialect::Dialect::last_error(self)
-            }
-
-            fn present(&mut self) -> QueryResult<DateTime<Utc>> {
-                dialect::Dialect::now(self)
-            }
-
-            fn atomically<T, E>(
-                &mut self,
-                work: impl FnOnce(&mut Self) -> Result<T, E>,
-            ) -> Result<T, E>
-            where
-                E: From<diesel::result::Error>,
-            {
-                let status = AnsiTransactionManager::transaction_manager_status_mut(self);
-                if matches!(status.transaction_depth(), Ok(None)) {
-                    self.$begin(work)
-                } else {
-                    self.transaction(work)
-                }
-            }
-
-            fn insert_published(&mut self, rows: &[NewPublished]) -> QueryResult<()> {
-                if rows.len() <= ROWS_ONE_BY_ONE {
-                    for row in rows {
-                        diesel::insert_into(published::table)
-                            .values(row)
-                            .execute(self)?;
-                    }
-                    return Ok(());
-                }
-                for rows in rows.chunks(ROWS_IN_ONE_INSERT) {
-                    diesel::insert_into(published::table)
-                        .values(rows)
-                        .execute(self)?;
-                }
-                Ok(())
-            }
-        }
-    };
-}
-
-storage!("postgres", "PostgreSQL", diesel::PgConnection, refuses_nul: true, begin: transaction);
-storage!("mysql", "MySQL/MariaDB", diesel::MysqlConnection, refuses_nul: false, begin: transaction);
-// A deferred transaction that turns into a writer may fail at once where an immediate one waits.
-storage!("sqlite", "SQLite", diesel::SqliteConnection, refuses_nul: false,
-    begin: immediate_transaction);

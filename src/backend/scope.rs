@@ -1,70 +1,82 @@
-//! Which rows a claim looks at, and by which key.
+//! Which rows a claim scans, and by which key.
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// The longest key that the column holds, in characters.
-const LONGEST_KEY: usize = 255;
+use crate::column_widths::KEY as LONGEST_KEY;
 
-/// Which rows a relay claims; by default all of them, each by its own key.
+/// Which rows a relay claims; by default all, each by its own key.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// These streams; none for any, and for rows of no stream.
+    /// Only these streams; if empty, all rows, including those without a stream.
     pub streams: Vec<String>,
-    /// These destinations; none for any.
+    /// Only these destinations; if empty, all.
     pub destinations: Vec<String>,
-    /// Not these destinations, whose rows hold up their keys as rows of a paused stream do.
+    /// Not these destinations. Their rows block their keys as rows of a paused stream do.
     pub set_aside: Vec<String>,
-    /// Streams whose rows have one key together, where they have none of their own.
+    /// Streams whose rows share one key, if the rows have none of their own.
     pub ordered_streams: Vec<String>,
-    /// Destinations whose rows have one key together, where they have none of their own.
+    /// Destinations whose rows share one key, if the rows have none of their own.
     pub ordered_destinations: Vec<String>,
-    /// Keys of which rows are under leases of ours and go out before what is claimed now, so that
-    /// they hold up nothing.
+    /// Keys whose leased rows are sent by this relay before what is claimed now, so they do not
+    /// block it.
     pub own_keys: Vec<String>,
-    /// The tokens of these leases.
+    /// The tokens of those leases.
     pub own_tokens: Vec<Uuid>,
-    /// Not the rows before this `seq`, nor later ones of the keys that wait there.
+    /// Not the rows before this `seq`, and no later rows of the keys that wait there.
     pub from: Option<i64>,
     /// Not these rows, by their `seq`.
     pub not_rows: Vec<i64>,
     /// No rows of these keys.
     pub not_keys: Vec<String>,
-    /// Which rows by their own failures.
+    /// Which rows by their failed attempts.
     pub freshness: Freshness,
 }
 
-/// Which rows a claim takes by their own failures so far.
+/// Which rows a claim takes by their failed attempts so far.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Freshness {
     /// All, the oldest first.
     #[default]
     Any,
-    /// Rows that have not failed, each the first of its key, the oldest first.
+    /// Rows that have not failed and are each the first of its key, the oldest first.
     Fresh,
-    /// The same, the newest first. Not if rows get keys by a rule: one that waits before may not
+    /// The same, the newest first. Not if rules give keys: an earlier row that waits may not
     /// have its key yet.
     Newest,
 }
 
 impl Scope {
-    /// Whether rows get keys by a rule.
+    /// Whether rules give keys to rows.
     #[must_use]
     pub fn has_key_rule(&self) -> bool {
         !self.ordered_streams.is_empty() || !self.ordered_destinations.is_empty()
     }
+
+    /// The key that the rules give to a row of this stream and destination without its own.
+    #[must_use]
+    pub fn ruled_key(&self, stream: Option<&str>, destination: &str) -> Option<String> {
+        let is_ordered = |names: &[String], name: &str| names.iter().any(|other| other == name);
+        match stream {
+            Some(stream) if is_ordered(&self.ordered_streams, stream) => {
+                Some(shared_key("stream", stream))
+            }
+            _ => is_ordered(&self.ordered_destinations, destination)
+                .then(|| shared_key("destination", destination)),
+        }
+    }
 }
 
-/// What the statement of a claim is made of: names as JSON.
+/// The parts of a claim's statement: names as JSON.
 #[derive(Debug, Clone)]
-pub(super) struct Filter {
+pub struct Filter {
     pub(super) streams: String,
     pub(super) destinations: String,
     pub(super) paused: String,
     pub(super) set_aside: String,
-    /// Objects: the key for a stream, for a destination.
+    /// Objects: the key for each stream, for each destination.
     pub(super) stream_keys: String,
     pub(super) destination_keys: String,
     pub(super) own_keys: Vec<String>,
@@ -73,7 +85,7 @@ pub(super) struct Filter {
     pub(super) not_rows: Vec<i64>,
     pub(super) not_keys: Vec<String>,
     pub(super) freshness: Freshness,
-    /// Whether any row is left alone for its stream or its destination.
+    /// Whether rows of any stream or destination are left alone.
     pub(super) is_picky: bool,
     pub(super) has_key_rule: bool,
 }
@@ -107,17 +119,17 @@ impl Filter {
         }
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[allow(dead_code)] // not every database needs it
     pub(super) fn own_keys(&self) -> String {
         Value::from(self.own_keys.as_slice()).to_string()
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[allow(dead_code)] // not every database needs it
     pub(super) fn not_keys(&self) -> String {
         Value::from(self.not_keys.as_slice()).to_string()
     }
 
-    /// A condition on `seq` that leaves out rows; numbers need no quotes.
+    /// A condition on `seq` that excludes rows; numbers need no quotes.
     pub(super) fn not_rows(&self, row: &str) -> String {
         if self.not_rows.is_empty() {
             return String::new();
@@ -125,29 +137,33 @@ impl Filter {
         format!(" and {row}.seq not in ({})", numbers(&self.not_rows))
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[allow(dead_code)] // not every database needs it
     pub(super) fn own_tokens(&self) -> String {
         let tokens = self.own_tokens.iter().map(Uuid::to_string);
         Value::from(tokens.collect::<Vec<_>>()).to_string()
     }
 }
 
-/// Numbers with commas between them.
+/// Numbers, separated by commas.
 pub(super) fn numbers(numbers: &[i64]) -> String {
     let texts: Vec<String> = numbers.iter().map(i64::to_string).collect();
     texts.join(", ")
 }
 
-/// The key for each name. Where it would be too long, names that begin alike share one, which
-/// orders more than was asked.
+/// The key for each name.
 fn keys(kind: &str, names: &[String]) -> String {
-    let key =
-        |name: &String| -> String { format!("{kind}:{name}").chars().take(LONGEST_KEY).collect() };
     let keys: Map<String, Value> = names
         .iter()
-        .map(|name| (name.clone(), Value::String(key(name))))
+        .map(|name| (name.clone(), Value::String(shared_key(kind, name))))
         .collect();
     Value::Object(keys).to_string()
+}
+
+/// The key that rows of this name share if they have none of their own. If it would be too long, names
+/// with the same beginning share one, which orders more than required.
+pub(crate) fn shared_key(kind: &str, name: &str) -> String {
+    let key = format!("{kind}:{name}");
+    key.chars().take(LONGEST_KEY).collect()
 }
 
 #[cfg(test)]

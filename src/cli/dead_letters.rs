@@ -1,35 +1,41 @@
-//! `outbox dead-letters`: what was given up, by hand.
+//! `outbox dead-letters`: lists, shows, replays and deletes dead letters.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
+use super::logging::BARS;
+use super::output::Output;
 use super::run::Failure;
+use crate::admin::dead_letters::{DeadLetter, DeadLetters, DeadLettersError, Selection, Summary};
 use crate::config::Config;
-use crate::dead_letters::{
-    Choice, DeadLetters, DeadLettersError, Found, Letter, Way, letter, show_time,
-};
-use crate::logging::BARS;
+use crate::message::dead_letter_headers::ATTEMPTS;
 
 #[derive(Subcommand)]
 pub(super) enum Task {
-    /// List them, with why they were given up
+    /// List dead letters with the reasons
     List {
         #[command(flatten)]
         of: Of,
         #[command(flatten)]
         choice: Choosing,
+        #[command(flatten)]
+        view: View,
     },
-    /// Show their headers and bodies
+    /// Show headers and bodies of dead letters
     Show {
         #[command(flatten)]
         of: Of,
         #[command(flatten)]
         choice: Choosing,
+        #[command(flatten)]
+        view: View,
     },
-    /// Send them back to their queue
+    /// Send dead letters back to their queue
     Replay {
         #[command(flatten)]
         of: Of,
@@ -38,7 +44,7 @@ pub(super) enum Task {
         #[command(flatten)]
         change: Change,
     },
-    /// Delete them
+    /// Delete dead letters
     Drop {
         #[command(flatten)]
         of: Of,
@@ -51,25 +57,25 @@ pub(super) enum Task {
 
 #[derive(Args)]
 pub(super) struct Of {
-    /// The queue that they were given up from
+    /// Queue whose subscriber could not handle the messages: its name, or /queue/NAME
     queue: String,
-    /// The queue that they are in, such as ActiveMQ.DLQ [default: DLQ.<queue>]
+    /// Queue that contains the dead letters, such as ActiveMQ.DLQ [default: DLQ.<queue>]
     #[arg(long, value_name = "QUEUE")]
     from: Option<String>,
 }
 
 #[derive(Args)]
 pub(super) struct Choosing {
-    /// The ids of messages
+    /// Id of a message; may be given several times
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
-    /// Those whose error holds this text
+    /// Only messages whose error contains this text
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Those that failed last longer ago, such as 2h; of those that say when
+    /// Only messages whose last failure is longer ago, such as 2h; those without a time are left out
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
-    /// So many at most
+    /// Maximum number of messages
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
 }
@@ -83,24 +89,35 @@ impl Choosing {
     }
 }
 
-impl From<Choosing> for Choice {
+impl From<Choosing> for Selection {
     fn from(choosing: Choosing) -> Self {
-        Self {
-            ids: choosing.id,
-            error: choosing.error,
-            older_than: choosing.older_than,
-            limit: choosing.limit,
-            only_whole: false,
+        let mut selection = choosing.id.into_iter().fold(Self::all(), Self::id);
+        if let Some(part) = choosing.error {
+            selection = selection.error(part);
         }
+        if let Some(age) = choosing.older_than {
+            selection = selection.older_than(age);
+        }
+        if let Some(messages) = choosing.limit {
+            selection = selection.limit(messages);
+        }
+        selection
     }
 }
 
 #[derive(Args)]
+pub(super) struct View {
+    /// Print texts and bodies unchanged; without it, a terminal gets their control characters escaped
+    #[arg(long)]
+    raw: bool,
+}
+
+#[derive(Args)]
 pub(super) struct Change {
-    /// All of them
+    /// All messages
     #[arg(long)]
     all: bool,
-    /// Only say which ones
+    /// List the messages, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -111,88 +128,111 @@ pub(super) async fn perform(config: &Config, task: Task) -> Result<(), Failure> 
         Task::Replay { of, choice, change } | Task::Drop { of, choice, change } => {
             if change.all != choice.is_all() {
                 return Err(Failure::usage(
-                    "say which ones: by --id, --error, --older-than or --limit, or else --all",
+                    "no selection: use --id, --error, --older-than or --limit, or --all",
                 ));
             }
             of
         }
     };
-    let letters = DeadLetters::connect(config, &of.queue, of.from.as_deref())
+    let dead_letters = match &of.from {
+        Some(from) => DeadLetters::in_queue(config, &of.queue, from),
+        None => DeadLetters::of(config, &of.queue),
+    };
+    let mut dead_letters = dead_letters.map_err(failure)?;
+    let is_raw = match &task {
+        Task::List { view, .. } | Task::Show { view, .. } => view.raw,
+        Task::Replay { .. } | Task::Drop { .. } => false,
+    };
+    let mut out = Output::new(is_raw);
+    let outcome = work(&mut dead_letters, task, &mut out)
         .await
-        .map_err(failure)?;
-    let outcome = work(&letters, task).await.map_err(failure);
-    letters.close().await;
-    outcome
+        .map_err(failure);
+    outcome.and(out.finish())
 }
 
-#[allow(clippy::print_stdout)] // what was asked for
-async fn work(letters: &DeadLetters, task: Task) -> Result<(), DeadLettersError> {
+async fn work(
+    dead_letters: &mut DeadLetters,
+    task: Task,
+    out: &mut Output,
+) -> Result<(), DeadLettersError> {
+    let is_list = matches!(task, Task::List { .. });
     let (found, what) = match task {
-        Task::List { choice, .. } => (list(letters, &choice.into()).await?, "listed"),
-        Task::Show { choice, .. } => (letters.look(&choice.into(), show).await?, "shown"),
+        Task::List { choice, .. } => (list(dead_letters, &choice.into(), out).await?, "listed"),
+        Task::Show { choice, .. } => {
+            let see = |dead_letter: &DeadLetter| show(dead_letter, out);
+            (dead_letters.read(&choice.into(), see).await?, "shown")
+        }
         Task::Replay { choice, change, .. } => {
-            let choice = Choice {
-                only_whole: true,
-                ..choice.into()
-            };
-            take_away(letters, &choice, Way::Back, change.dry_run).await?
+            let selection = Selection::from(choice).complete();
+            if change.dry_run {
+                (
+                    list(dead_letters, &selection, out).await?,
+                    "to be sent back",
+                )
+            } else {
+                let bar = bar(dead_letters, &selection).await?;
+                let found = dead_letters.replay_with(&selection, || bar.inc(1)).await?;
+                (found, "sent back")
+            }
         }
         Task::Drop { choice, change, .. } => {
-            take_away(letters, &choice.into(), Way::Gone, change.dry_run).await?
+            let selection = Selection::from(choice);
+            if change.dry_run {
+                (list(dead_letters, &selection, out).await?, "to be deleted")
+            } else {
+                let bar = bar(dead_letters, &selection).await?;
+                let found = dead_letters.delete_with(&selection, || bar.inc(1)).await?;
+                (found, "deleted")
+            }
         }
     };
-    let Found { all, chosen, left } = found;
-    println!("{chosen} {what} of {all} in {}", letters.name());
-    if left > 0 {
-        println!("{left} more cannot be read as they were sent, and stay there");
+    let Summary {
+        total,
+        selected,
+        without_reason,
+        incomplete,
+    } = found;
+    let queue = out.text(dead_letters.dead_letter_queue()).into_owned();
+    out.line(format_args!("{selected} {what} of {total} in {queue}"));
+    if is_list && without_reason > 0 {
+        out.line(format_args!(
+            "{without_reason} of them have no reason, attempts or time of the last failure, because the broker \
+             or another program sent them; with dead_letter = \"outbox\" `subscribe` sends these headers"
+        ));
+    }
+    if incomplete > 0 {
+        out.line(format_args!(
+            "{incomplete} more cannot be read as they were sent, and stay in the queue"
+        ));
     }
     Ok(())
 }
 
-async fn take_away(
-    letters: &DeadLetters,
-    choice: &Choice,
-    way: Way,
-    is_dry: bool,
-) -> Result<(Found, &'static str), DeadLettersError> {
-    if is_dry {
-        let what = match way {
-            Way::Back => "to be sent back",
-            Way::Gone => "to be deleted",
-        };
-        return Ok((list(letters, choice).await?, what));
-    }
-    let (bar, seen) = bar(letters, choice).await?;
-    let found = letters.take_away(choice, way, seen, || bar.inc(1)).await?;
-    let what = match way {
-        Way::Back => "sent back",
-        Way::Gone => "deleted",
-    };
-    Ok((found, what))
-}
-
-/// On a terminal, a bar as long as there are letters that are meant, and how many were seen for it.
+/// A progress bar for the selected messages, which reads the queue to count them. Hidden if standard error is not a
+/// terminal.
 async fn bar(
-    letters: &DeadLetters,
-    choice: &Choice,
-) -> Result<(ProgressBar, usize), DeadLettersError> {
+    dead_letters: &mut DeadLetters,
+    selection: &Selection,
+) -> Result<ProgressBar, DeadLettersError> {
     let bar = BARS.add(ProgressBar::new(0).with_finish(ProgressFinish::AndClear));
     if bar.is_hidden() {
-        return Ok((bar, 0));
+        return Ok(bar);
     }
-    let counting = letters.again().await?;
-    let found = counting.look(choice, |_| {}).await;
-    counting.close().await;
-    let Found { all, chosen, .. } = found?;
+    let found = dead_letters
+        .read(selection, |_| ControlFlow::Continue(()))
+        .await?;
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} messages, {eta} left") {
         bar.set_style(style);
     }
-    bar.set_length(u64::try_from(chosen).unwrap_or(u64::MAX));
-    Ok((bar, all))
+    bar.set_length(u64::try_from(found.selected).unwrap_or(u64::MAX));
+    Ok(bar)
 }
 
-#[allow(clippy::print_stdout)] // what was asked for
-async fn list(letters: &DeadLetters, choice: &Choice) -> Result<Found, DeadLettersError> {
+async fn list(
+    dead_letters: &mut DeadLetters,
+    selection: &Selection,
+    out: &mut Output,
+) -> Result<Summary, DeadLettersError> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header([
         "id",
@@ -201,57 +241,65 @@ async fn list(letters: &DeadLetters, choice: &Choice) -> Result<Found, DeadLette
         "sent to",
         "error",
     ]);
-    let found = letters
-        .look(choice, |one| {
-            let header = |name| one.header(name).unwrap_or("-").to_owned();
-            let last = one.last().map_or_else(|| "-".to_owned(), show_time);
+    let found = dead_letters
+        .read(selection, |one| {
+            let text = |text: &str| out.text(text).into_owned();
+            let failed_at = one.failed_at();
+            let failed_at = failed_at.map(|time| time.to_rfc3339_opts(SecondsFormat::Secs, true));
             table.add_row([
-                one.id.clone(),
-                last,
-                header(letter::ATTEMPTS),
-                header(letter::DESTINATION),
-                one_line(&one.error()),
+                text(one.id()),
+                failed_at.unwrap_or_else(|| "-".to_owned()),
+                text(one.header(ATTEMPTS).unwrap_or("-")),
+                text(one.destination().unwrap_or("-")),
+                text(&one_line(&one.error())),
             ]);
+            ControlFlow::Continue(())
         })
         .await?;
-    if found.chosen > 0 {
-        println!("{table}");
+    if found.selected > 0 {
+        out.line(table);
     }
     Ok(found)
 }
 
-#[allow(clippy::print_stdout)] // what was asked for
-fn show(letter: &Letter) {
-    println!("{}", letter.id);
-    if !letter.defects().is_empty() {
-        println!("  (cannot be read as it was sent: {})", letter.defects());
+/// Prints a dead letter; stops if standard output is closed.
+fn show(dead_letter: &DeadLetter, out: &mut Output) -> ControlFlow<()> {
+    let id = out.text(dead_letter.id()).into_owned();
+    out.line(id);
+    if !dead_letter.defects().is_empty() {
+        let defects = out.text(&dead_letter.defects()).into_owned();
+        out.line(format_args!("  (cannot be read as it was sent: {defects})"));
     }
-    for (name, value) in letter.headers() {
-        println!("  {}: {}", name.escape_debug(), value.escape_debug());
+    for (name, value) in dead_letter.headers() {
+        let line = format!("  {}: {}", out.text(name), out.text(value));
+        out.line(line);
     }
-    match std::str::from_utf8(letter.body()) {
-        Ok(text) => println!("\n{text}\n"),
-        Err(_) => println!("\n({} bytes that are no text)\n", letter.body().len()),
+    out.line("");
+    out.bytes(dead_letter.body());
+    out.line("\n");
+    match out.is_closed() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
     }
 }
 
-/// A text without what a terminal would heed, cut where it is long.
+/// The first 100 characters of a text, on one line.
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 100;
     text.chars()
         .take(LONGEST)
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
+        .map(|character| match character {
+            '\n' | '\r' | '\t' => ' ',
+            other => other,
         })
         .collect()
 }
 
 fn failure(error: DeadLettersError) -> Failure {
     match error {
+        DeadLettersError::NotAQueue(ref queue) => Failure::usage(format!(
+            "{error}, as in `outbox dead-letters list billing` after `subscribe <callback> {queue} billing`"
+        )),
         DeadLettersError::Url(_) => Failure::usage(error),
         DeadLettersError::Broker(stomp) if stomp.is_misconfigured() => Failure::usage(stomp),
         _ => Failure::runtime(error),

@@ -1,41 +1,40 @@
 //! The programs, as functions that a `main` of a few lines calls.
 //!
-//! They end the process themselves, with its exit code: what comes behind the call is not run. All
-//! of them read their settings as `docs/configuration.md` says and end with
-//! [`0`](EXIT_CODES) where they did what they were asked to.
+//! They end the process with one of the [exit codes](EXIT_CODES): code after the call does not run. All
+//! of them read their settings as described in `docs/configuration.md`.
 
-/// Evaluates an expression with the connection type that an address is for.
+/// Evaluates an expression with the connection type of an address.
 macro_rules! on_its_connection {
     ($address:expr, $connection:ident => $work:expr) => {
-        match $address {
-            #[cfg(feature = "postgres")]
-            $crate::db::Address::Postgres(_) => {
-                type $connection = diesel::PgConnection;
-                $work
-            }
-            #[cfg(feature = "mysql")]
-            $crate::db::Address::Mysql(_) => {
-                type $connection = diesel::MysqlConnection;
-                $work
-            }
-            #[cfg(feature = "sqlite")]
-            $crate::db::Address::Sqlite(_) => {
-                type $connection = diesel::SqliteConnection;
-                $work
-            }
-            #[allow(unreachable_patterns)] // a build without one of them refuses its address before
-            other => Err($crate::cli::run::Failure::usage(other.database())),
+        'found: {
+            let address = $address;
+            $crate::backend::databases!(on_this_connection, 'found, address, $connection => $work);
+            Err($crate::cli::run::Failure::usage(address.database()))
         }
     };
 }
 
+macro_rules! on_this_connection {
+    ($module:ident: $type:ty, $found:lifetime, $address:ident, $connection:ident => $work:expr) => {
+        if $address.is_for::<$type>() {
+            type $connection = $type;
+            break $found $work;
+        }
+    };
+}
+
+mod calls;
 mod dead_letters;
+pub mod logging;
+mod once;
 mod outbox;
+mod output;
 mod process_one;
 mod publish;
 mod run;
 mod subscribe;
 
+pub use calls::calls;
 pub use outbox::outbox;
 pub use publish::publish;
 pub use subscribe::{subscribe, subscribe_builtin};
@@ -45,6 +44,7 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0    done, or stopped by a signal
   1    the database or the broker failed or refused
-  2    the settings or the arguments are wrong; nothing was connected
-  3    stopped by a signal, and callbacks did not finish in time
+  2    wrong settings or arguments; nothing was sent or consumed
+  3    stopped by a signal, and callbacks or calls did not finish in time
+  4    publish --once, calls --once: a row was parked or failed, or rows that were due are left
   128+N  ended at once by a second signal N";

@@ -1,101 +1,124 @@
-//! `outbox`: the tables, by hand.
+//! `outbox`: administers the tables.
 
-use std::borrow::Cow;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::EXIT_CODES;
 use super::dead_letters;
-use super::run::{Failure, run, run_without_database};
+use super::output::Output;
+use super::run::{Failure, arguments_of, run, run_without_database};
+use crate::admin::{self, AdminError, Changed, Rows, Unchanged};
 use crate::backend::{Backend, is_uuid};
-use crate::cleanup::{Part, delete_older};
-use crate::config::{Config, ConnectionArgs, LogArgs};
+use crate::config::{Config, FlagGroups, Flags, Group};
 use crate::db::{Address, Db, DbError, is_contention};
 use crate::migrations::{Migrate, Script};
 
-/// Looks after the tables `published` and `received`.
+/// Administers the outbox and the inbox.
 #[derive(Parser)]
 #[command(name = "outbox", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    settings: Flags<Groups>,
+}
+
+enum Groups {}
+
+impl FlagGroups for Groups {
+    const GROUPS: &'static [Group] = &[Group::Connection, Group::Log];
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// Make the tables, or bring them up to date
+    /// Create or update the tables
     Migrate {
-        /// Remove the tables; refused if rows wait, are leased or are parked
+        /// Drop the tables; refused if rows wait, are leased or are parked
         #[arg(long)]
         revert: bool,
-        /// With --revert: delete those rows too
+        /// With --revert: drop the tables with those rows
         #[arg(long, requires = "revert")]
         force: bool,
-        /// Print the SQL for this database instead, and change nothing
+        /// Print the SQL for this database, and change nothing
         #[arg(long)]
         print: bool,
     },
-    /// Delete rows that were sent longer ago, or received
+    /// Delete old rows: sent ones, executed calls, or those of the inbox
     Clean {
-        /// Sent rows: such as 7d, 12h, or 0s for all
+        /// With --older-than: executed function calls, not messages
+        #[arg(long, requires = "older_than")]
+        calls: bool,
+        /// Minimum age of sent rows, such as 7d or 12h; 0s: all
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
             required_unless_present = "inbox_older_than")]
         older_than: Option<Duration>,
-        /// Rows of the inbox: a message that comes again after its row was deleted has its effect twice
+        /// Minimum age of rows of the inbox; a redelivery after that has its effect twice
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         inbox_older_than: Option<Duration>,
     },
-    /// Send parked rows again, with all their attempts
+    /// Retry parked rows, with all their attempts
     Retry {
-        /// The rows' ids, in any spelling
+        /// Function calls, not messages
+        #[arg(long)]
+        calls: bool,
+        /// Ids of the rows, in any spelling
         #[arg(required_unless_present = "all")]
         ids: Vec<String>,
-        /// All that are parked
+        /// All parked rows
         #[arg(long, conflicts_with = "ids")]
         all: bool,
     },
-    /// Park rows that wait, so that they are not sent
+    /// Park waiting rows, so that they are not sent
     Cancel {
-        /// The rows' ids
+        /// Function calls, not messages
+        #[arg(long)]
+        calls: bool,
+        /// Ids of the rows
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Let the later rows of a key go on without these parked rows
+    /// Unblock the keys of parked rows: send the later rows without them
     Skip {
-        /// The rows' ids
+        /// Function calls, not messages
+        #[arg(long)]
+        calls: bool,
+        /// Ids of the rows
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Let the rows of a stream wait, whatever relays run
+    /// Pause a stream: no relay sends its rows
     Pause {
-        /// The stream
+        /// Name of the stream; may be given several times
         #[arg(long, value_name = "NAME", required = true)]
         stream: Vec<String>,
     },
-    /// Let the rows of a stream be sent again
+    /// Resume a paused stream
     Resume {
-        /// The stream
+        /// Name of the stream; may be given several times
         #[arg(long, value_name = "NAME", required = true)]
         stream: Vec<String>,
     },
-    /// Count what is there
-    Status,
-    /// Look at the messages that a subscriber gave up, send them back, or delete them
+    /// Count the rows, and list the paused streams
+    Status {
+        /// Function calls, not messages
+        #[arg(long)]
+        calls: bool,
+        /// Print names unchanged; without it, a terminal gets their control characters escaped
+        #[arg(long)]
+        raw: bool,
+    },
+    /// List, show, replay or delete dead letters
     #[command(subcommand)]
     DeadLetters(dead_letters::Task),
 }
 
 impl Task {
-    /// The ids of rows that were given.
+    /// The ids among the arguments.
     fn ids(&self) -> &[String] {
         match self {
-            Self::Retry { ids, .. } | Self::Cancel { ids } | Self::Skip { ids } => ids,
+            Self::Retry { ids, .. } | Self::Cancel { ids, .. } | Self::Skip { ids, .. } => ids,
             _ => &[],
         }
     }
@@ -104,31 +127,38 @@ impl Task {
 /// The program `outbox`.
 #[must_use]
 pub fn outbox() -> ExitCode {
-    let Arguments {
-        task,
-        connection,
-        log,
-    } = Arguments::parse();
-    let flags = (&connection, &log);
+    // Settings are accepted before and after the command.
+    let command = Arguments::command().mut_args(|argument| argument.global(true));
+    let Arguments { task, settings } = arguments_of(command);
     let task = match task {
         Task::DeadLetters(task) => {
-            return run_without_database(&flags, async |config| {
+            return run_without_database(&settings, async |config| {
                 dead_letters::perform(&config, task).await
             });
         }
         other => other,
     };
     run(
-        &flags,
+        &settings,
         async |config, address| on_its_connection!(&address, C => perform::<C>(&config, &address, task).await),
     )
 }
 
-#[allow(clippy::print_stdout)] // what was asked for
 async fn perform<C: Backend + Migrate>(
     config: &Config,
     address: &Address,
     task: Task,
+) -> Result<(), Failure> {
+    let mut out = Output::new(matches!(task, Task::Status { raw: true, .. }));
+    let outcome = work::<C>(config, address, task, &mut out).await;
+    outcome.and(out.finish())
+}
+
+async fn work<C: Backend + Migrate>(
+    config: &Config,
+    address: &Address,
+    task: Task,
+    out: &mut Output,
 ) -> Result<(), Failure> {
     if let Task::Migrate {
         revert,
@@ -136,117 +166,189 @@ async fn perform<C: Backend + Migrate>(
         ..
     } = task
     {
-        print!("{}", sql(C::SCRIPTS, revert));
+        out.line(sql::<C>(revert).trim_end());
         return Ok(());
     }
-    let db = Db::<C>::new(config, address, 1);
     if let Task::Migrate { revert, force, .. } = task {
+        let db = match revert {
+            false => Db::<C>::creating(config, address),
+            true => Db::<C>::new(config, address, 1),
+        };
+        db.check_sessions().await?;
         let changed = migrate(&db, revert, force).await?;
         match changed.as_slice() {
-            [] => println!("nothing to do"),
-            versions => println!(
-                "{} {}",
-                if revert { "reverted" } else { "applied" },
-                versions.join(", ")
-            ),
+            [] => out.line("nothing to do"),
+            versions => {
+                let done = if revert { "reverted" } else { "applied" };
+                out.line(format_args!("{done} {}", versions.join(", ")));
+            }
         }
         return Ok(());
     }
+    let db = Db::<C>::new(config, address, 1);
     let no_id = task.ids().iter().find(|id| !is_uuid(id));
     match (db.check_tables().await, no_id) {
         (Err(DbError::Tables { .. }), Some(id)) => return Err(not_an_id(id)),
         (checked, _) => checked?,
     }
     match task {
-        // Done before.
+        // Handled above.
         Task::Migrate { .. } | Task::DeadLetters(_) => {}
         Task::Clean {
+            calls,
             older_than,
             inbox_older_than,
         } => {
-            let (mut sent, mut received) = (0, 0);
+            let (mut deleted, mut received) = (0, 0);
             if let Some(age) = older_than {
-                sent = delete_older(&db, Part::Outbox, age).await?.published;
+                deleted = run_on(&db, move |conn| rows(calls).clean(conn, age)).await?;
             }
             if let Some(age) = inbox_older_than {
-                received = delete_older(&db, Part::Inbox, age).await?.received;
+                received = run_on(&db, move |conn| admin::clean_inbox(conn, age)).await?;
             }
-            println!("deleted {sent} sent and {received} received");
+            out.line(format_args!(
+                "deleted {deleted} {} and {received} received",
+                done(calls)
+            ));
         }
-        Task::Retry { ids, .. } => {
-            let chosen = ids.clone();
-            let retried = change(&db, move |conn| conn.retry_failed(&ids)).await?;
-            println!("{retried} to be sent again");
-            all_found(&chosen, retried, "parked rows")?;
+        Task::Retry {
+            calls, all: true, ..
+        } => {
+            let retried = change(&db, move |conn| rows(calls).retry_all(conn)).await?;
+            out.line(format_args!("{retried} to be {} again", done(calls)));
         }
-        Task::Cancel { ids } => {
-            let chosen = ids.clone();
-            let cancelled = change(&db, move |conn| conn.cancel(&ids)).await?;
-            println!("{cancelled} cancelled");
-            all_found(&chosen, cancelled, "rows that wait")?;
+        Task::Retry { calls, ids, .. } => {
+            let changed = change(&db, move |conn| rows(calls).retry(conn, ids)).await?;
+            out.line(format_args!("{} to be {} again", changed.rows, done(calls)));
+            require_all(&changed, "parked rows")?;
         }
-        Task::Skip { ids } => {
-            let chosen = ids.clone();
-            let skipped = change(&db, move |conn| conn.skip_failed(&ids)).await?;
-            println!("{skipped} skipped");
-            all_found(&chosen, skipped, "parked rows")?;
+        Task::Cancel { calls, ids } => {
+            let changed = change(&db, move |conn| rows(calls).cancel(conn, ids)).await?;
+            out.line(format_args!("{} cancelled", changed.rows));
+            require_all(&changed, "rows that wait")?;
         }
-        Task::Pause { stream } => pause(&db, stream, true).await?,
-        Task::Resume { stream } => pause(&db, stream, false).await?,
-        Task::Status => {
-            let counts = db.run(C::counts).await?;
-            println!("waiting   {}", counts.waiting);
-            println!("  not due {}", counts.not_due);
-            println!("failed    {}", counts.failed);
-            println!("sent      {}", counts.sent);
-            println!("received  {}", counts.received);
+        Task::Skip { calls, ids } => {
+            let changed = change(&db, move |conn| rows(calls).skip(conn, ids)).await?;
+            out.line(format_args!("{} skipped", changed.rows));
+            require_all(&changed, "parked rows")?;
+        }
+        Task::Pause { stream } => {
+            for name in stream {
+                let line = format!("paused {}", out.text(&name));
+                run_on(&db, move |conn| admin::pause_stream(conn, &name)).await?;
+                out.line(line);
+            }
+        }
+        Task::Resume { stream } => {
+            for name in stream {
+                let line = format!("resumed {}", out.text(&name));
+                run_on(&db, move |conn| admin::resume_stream(conn, &name)).await?;
+                out.line(line);
+            }
+        }
+        Task::Status { calls: true, .. } => {
+            let counts = run_on(&db, |conn| Rows::Calls.count(conn)).await?;
+            out.row("waiting", counts.waiting);
+            out.row("  not due", counts.not_due);
+            out.row("parked", counts.parked);
+            out.row("executed", counts.done);
             if let Some(oldest) = counts.oldest_waiting {
-                println!("oldest    {}", oldest.to_rfc3339());
+                out.row("oldest", oldest.to_rfc3339());
             }
-            for stream in db.run(C::paused_streams).await? {
-                println!("paused    {stream}");
+        }
+        Task::Status { .. } => {
+            let status = run_on(&db, |conn| admin::status(conn)).await?;
+            out.row("waiting", status.waiting);
+            out.row("  not due", status.not_due);
+            out.row("parked", status.parked);
+            out.row("sent", status.sent);
+            out.row("received", status.received);
+            if let Some(oldest) = status.oldest_waiting {
+                out.row("oldest", oldest.to_rfc3339());
+            }
+            for stream in status.paused_streams {
+                let stream = out.text(&stream).into_owned();
+                out.row("paused", stream);
             }
         }
     }
     Ok(())
 }
 
-/// Longest wait for a row that another session has locked.
+/// Which rows a command is on.
+fn rows(calls: bool) -> Rows {
+    if calls { Rows::Calls } else { Rows::Messages }
+}
+
+/// The word for a row of that kind that succeeded.
+fn done(calls: bool) -> &'static str {
+    if calls { "executed" } else { "sent" }
+}
+
+/// Runs an operation on a connection of the pool.
+async fn attempt<C: Backend, T: Send + 'static>(
+    db: &Db<C>,
+    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
+) -> Result<Result<T, AdminError>, DbError> {
+    // The pool checks its connection after a failed statement.
+    let work = move |conn: &mut C| match work(conn) {
+        Err(AdminError::Database(error) | AdminError::Tables(error)) => Err(error),
+        other => Ok(other),
+    };
+    db.run(work).await
+}
+
+/// Runs an operation; waits for locks as long as the database does.
+async fn run_on<C: Backend, T: Send + 'static>(
+    db: &Db<C>,
+    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
+) -> Result<T, Failure> {
+    attempt(db, work).await?.map_err(Failure::usage)
+}
+
+/// Maximum wait for a row that another session has locked.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Changes rows, and waits for locks of other sessions for a while.
-async fn change<C: Backend>(
+/// Changes rows. Waits for the locks of other sessions for [`LOCK_PATIENCE`].
+async fn change<C: Backend, T: Send + 'static>(
     db: &Db<C>,
-    work: impl FnOnce(&mut C) -> diesel::QueryResult<usize> + Send + 'static,
-) -> Result<usize, Failure> {
+    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
+) -> Result<T, Failure> {
     let work = move |conn: &mut C| {
         conn.wait_for_locks(LOCK_PATIENCE)?;
         work(conn)
     };
-    db.run(work).await.map_err(|error| match error {
-        DbError::Statement(error) if is_contention(&error) => Failure::Runtime(format!(
+    let changed = attempt(db, work).await.map_err(|error| match error {
+        DbError::Statement(error) if is_contention(&error) => Failure::runtime(format!(
             "nothing was changed: another database session has locked the rows for more than {} s; \
              end that session, or try again ({error})",
             LOCK_PATIENCE.as_secs()
         )),
         other => other.into(),
-    })
+    })?;
+    changed.map_err(Failure::usage)
 }
 
-#[allow(clippy::print_stdout)] // what was asked for
-async fn pause<C: Backend>(db: &Db<C>, streams: Vec<String>, paused: bool) -> Result<(), Failure> {
-    let done = if paused { "paused" } else { "resumed" };
-    for stream in streams {
-        if stream.is_empty() || stream.chars().count() > 100 || stream.contains('\0') {
-            return Err(Failure::usage(
-                "a stream has a name of at most 100 characters without U+0000",
-            ));
+/// Fails if some ids' rows were not changed. `what` are the rows that can be changed.
+fn require_all(changed: &Changed, what: &str) -> Result<(), Failure> {
+    const MOST: usize = 20;
+    match changed.unchanged.as_slice() {
+        [] => return Ok(()),
+        [only] if changed.rows == 0 && only.state.is_none() && !is_uuid(&only.id) => {
+            return Err(not_an_id(&only.id));
         }
-        let name = stream.clone();
-        db.run(move |conn| conn.pause_stream(&name, paused)).await?;
-        println!("{done} {stream}");
+        _ => {}
     }
-    Ok(())
+    let others = &changed.unchanged;
+    let mut list: Vec<String> = others.iter().take(MOST).map(Unchanged::to_string).collect();
+    if others.len() > MOST {
+        list.push(format!("and {} more", others.len() - MOST));
+    }
+    Err(Failure::runtime(format!(
+        "{} of the ids are not those of {what}: {}",
+        others.len(),
+        list.join(", ")
+    )))
 }
 
 async fn migrate<C: Backend + Migrate>(
@@ -254,6 +356,7 @@ async fn migrate<C: Backend + Migrate>(
     revert: bool,
     force: bool,
 ) -> Result<Vec<String>, Failure> {
+    db.check_connection().await?;
     let db = db.clone();
     let work = move || {
         db.lend(
@@ -271,20 +374,8 @@ async fn migrate<C: Backend + Migrate>(
     changed.map_err(Failure::runtime)
 }
 
-fn all_found(chosen: &[String], changed: usize, what: &str) -> Result<(), Failure> {
-    if changed >= chosen.len() {
-        return Ok(());
-    }
-    match chosen {
-        [id] if !is_uuid(id) => Err(not_an_id(id)),
-        _ => Err(Failure::Runtime(format!(
-            "{} of the ids are not those of {what}",
-            chosen.len() - changed
-        ))),
-    }
-}
-
-/// A row may have an id of any form, but one that is not found is more likely a mistake.
+/// The error for an id that is not a UUID and not found. A row may have an id of any form, but such an id is
+/// more likely a mistake.
 fn not_an_id(id: &str) -> Failure {
     Failure::usage(format!(
         "`{}` is neither a UUID nor the id of a row",
@@ -292,24 +383,21 @@ fn not_an_id(id: &str) -> Failure {
     ))
 }
 
-fn sql(scripts: &[Script], revert: bool) -> String {
+fn sql<C: Backend + Migrate>(revert: bool) -> String {
+    let scripts = C::SCRIPTS;
     let text = |script: &Script| {
         let sql = if revert { script.down } else { script.up };
-        format!("-- {}\n{}\n", script.name, in_schema(sql.trim_end()))
+        format!(
+            "-- {}\n{}\n",
+            script.name,
+            C::in_named_schema(sql.trim_end())
+        )
     };
     if revert {
-        let warning = "-- Deletes all rows, also those that wait, are leased or are parked.\n";
+        let warning = "-- Deletes all rows, including those that wait, are leased or are parked.\n";
         let scripts = scripts.iter().rev().map(text);
         std::iter::once(warning.to_owned()).chain(scripts).collect()
     } else {
         scripts.iter().map(text).collect()
     }
-}
-
-/// SQL with the schema that the settings name; only PostgreSQL has one.
-fn in_schema(sql: &str) -> Cow<'_, str> {
-    #[cfg(feature = "postgres")]
-    return crate::backend::here(sql);
-    #[cfg(not(feature = "postgres"))]
-    Cow::Borrowed(sql)
 }

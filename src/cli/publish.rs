@@ -8,50 +8,52 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::EXIT_CODES;
-use super::run::{Failure, run};
-use crate::backend::Backend;
-use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, PublishArgs, RunArgs};
+use super::logging::BARS;
+use super::once;
+use super::output::Output;
+use super::run::{Failure, arguments, run};
+use crate::backend::{Backend, PUBLISHED};
+use crate::config::{Config, FlagGroups, Flags, Group};
 use crate::db::{Address, Db};
-use crate::logging::BARS;
-use crate::relay::{Progress, Relay, RelayError, Sent};
-use crate::shutdown::Shutdown;
+use crate::relay::{Relay, RelayError, RelayMonitor, RelayStats};
+use crate::runtime::shutdown::Shutdown;
 
-/// Sends the rows of the outbox to the broker, until it is stopped.
+/// Sends the rows of the outbox to the broker until it is stopped.
 ///
-/// A row counts as sent when the broker's receipt for it has come. While the broker or the database
-/// is away, rows wait. SIGTERM, SIGINT and SIGQUIT stop it gracefully: what is in flight is settled,
-/// the rest is given back; a second signal ends it at once. Any number of these may run at once.
+/// A row is sent when the broker's receipt for it has arrived. While the broker or the database
+/// is not available, rows wait. SIGTERM, SIGINT and SIGQUIT stop the program gracefully: rows in flight are
+/// settled, and the leases of the others are released. A second signal ends it at once. Any number of these
+/// programs can run at the same time.
 #[derive(Parser)]
 #[command(name = "publish", version, after_help = EXIT_CODES)]
 struct Arguments {
-    /// Send what is due now, and end
+    /// Send the rows that are due now, and end. The exit code is 4 if rows were parked or are left
     #[arg(long)]
     once: bool,
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
-    publish: PublishArgs,
-    #[command(flatten)]
-    run: RunArgs,
-    #[command(flatten)]
-    cleanup: CleanupArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    settings: Flags<Groups>,
+}
+
+enum Groups {}
+
+impl FlagGroups for Groups {
+    const GROUPS: &'static [Group] = &[
+        Group::Connection,
+        Group::Claim,
+        Group::Publish,
+        Group::Signing,
+        Group::Run,
+        Group::Cleanup,
+        Group::Log,
+    ];
 }
 
 /// The program `publish`.
 #[must_use]
 pub fn publish() -> ExitCode {
-    let arguments = Arguments::parse();
-    let flags = (
-        &arguments.connection,
-        (
-            &arguments.publish,
-            (&arguments.run, (&arguments.cleanup, &arguments.log)),
-        ),
-    );
+    let arguments = arguments::<Arguments>();
     run(
-        &flags,
+        &arguments.settings,
         async |config, address| on_its_connection!(address, C => relay::<C>(&config, arguments.once).await),
     )
 }
@@ -63,32 +65,55 @@ async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
         database = config.database_url.as_ref().map(|url| url.redacted()),
         broker = config.stomp_url.redacted(),
         once,
-        "the relay starts"
+        "starting the relay"
     );
     if !once {
         return relay.run(&shutdown).await.map(drop).map_err(failure);
     }
     let began = Instant::now();
     let db = Db::<C>::new(config, &Address::parse(config.require_database_url()?)?, 1);
-    // Where it is away, the relay says so.
-    let waiting = db.run(C::waiting).await.map_or(0, |(rows, _)| rows);
-    let shown = tokio::spawn(show(relay.progress(), waiting));
+    db.check_tables().await?;
+    let (waiting, _) = db.run(|conn| conn.waiting(PUBLISHED)).await?;
+    let last = db.run(|conn| conn.last_waiting(PUBLISHED)).await?;
+    let shown = tokio::spawn(show(relay.monitor(), waiting));
     let outcome = relay.run_once(&shutdown).await;
     shown.abort();
-    // Its bar is gone when it is.
+    // Its end removes the progress bar.
     let _ = shown.await;
     let sent = outcome.map_err(failure)?;
-    let (waiting, oldest) = db.run(C::waiting).await?;
-    summarize(sent, began.elapsed(), waiting, oldest);
-    Ok(())
+    let (waiting, oldest) = db.run(|conn| conn.waiting(PUBLISHED)).await?;
+    summarize(sent, began.elapsed(), waiting, oldest)?;
+    if shutdown.is_stopping() {
+        return Ok(());
+    }
+    let (streams, destinations) = (config.stream.clone(), config.destination.clone());
+    let left = db.run(move |conn| match last {
+        Some(last) => conn.left(PUBLISHED, &streams, &destinations, last),
+        None => Ok(0),
+    });
+    is_complete(sent, left.await?)
 }
 
-/// How often a bar moves, and how often a line is written where there is none.
+/// Fails if rows are left that could have been sent. Rows that are not due, of another stream or destination,
+/// or of a paused stream are left on purpose.
+fn is_complete(sent: RelayStats, left: i64) -> Result<(), Failure> {
+    let parts = [
+        (sent.parked, "parked (`outbox retry` sends them again)"),
+        (sent.failed, "failed and left for another attempt"),
+        (
+            left.unsigned_abs(),
+            "due and left: blocked by an earlier row of their key, locked, or of a destination with an open circuit",
+        ),
+    ];
+    once::is_complete("not all rows were sent", parts)
+}
+
+/// Interval of the progress bar, and of log lines if there is no bar.
 const MOVES: Duration = Duration::from_millis(100);
 const LINES: Duration = Duration::from_secs(10);
 
-/// Shows how far the relay is: a bar on a terminal, else a line now and then.
-async fn show(progress: Progress, waiting: i64) {
+/// Shows the progress of the relay: a bar on a terminal, otherwise a log line every 10 s.
+async fn show(monitor: RelayMonitor, waiting: i64) {
     let all = u64::try_from(waiting).unwrap_or(0);
     let style =
         ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left{msg}");
@@ -101,31 +126,37 @@ async fn show(progress: Progress, waiting: i64) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        let Sent { sent, parked, .. } = progress.so_far();
+        let RelayStats { sent, parked, .. } = monitor.stats();
         bar.set_position(sent + parked);
         if parked > 0 {
             bar.set_message(format!(", {parked} parked"));
         }
         if bar.is_hidden() {
-            tracing::info!(sent, parked, all, "on the way");
+            tracing::info!(sent, parked, all, "sending");
         }
     }
 }
 
-/// What was done, and what is left.
-#[allow(clippy::print_stdout)] // what was asked for
-fn summarize(sent: Sent, took: Duration, waiting: i64, oldest: Option<DateTime<Utc>>) {
-    #[allow(clippy::cast_precision_loss)] // a rate for people
-    let rate = sent.sent as f64 / took.as_secs_f64().max(0.001);
-    println!("sent      {} ({rate:.0}/s)", sent.sent);
-    println!("failed    {}", sent.failed);
-    println!("parked    {}", sent.parked);
-    println!("waiting   {waiting}");
+/// Prints the result, and how many rows are left.
+fn summarize(
+    sent: RelayStats,
+    took: Duration,
+    waiting: i64,
+    oldest: Option<DateTime<Utc>>,
+) -> Result<(), Failure> {
+    let mut out = Output::new(false);
+    let rate = once::rate(sent.sent, took);
+    out.row("sent", format_args!("{} ({rate:.0}/s)", sent.sent));
+    out.row("failed", sent.failed);
+    out.row("parked", sent.parked);
+    out.row("waiting", waiting);
     if let Some(oldest) = oldest {
         let age = (Utc::now() - oldest).to_std().unwrap_or_default();
         let age = Duration::from_secs(age.as_secs());
-        println!("oldest    {}", humantime::format_duration(age));
+        let age = humantime::format_duration(age);
+        out.row("oldest", age);
     }
+    out.finish()
 }
 
 fn failure(error: RelayError) -> Failure {

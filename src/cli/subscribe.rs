@@ -8,57 +8,53 @@ use futures_util::stream::FuturesUnordered;
 
 use super::EXIT_CODES;
 use super::process_one;
-use super::run::{Failure, run};
+use super::run::{Failure, arguments, run};
 use crate::backend::Backend;
-use crate::config::{CleanupArgs, Config, ConnectionArgs, LogArgs, RunArgs, SubscribeArgs};
-use crate::db::Address;
-use crate::registry::Registry;
-use crate::shutdown::Shutdown;
+use crate::callback::Registry;
+use crate::config::{Config, FlagGroups, Flags, Group};
+use crate::runtime::shutdown::Shutdown;
 use crate::subscriber::{SubscribeError, Subscriber};
 
-/// Consumes a queue and calls a callback once for each message, until it is stopped.
+/// Consumes a queue and calls a callback for each message until it is stopped.
 ///
-/// Each message is remembered in the table `received`; one that comes again has no second effect. A
-/// callback that fails is called again; a message that is given up goes to the queue DLQ.<queue>.
-/// SIGTERM, SIGINT and SIGQUIT stop it gracefully: the callback that runs may finish; a second
+/// Each message is recorded in the table `received`; a duplicate has no second effect. A callback that
+/// fails is called again; when all its attempts are used, the message goes to the queue DLQ.<queue>, with
+/// headers that contain the reason.
+/// SIGTERM, SIGINT and SIGQUIT stop the program gracefully: running callbacks may finish. A second
 /// signal ends it at once.
 #[derive(Parser)]
 #[command(name = "subscribe", version, after_help = EXIT_CODES)]
 struct Arguments {
-    /// The callback's name; `log`, `store` and `exec:<program>` are always there. Without it and the
-    /// rest: all that the file's tables [[subscription]] name
+    /// Name of the callback; log, store and exec:<program> are built in. Without arguments: the tables
+    /// [[subscription]] of the file
     #[arg(requires = "destination")]
     callback: Option<String>,
-    /// Where the messages are sent, such as /topic/orders.v1
+    /// Destination of the messages, such as /topic/orders.v1
     destination: Option<String>,
-    /// The queue that collects them [default: the last segment of the destination]
+    /// Queue that collects the messages [default: the last segment of the destination]. Leave it out if the
+    /// destination is itself a queue, such as /queue/mail
     queue: Option<String>,
     #[command(flatten)]
-    connection: ConnectionArgs,
-    #[command(flatten)]
-    subscribe: SubscribeArgs,
-    #[command(flatten)]
-    run: RunArgs,
-    #[command(flatten)]
-    cleanup: CleanupArgs,
-    #[command(flatten)]
-    log: LogArgs,
+    settings: Flags<Groups>,
 }
 
-impl Arguments {
-    fn run(&self, work: impl AsyncFnOnce(Config, Address) -> Result<(), Failure>) -> ExitCode {
-        let flags = (
-            &self.connection,
-            (&self.subscribe, (&self.run, (&self.cleanup, &self.log))),
-        );
-        run(&flags, work)
-    }
+enum Groups {}
+
+impl FlagGroups for Groups {
+    const GROUPS: &'static [Group] = &[
+        Group::Connection,
+        Group::Subscribe,
+        Group::Signing,
+        Group::Run,
+        Group::Cleanup,
+        Group::Log,
+    ];
 }
 
 /// The program `subscribe` with the callbacks of a service.
 ///
-/// As process 1, such as in a container, it runs the program again in a child and waits for all
-/// processes that others leave behind: call it early in `main`, for what is before it is done twice.
+/// As process 1, as in a container, it starts the program again in a child process and reaps orphaned
+/// processes. Call it early in `main`: everything before it runs twice.
 ///
 /// ```no_run
 /// # #[cfg(feature = "sqlite")] {
@@ -78,8 +74,8 @@ impl Arguments {
 #[must_use]
 pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
     process_one::stand_in();
-    let arguments = Arguments::parse();
-    arguments.run(async |config, address| {
+    let arguments = arguments::<Arguments>();
+    run(&arguments.settings, async |config, address| {
         address.for_backend::<C>()?;
         consume(&config, &registry, &arguments).await
     })
@@ -89,8 +85,8 @@ pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
 #[must_use]
 pub fn subscribe_builtin() -> ExitCode {
     process_one::stand_in();
-    let arguments = Arguments::parse();
-    arguments.run(async |config, address| {
+    let arguments = arguments::<Arguments>();
+    run(&arguments.settings, async |config, address| {
         on_its_connection!(
             address,
             C => consume(&config, &Registry::<C>::new(), &arguments).await
@@ -103,7 +99,7 @@ async fn consume<C: Backend>(
     registry: &Registry<C>,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
-    // All are checked before the first one connects.
+    // All of them are checked before the first one connects.
     let subscribers: Vec<Subscriber<C>> = match (&arguments.callback, &arguments.destination) {
         (Some(callback), Some(destination)) => {
             let queue = arguments.queue.as_deref();
@@ -112,8 +108,8 @@ async fn consume<C: Backend>(
         }
         _ if config.subscription.is_empty() => {
             return Err(Failure::usage(
-                "say what to subscribe to: subscribe <callback> <destination> [queue], or tables \
-                 [[subscription]] in the file of settings",
+                "no subscription: run `subscribe <callback> <destination> [queue]`, or add tables \
+                 [[subscription]] to the configuration file",
             ));
         }
         _ => Subscriber::all(config, registry).map_err(failure)?,
@@ -124,7 +120,7 @@ async fn consume<C: Backend>(
         subscriptions = subscribers.len(),
         database = config.database_url.as_ref().map(|url| url.redacted()),
         broker = config.stomp_url.redacted(),
-        "the subscriber starts"
+        "starting the subscriber"
     );
     let mut running: FuturesUnordered<_> = subscribers
         .into_iter()
@@ -133,7 +129,7 @@ async fn consume<C: Backend>(
     let mut outcome = Ok(());
     while let Some(ended) = running.next().await {
         if let Err(error) = ended {
-            // The first one's reason counts; the others are not to go on alone.
+            // The first error counts. The others stop too.
             shutdown.stop();
             outcome = outcome.and(Err(failure(error)));
         }

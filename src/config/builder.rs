@@ -4,15 +4,23 @@ use std::ffi::OsString;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
+use super::environment::{self, CONFIG_VARIABLE};
+use super::error::ConfigError;
+#[cfg(feature = "cli")]
+use super::file;
+#[cfg(feature = "cli")]
+use super::flags::{FlagGroups, Flags};
+use super::from_value::FromValue;
+use super::key::{self, PREFIX};
+use super::layer::Layer;
+use super::origin::Origin;
+use super::settings::KEYS;
+use super::value::Value;
+use super::{Config, Setting, secret_file, subscription, suggest, validation, value};
 
-use super::error::{ConfigError, Origin};
-use super::keys::{self, KEYS};
-use super::source::{self, CONFIG_VARIABLE, Layer};
-use super::{Config, Flags, Setting, check, subscription, suggest, value};
-
-/// Gathers the sources of a [`Config`]. Their order is fixed, whatever the order of the calls:
-/// defaults, [`set`](Self::set), the file, the environment, the flags; the later wins.
+/// Builds a [`Config`] from its sources. They apply in a fixed order, whatever the order of the calls:
+/// defaults, [`set`](Self::set), the file, the environment, the flags. A later one replaces an earlier
+/// one.
 #[derive(Default)]
 #[must_use]
 pub struct Builder {
@@ -35,35 +43,37 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Sets a key from the program's own code: stronger than the default, weaker than the user's
-    /// file, environment and flags.
+    /// Sets a value in the program's own code. It replaces the default; the file, the environment and the
+    /// flags replace it.
     #[track_caller]
     pub fn set(mut self, key: &str, value: impl Into<Setting>) -> Self {
-        let layer = self.code.get_or_insert_with(|| Layer::new("code"));
+        let layer = self.code.get_or_insert_default();
         layer.insert(key, value.into().0, Origin::Code(Location::caller()));
         self
     }
 
     /// Reads this TOML file, which must exist. `OUTBOX_CONFIG` and `--config` replace it.
+    #[cfg(feature = "cli")]
     #[track_caller]
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
         self.file = Some((path.as_ref().to_owned(), Origin::Code(Location::caller())));
         self
     }
 
-    /// Reads this TOML file where it exists and nothing names another.
+    /// Reads this TOML file if it exists and no other file is named.
+    #[cfg(feature = "cli")]
     pub fn file_if_present(mut self, path: impl AsRef<Path>) -> Self {
         self.default_file = Some(path.as_ref().to_owned());
         self
     }
 
     /// Reads the environment of the process: `OUTBOX_<KEY>`, `DATABASE_URL`, `STOMP_URL`, and
-    /// `OUTBOX_CONFIG` for the file's name.
+    /// `OUTBOX_CONFIG` for the name of the file.
     pub fn env(self) -> Self {
         self.env_from(std::env::vars_os())
     }
 
-    /// Reads these variables in place of the environment of the process.
+    /// Reads these variables instead of the environment of the process.
     pub fn env_from<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<OsString>,
@@ -77,34 +87,32 @@ impl Builder {
     }
 
     /// Reads the flags of a program.
-    pub fn flags(mut self, flags: &dyn Flags) -> Self {
-        let layer = self.flags.get_or_insert_with(|| Layer::new("flags"));
-        flags.visit(&mut |key, text| {
-            layer.insert(
-                key.name,
-                text.into(),
-                Origin::Flag(format!("--{}", key.flag)),
-            );
-        });
-        if let Some(path) = flags.config_file() {
-            self.flag_file = Some(path.to_owned());
+    #[cfg(feature = "cli")]
+    pub fn flags<G: FlagGroups>(mut self, flags: &Flags<G>) -> Self {
+        let layer = self.flags.get_or_insert_default();
+        for (key, text) in &flags.values {
+            let origin = Origin::Flag(format!("--{}", key.flag()));
+            layer.insert(key.name, text.as_str().into(), origin);
+        }
+        if let Some(path) = &flags.config {
+            self.flag_file = Some(path.clone());
         }
         self
     }
 
-    /// Makes the absence of `database_url` an error.
+    /// Makes a missing `database_url` an error.
     pub fn require_database_url(mut self) -> Self {
         self.database_required = true;
         self
     }
 
-    /// Reads, merges and checks.
+    /// Reads the sources, merges and checks them.
     ///
     /// # Errors
     ///
     /// One [`ConfigError`], or all of them as [`ConfigError::Several`]: a file that cannot be
-    /// read, an unknown key, a value of a wrong type or out of its limits, values that do not go
-    /// together. Of a key that is set more than once only the value that wins is looked at.
+    /// read, an unknown key, a value that has the wrong type or is not allowed, values that contradict
+    /// each other. If more than one source sets a key, only the value that applies is checked.
     pub fn build(self) -> Result<Config, ConfigError> {
         let mut problems = Vec::new();
         let mut layers: Vec<Layer> = self.code.iter().cloned().collect();
@@ -113,7 +121,7 @@ impl Builder {
             Err(problem) => problems.push(problem),
         }
         if let Some(variables) = &self.environment {
-            let (layer, bad) = source::environment(variables);
+            let (layer, bad) = environment::read(variables);
             layers.push(layer);
             problems.extend(bad);
         }
@@ -126,45 +134,32 @@ impl Builder {
                     .map(|(name, origin)| unknown_key(name, origin)),
             );
         }
-        let merged = layers
-            .iter()
-            .fold(Figment::new(), |merged, layer| merged.merge(layer.clone()));
-        let origin = |name: &str| {
-            let metadata = merged.find_metadata(name);
-            let layer = layers
-                .iter()
-                .find(|l| metadata.is_some_and(|m| m.name == l.name()));
-            layer.map_or(Origin::Default, |layer| layer.origin(name))
-        };
+        problems.extend(read_secrets(&mut layers));
+        let find = |name: &str| layers.iter().rev().find_map(|layer| layer.get(name));
+        let origin = |name: &str| find(name).map_or(Origin::Default, |(_, origin)| origin.clone());
 
         let mut config = Config::default();
         for key in KEYS {
-            // The only error is that no source has it.
-            let Ok(found) = merged.find_value(key.name) else {
+            let Some((value, origin)) = find(key.name) else {
                 continue;
             };
-            if config.assign(key.name, &found).is_err() {
+            if (key.read)(&mut config, value).is_err() {
                 problems.push(ConfigError::BadValue {
                     key: key.name,
-                    value: (!key.secret).then(|| value::show(&found)),
-                    origin: origin(key.name),
-                    expected: key.expected.to_owned(),
+                    value: (!key.secret).then(|| value::show(value)),
+                    origin: origin.clone(),
+                    expected: key.expected(),
                 });
             }
         }
-        // A key that could not be read holds its default: nothing to check, nor to compare.
+        // A key that could not be read has its default: there is nothing to check.
         let unread: Vec<&str> = problems.iter().flat_map(ConfigError::keys).collect();
-        let checked = check::problems(&config, &origin).into_iter();
+        let checked = validation::problems(&config, &|name| origin(name)).into_iter();
         let checked: Vec<ConfigError> = checked
             .filter(|problem| !problem.keys().any(|key| unread.contains(&key)))
             .collect();
         problems.extend(checked);
-        let unreadable = problems.iter().any(|problem| match problem {
-            // What could not be read may well hold the address.
-            ConfigError::File { .. } | ConfigError::Syntax { .. } => true,
-            ConfigError::BadValue { key, .. } => *key == "database_url",
-            _ => false,
-        });
+        let unreadable = problems.iter().any(is_about_the_database_url);
         if self.database_required && config.database_url.is_none() && !unreadable {
             problems.push(missing_database_url());
         }
@@ -182,7 +177,7 @@ impl Builder {
         ConfigError::from_problems(problems).map(|()| config)
     }
 
-    /// The one file that counts: named by the flag, the environment or the code, or the usual one.
+    /// The file that applies: the one that a flag, the environment or the code names, or the usual one.
     fn file_layer(&self) -> Result<Option<Layer>, ConfigError> {
         let named_by_environment = || {
             let (name, value) = self
@@ -200,12 +195,12 @@ impl Builder {
             .or_else(named_by_environment)
             .or_else(|| self.file.clone());
         if let Some((path, origin)) = named {
-            return source::file(&path, origin).map(Some);
+            return read_file(&path, origin).map(Some);
         }
         let Some(path) = &self.default_file else {
             return Ok(None);
         };
-        match source::file(path, Origin::Default) {
+        match read_file(path, Origin::Default) {
             Err(ConfigError::File { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
@@ -219,31 +214,108 @@ impl Builder {
 pub(super) fn missing_database_url() -> ConfigError {
     ConfigError::Missing {
         key: "database_url",
-        advice: "give the database's address by --database-url URL, by the environment variable \
-                 OUTBOX_DATABASE_URL or DATABASE_URL, or as database_url = \"…\" in outbox.toml"
+        advice: "set the address of the database with --database-url URL, the environment variable \
+                 OUTBOX_DATABASE_URL or DATABASE_URL, database_url = \"…\" in outbox.toml, or a file \
+                 that DATABASE_URL_FILE names"
             .to_owned(),
     }
 }
 
+#[cfg(feature = "cli")]
+fn read_file(path: &Path, named_by: Origin) -> Result<Layer, ConfigError> {
+    file::read(path, named_by)
+}
+
+/// Without the feature `cli` a file can only be named by the environment.
+#[cfg(not(feature = "cli"))]
+fn read_file(path: &Path, named_by: Origin) -> Result<Layer, ConfigError> {
+    Err(ConfigError::File {
+        path: path.to_owned(),
+        origin: named_by,
+        source: std::io::Error::other(
+            "this program was built without diesel-outbox's feature `cli`, which reads files",
+        ),
+    })
+}
+
+/// Whether the source of a problem may contain the address of the database, which could not be read.
+fn is_about_the_database_url(problem: &ConfigError) -> bool {
+    match problem {
+        ConfigError::File { .. } | ConfigError::Syntax { .. } => true,
+        ConfigError::SecretFile { key, .. } => *key == "database_url_file",
+        ConfigError::BadValue { key, .. } => ["database_url", "database_url_file"].contains(key),
+        ConfigError::Twice { key, .. } => *key == "database_url",
+        _ => false,
+    }
+}
+
+/// Reads the secrets in files. Each is put into the layer that names its file, so that a stronger source
+/// replaces both.
+fn read_secrets(layers: &mut [Layer]) -> Vec<ConfigError> {
+    let files = KEYS
+        .iter()
+        .filter_map(|file| Some((file.secret_in_file?, file.name)));
+    files
+        .filter_map(|(secret, file)| {
+            // A value that a stronger source replaces is not used.
+            let mut strongest = layers.iter_mut().rev();
+            let layer =
+                strongest.find(|layer| layer.get(secret).is_some() || layer.get(file).is_some())?;
+            read_secret(layer, secret, file).err()
+        })
+        .collect()
+}
+
+fn read_secret(
+    layer: &mut Layer,
+    secret: &'static str,
+    file: &'static str,
+) -> Result<(), ConfigError> {
+    let Some((named, origin)) = layer.get(file).cloned() else {
+        return Ok(());
+    };
+    // `none`, or a value that is reported where the settings are read.
+    let Ok(Some(path)) = Option::<PathBuf>::from_value(&named) else {
+        return Ok(());
+    };
+    if let Some((_, other)) = layer.get(secret) {
+        return Err(ConfigError::Twice {
+            key: secret,
+            file,
+            places: Box::new([other.clone(), origin]),
+        });
+    }
+    match secret_file::read(&path) {
+        Ok(text) => layer.insert(secret, Value::Text(text), origin),
+        Err(source) => {
+            return Err(ConfigError::SecretFile {
+                key: file,
+                path,
+                origin,
+                source,
+            });
+        }
+    }
+    Ok(())
+}
+
 fn unknown_key(name: &str, origin: &Origin) -> ConfigError {
     let variable = match origin {
-        Origin::Environment(variable) => variable.strip_prefix(source::PREFIX),
+        Origin::Environment(variable) => variable.strip_prefix(PREFIX),
         _ => None,
     };
-    let write = |key: &str| match (variable, keys::find(key)) {
+    let in_a_file = matches!(origin, Origin::File(_));
+    let write = |key: &str| match (variable, key::find(key)) {
         (Some(_), Some(key)) => key.env(),
+        _ if key == subscription::TABLES => format!("[[{key}]]"),
         _ => key.to_owned(),
     };
-    let advice = match suggest::nearest(variable.unwrap_or(name)) {
-        Some(key) => format!("did you mean `{}`?", write(key)),
-        None => {
-            let all: Vec<String> = KEYS.iter().map(|key| write(key.name)).collect();
-            format!("there are {}", all.join(", "))
-        }
-    };
+    let names = KEYS.iter().map(|key| key.name);
+    let tables = in_a_file.then_some(subscription::TABLES);
+    let known: Vec<&str> = names.chain(tables).collect();
     ConfigError::UnknownKey {
         key: name.to_owned(),
         origin: origin.clone(),
-        advice,
+        advice: suggest::advice(variable.unwrap_or(name), &known, write),
     }
 }

@@ -1,79 +1,24 @@
-//! What can be wrong with a configuration, and where it was written.
+//! Errors of a configuration.
 
-use std::fmt;
 use std::io;
-use std::panic::Location;
 use std::path::PathBuf;
 
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// Nobody set it.
-    Default,
-    /// [`Builder::set`](super::Builder::set), called at this place.
-    Code(&'static Location<'static>),
-    /// A field that the program has filled by itself.
-    Field,
-    /// A key in this file.
-    File(PathBuf),
-    /// The table `[[subscription]]` of this number, from 1, in this file.
-    Subscription(PathBuf, usize),
-    /// The environment variable of this name.
-    Environment(String),
-    /// The flag of this name, dashes included.
-    Flag(String),
-}
+use super::origin::{Origin, Written};
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("the default"),
-            Self::Code(place) => write!(f, "the code at {}:{}", place.file(), place.line()),
-            Self::Field => f.write_str("the program's own code"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Subscription(path, number) => {
-                write!(f, "[[subscription]] {number} of file {}", path.display())
-            }
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
-
-/// A key, its value, and where that was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Written {
-    /// The key.
-    pub key: &'static str,
-    /// Its value.
-    pub value: String,
-    /// Where it was written.
-    pub origin: Origin,
-}
-
-impl fmt::Display for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} from {}", self.key, self.value, self.origin)
-    }
-}
-
-/// What is wrong with a configuration. Nothing was connected.
+/// An error of a configuration. Nothing was connected.
 ///
-/// No message holds the value of a key that may hold a password, nor that of an unknown key,
-/// nor a line of the file.
+/// No message contains the value of a secret or of an unknown key, or a line of the file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A file was named and cannot be read.
+    /// A file that is named cannot be read.
     #[error("cannot read the configuration file {}, named by {origin}: {source}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What named it.
         origin: Origin,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
 
@@ -82,7 +27,7 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The line, counted from 1, where it is known.
+        /// The line, counted from 1, if it is known.
         line: Option<usize>,
         /// The parser's reason.
         reason: String,
@@ -95,33 +40,57 @@ pub enum ConfigError {
         key: String,
         /// Where it was written.
         origin: Origin,
-        /// The key that is meant, or the list of those there are.
+        /// The nearest names.
         advice: String,
     },
 
-    /// A value is of the wrong type, out of its limits, or makes no sense.
+    /// A value has the wrong type or is not allowed.
     #[error("{key}{} from {origin} is not {expected}", describe_value(value.as_deref()))]
     BadValue {
         /// The key.
         key: &'static str,
-        /// The value as it was written; `None` where it may hold a password.
+        /// The value as it was written; `None` if it may contain a password.
         value: Option<String>,
         /// Where it was written.
         origin: Origin,
-        /// What it ought to be.
+        /// What it must be.
         expected: String,
     },
 
-    /// Two values do not go together.
+    /// The file that contains a secret cannot be read.
+    #[error("cannot read {}, which {key} from {origin} names: {source}", path.display())]
+    SecretFile {
+        /// The key that names it, such as `database_url_file`.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What named it.
+        origin: Origin,
+        /// The system's error.
+        source: io::Error,
+    },
+
+    /// One source sets both a secret and the file that contains it.
+    #[error("{key} from {} and {file} from {} are both set: remove one of them", .places[0], .places[1])]
+    Twice {
+        /// The secret.
+        key: &'static str,
+        /// The setting that names the file.
+        file: &'static str,
+        /// Where they were set.
+        places: Box<[Origin; 2]>,
+    },
+
+    /// Two values contradict each other.
     #[error("{} must be {relation} {}", .pair[0], .pair[1])]
     Conflict {
-        /// The two of them.
+        /// The two values.
         pair: Box<[Written; 2]>,
-        /// What the first must be, compared with the second.
+        /// What the first must be in relation to the second.
         relation: &'static str,
     },
 
-    /// A key that has no default was set nowhere.
+    /// A required key is not set.
     #[error("{key} is not set: {advice}")]
     Missing {
         /// The key.
@@ -130,13 +99,13 @@ pub enum ConfigError {
         advice: String,
     },
 
-    /// More than one thing is wrong.
+    /// More than one error.
     #[error("the configuration has {} problems:{}", .0.len(), .0.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
     Several(Vec<ConfigError>),
 }
 
 impl ConfigError {
-    /// Every single problem: the parts of [`Several`](Self::Several), or the error itself.
+    /// The single errors: the parts of [`Several`](Self::Several), or the error itself.
     pub fn problems(&self) -> &[ConfigError] {
         match self {
             Self::Several(problems) => problems,
@@ -144,7 +113,7 @@ impl ConfigError {
         }
     }
 
-    /// The settings whose values are at fault.
+    /// The settings whose values are wrong.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
         let (one, other) = match self {
             Self::BadValue { key, .. } => (Some(*key), None),
@@ -154,7 +123,7 @@ impl ConfigError {
         one.into_iter().chain(other)
     }
 
-    /// No problem, the one there is, or all of them.
+    /// `Ok` without problems; otherwise the only one, or all of them.
     pub(super) fn from_problems(mut problems: Vec<ConfigError>) -> Result<(), Self> {
         match problems.len() {
             0 => Ok(()),
@@ -166,7 +135,7 @@ impl ConfigError {
 
 fn describe_unknown(key: &str, origin: &Origin) -> String {
     match origin {
-        // The variable's whole name is in the origin.
+        // The origin contains the whole name of the variable.
         Origin::Environment(_) => "setting".to_owned(),
         _ => format!("key {key:?}"),
     }

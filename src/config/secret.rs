@@ -1,8 +1,8 @@
-//! A text that is never printed.
+//! Texts that are never printed.
 
 use std::fmt;
 
-/// A setting that may hold a password: `Debug` and `Display` print `***`.
+/// A setting that may contain a password: `Debug` and `Display` print `***`.
 ///
 /// ```
 /// use diesel_outbox::config::Secret;
@@ -21,49 +21,37 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, to connect with; not for logs.
+    /// The text itself, for connecting; not for logs.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// `text` without the password that this URL holds, in case somebody quotes it.
-    pub(crate) fn mask(&self, text: &str) -> String {
-        let Some((_, rest)) = self.0.split_once("://") else {
-            return text.to_owned();
-        };
-        let Some((_, password)) = rest
-            .rsplit_once('@')
-            .and_then(|(user, _)| user.split_once(':'))
-            .filter(|(_, password)| !password.is_empty())
-        else {
-            return text.to_owned();
-        };
-        let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
-        text.replace(password, "***").replace(&*decoded, "***")
-    }
-
     /// The text as a URL with its password and the values of its query as `***`, for logs.
-    /// What cannot be taken apart with certainty is `***` as a whole.
+    /// A text that cannot be parsed with certainty becomes `***` as a whole.
     #[must_use]
     pub fn redacted(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return "***".to_owned();
         };
-        // A password may hold a raw `@`, so the user's part reaches as far as the last one.
+        // A password may contain a raw `@`, so the user's part ends at the last one.
         let (user, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(user), rest),
             None => (None, rest),
         };
         if user.is_some_and(|user| user.contains(['/', '?', '#'])) {
-            // Either a raw character of a password, or an `@` in the path or the query:
-            // nobody can tell which part is the secret one.
+            // Either a raw character of a password, or an `@` in the path or the query: the secret
+            // part is ambiguous.
             return format!("{scheme}://***");
         }
         let (place, query) = match rest.split_once(['?', '#']) {
             Some((place, query)) => (place, Some(query)),
             None => (rest, None),
         };
+        if !has_ports(place) {
+            // `user:password` without a host.
+            return format!("{scheme}://***");
+        }
         let mut shown = format!("{scheme}://");
         if let Some(user) = user {
             match user.split_once(':') {
@@ -76,10 +64,10 @@ impl Secret {
             let names: Vec<String> = query
                 .split('&')
                 .map(|pair| {
-                    format!(
-                        "{}=***",
-                        pair.split_once('=').map_or("***", |(name, _)| name)
-                    )
+                    // An unknown name may be a part of a value with a raw `&`.
+                    let name = pair.split_once('=').map(|(name, _)| name);
+                    let name = name.filter(|name| SHOWN.contains(name));
+                    format!("{}=***", name.unwrap_or("***"))
                 })
                 .collect();
             shown.push('?');
@@ -87,6 +75,35 @@ impl Secret {
         }
         shown
     }
+}
+
+/// The names of parameters that are shown.
+const SHOWN: [&str; 12] = [
+    "host",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "options",
+    "sslmode",
+    "sslrootcert",
+    "connect_timeout",
+    "application_name",
+    "target_session_attrs",
+    "unix_socket",
+];
+
+/// Whether the texts after the colons in a list of hosts are ports.
+pub(crate) fn has_ports(place: &str) -> bool {
+    let hosts = place.split('/').next().unwrap_or_default();
+    hosts.split(',').all(|host| {
+        let behind = match host.rsplit_once(']') {
+            Some((_, behind)) => behind,
+            None => host,
+        };
+        let port = behind.split_once(':').map_or("", |(_, port)| port);
+        port.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 impl From<&str> for Secret {
@@ -136,6 +153,13 @@ mod tests {
                 "postgres://host/db?user=***&password=***",
             ),
             ("postgres://host/db?pw", "postgres://host/db?***=***"),
+            (
+                "postgres://host/db?password=p&w=x",
+                "postgres://host/db?password=***&***=***",
+            ),
+            ("postgres://app:pw", "postgres://***"),
+            ("stomp://app:pw/vhost", "stomp://***"),
+            ("stomp://u:pw@[::1]:61613/v", "stomp://u:***@[::1]:61613/v"),
             ("postgres://host/db?password=p@w", "postgres://***"),
             ("host=db password=pw", "***"),
             ("u:pw@host", "***"),

@@ -1,13 +1,13 @@
-//! `[[subscription]]`: what one process subscribes to, where that is more than one queue.
+//! `[[subscription]]`: the subscriptions of one process.
 
 use std::path::Path;
 
-use figment::value::{Dict, Value};
-
-use super::error::{ConfigError, Origin};
-use super::keys::{self, Group, KEYS};
-use super::value::FromValue;
-use super::{Config, check, suggest, value};
+use super::error::ConfigError;
+use super::from_value::FromValue;
+use super::origin::Origin;
+use super::settings::KEYS;
+use super::value::Table;
+use super::{Config, Group, key, suggest, validation, value};
 
 /// The name of the tables in the file.
 pub(super) const TABLES: &str = "subscription";
@@ -20,14 +20,15 @@ pub struct SubscriptionConfig {
     pub callback: String,
     /// Where the messages are sent.
     pub destination: String,
-    /// The queue that collects them; `None` for the last segment of the destination.
+    /// The queue; `None` for the last segment of the destination. If the destination is itself a queue,
+    /// the queue cannot have another name.
     pub queue: Option<String>,
-    /// The settings, with those that the subscription has of its own.
+    /// The settings, with those of the subscription in place of the general ones.
     pub config: Config,
 }
 
 impl SubscriptionConfig {
-    /// A subscription with these settings; without a queue that of the destination's last segment.
+    /// A subscription with these settings. Without a queue it uses the last segment of the destination.
     #[must_use]
     pub fn new(callback: &str, destination: &str, queue: Option<&str>, config: &Config) -> Self {
         Self {
@@ -41,9 +42,9 @@ impl SubscriptionConfig {
 
 const NAMES: [&str; 3] = ["callback", "destination", "queue"];
 
-/// Reads a table: the three names, and any of the keys about subscribing.
+/// Reads a table: the three names, and any of the settings about subscribing.
 pub(super) fn read(
-    table: &Dict,
+    table: &Table,
     number: usize,
     path: &Path,
     base: &Config,
@@ -56,7 +57,7 @@ pub(super) fn read(
         .iter()
         .filter(|(name, _)| !NAMES.contains(&name.as_str()))
     {
-        let Some(key) = keys::find(name).filter(|key| key.group == Group::Subscribe) else {
+        let Some(key) = key::find(name).filter(|key| key.group == Group::Subscribe) else {
             problems.push(ConfigError::UnknownKey {
                 key: name.clone(),
                 origin: origin.clone(),
@@ -64,19 +65,19 @@ pub(super) fn read(
             });
             continue;
         };
-        if config.assign(key.name, value).is_err() {
+        if (key.read)(&mut config, value).is_err() {
             problems.push(ConfigError::BadValue {
                 key: key.name,
                 value: Some(value::show(value)),
                 origin: origin.clone(),
-                expected: key.expected.to_owned(),
+                expected: key.expected(),
             });
         } else {
             read.push(key.name);
         }
     }
-    let checked = check::problems(&config, &|_| origin.clone());
-    // What is wrong with the other settings is told once, and not here.
+    let checked = validation::problems(&config, &|_| origin.clone());
+    // Errors of the other settings are reported once, and not for each table.
     let own = |problem: &ConfigError| problem.keys().any(|key| read.contains(&key));
     problems.extend(checked.into_iter().filter(own));
     let mut text = |name: &'static str, is_needed: bool| -> Option<String> {
@@ -84,7 +85,7 @@ pub(super) fn read(
             if is_needed {
                 problems.push(ConfigError::Missing {
                     key: name,
-                    advice: format!("say it in {origin}"),
+                    advice: format!("add it to {origin}"),
                 });
             }
             return None;
@@ -115,22 +116,14 @@ pub(super) fn read(
     }
 }
 
-/// The tables of a file's value.
-pub(super) fn tables(value: Value) -> Option<Vec<Dict>> {
-    value
-        .into_array()?
-        .into_iter()
-        .map(Value::into_dict)
-        .collect()
-}
-
 fn advice(name: &str) -> String {
-    let of_group = || KEYS.iter().filter(|key| key.group == Group::Subscribe);
-    match suggest::nearest(name).filter(|near| of_group().any(|key| key.name == *near)) {
-        Some(key) => format!("did you mean `{key}`?"),
-        None => {
-            let names = NAMES.into_iter().chain(of_group().map(|key| key.name));
-            format!("there are {}", names.collect::<Vec<_>>().join(", "))
-        }
+    if key::find(name).is_some() {
+        return format!("`{name}` applies to the whole program: write it above the tables");
     }
+    let of_group = KEYS.iter().filter(|key| key.group == Group::Subscribe);
+    let known: Vec<&str> = NAMES
+        .into_iter()
+        .chain(of_group.map(|key| key.name))
+        .collect();
+    suggest::advice(name, &known, str::to_owned)
 }

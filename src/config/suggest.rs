@@ -1,41 +1,69 @@
 //! "Did you mean …?"
 
-use super::keys::KEYS;
+use strsim::levenshtein;
 
-/// The key that an unknown name is near to, if any.
-pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase().replace('-', "_");
-    KEYS.iter()
-        .map(|key| (distance(&name, key.name), key.name))
-        .filter(|(distance, key)| distance * 3 <= key.len() || key.starts_with(&format!("{name}_")))
+/// Advice for an unknown name: the known name that it misspells, otherwise the nearest ones. `write` is
+/// how a name is written.
+pub(super) fn advice(name: &str, known: &[&str], write: impl Fn(&str) -> String) -> String {
+    const NEAREST: usize = 3;
+    if let Some(key) = nearest(name, known) {
+        return format!("did you mean `{}`?", write(key));
+    }
+    let name = normalized(name);
+    let mut names: Vec<_> = known
+        .iter()
+        .map(|key| {
+            (
+                std::cmp::Reverse(common(&name, key)),
+                levenshtein(&name, key),
+                *key,
+            )
+        })
+        .collect();
+    names.sort_unstable();
+    let names = names.iter().take(NEAREST);
+    let names: Vec<_> = names.map(|(.., key)| format!("`{}`", write(key))).collect();
+    format!(
+        "the nearest are {}; docs/configuration.md and --help list all",
+        names.join(", ")
+    )
+}
+
+/// The known name that an unknown one misspells, if any.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let name = normalized(name);
+    let begins = |key: &str| name.len() >= 3 && key.starts_with(&format!("{name}_"));
+    known
+        .iter()
+        .map(|key| (levenshtein(&name, key), *key))
+        .filter(|(distance, key)| distance * 3 <= key.len() || begins(key))
         .min()
         .map(|(_, key)| key)
 }
 
-/// How many characters to insert, delete or replace to make one text of the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    for (row, letter) in from.chars().enumerate() {
-        let mut line = vec![row + 1];
-        let mut left = row + 1;
-        for ((&wanted, &over), &diagonal) in to.iter().zip(&above[1..]).zip(&above) {
-            left = (left + 1)
-                .min(over + 1)
-                .min(diagonal + usize::from(letter != wanted));
-            line.push(left);
-        }
-        above = line;
-    }
-    above.last().copied().unwrap_or_default()
+fn normalized(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+/// The number of words that two names have in common.
+fn common(name: &str, key: &str) -> usize {
+    let words = name.split('_').filter(|word| word.len() > 2);
+    words
+        .filter(|word| key.split('_').any(|other| other == *word))
+        .count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn known() -> Vec<&'static str> {
+        let keys = crate::config::settings::KEYS.iter().map(|key| key.name);
+        keys.chain(["subscription"]).collect()
+    }
+
     #[test]
-    fn a_slip_of_the_keyboard_finds_its_key() {
+    fn a_misspelt_name_finds_its_key() {
         for (written, meant) in [
             ("chunk_sise", "chunk_size"),
             ("chunk-size", "chunk_size"),
@@ -43,19 +71,23 @@ mod tests {
             ("databse_url", "database_url"),
             ("log", "log_level"),
             ("leas", "lease"),
+            ("subscriptions", "subscription"),
         ] {
+            let found = nearest(written, &known());
             assert!(
-                nearest(written).is_some_and(|key| key == meant || written == "log"),
+                found.is_some_and(|key| key == meant || written == "log"),
                 "{written}"
             );
         }
-        assert_eq!(nearest("colour"), None);
+        assert_eq!(nearest("colour", &known()), None);
+        assert_eq!(nearest("foo", &known()), None);
     }
 
     #[test]
-    fn distance_counts_edits() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("same", "same"), 0);
+    fn a_name_that_is_far_from_all_gets_the_nearest_three() {
+        let advice = advice("broker_login", &known(), str::to_owned);
+        assert!(advice.starts_with("the nearest are `"), "{advice}");
+        assert_eq!(advice.matches('`').count(), 6, "{advice}");
+        assert!(advice.contains("`broker`"), "{advice}");
     }
 }

@@ -1,31 +1,30 @@
-//! Whether the database takes writes, as another connection sees it.
+//! Checks on another connection whether the database takes writes.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::fault::{Fault, fault};
-use super::{Db, DbError};
+use super::{Db, DbConnection, DbError, Fault, fault};
 use crate::backend::{Arrival, Backend};
 
-/// Random bytes in the row that is tried: more than what fits into pages that are there anyway.
+/// Random bytes in the test row: more than fit into the pages that exist.
 const BYTES: usize = 64 * 1024;
 
-/// What another connection found.
+/// The result of the check.
 #[derive(Debug)]
 pub(crate) enum Health {
-    /// It could write.
+    /// The database took the write.
     Well,
-    /// The database is there, and others were in the way.
+    /// The database works, but other transactions were in the way.
     Busy,
-    /// It could not.
+    /// The database did not take the write.
     Away(DbError),
 }
 
-/// A second connection, opened beside the one that a message is handled on: as long as it lives and
+/// A second connection, opened beside the one on which a message is handled: while it lives and
 /// can write, the database is not away.
-pub(crate) struct Witness<C>(C);
+pub(crate) struct Witness<C: Backend>(DbConnection<C>);
 
 impl<C: Backend> fmt::Debug for Witness<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +33,7 @@ impl<C: Backend> fmt::Debug for Witness<C> {
 }
 
 impl<C: Backend> Witness<C> {
-    /// Tries to write a row of the inbox, and takes it back.
+    /// Tries to write a row to the inbox, and rolls it back.
     pub(crate) fn testify(&mut self, db: &Db<C>) -> Health {
         match db.within(&mut self.0, try_to_write) {
             Ok(()) => Health::Well,
@@ -58,15 +57,15 @@ fn try_to_write<C: Backend>(conn: &mut C) -> diesel::QueryResult<()> {
 }
 
 impl<C: Backend> Db<C> {
-    /// A connection of its own for a message, and one beside it. Statements of ours do not wait
-    /// without an end for a lock on it; see [`lift_limit`](Self::lift_limit).
-    pub(crate) fn pair(&self) -> Result<(C, Witness<C>), DbError> {
+    /// Opens a separate connection for a message, and one beside it. On them the wait of our statements for a
+    /// lock is limited; see [`lift_limit`](Self::lift_limit).
+    pub(crate) fn pair(&self) -> Result<(DbConnection<C>, Witness<C>), DbError> {
         let limits = self.manager.limits();
         Ok((self.manager.open_with(&limits.locks)?, self.witness()?))
     }
 
-    /// Lets a callback wait for locks as long as the settings of the database say. A transaction that
-    /// is rolled back takes it back on PostgreSQL.
+    /// Lets a callback wait for locks as long as the database's settings allow. On PostgreSQL the rollback of
+    /// the transaction restores the limit.
     pub(crate) fn lift_limit(&self, conn: &mut C) -> diesel::QueryResult<()> {
         match self.manager.limits().lift {
             "" => Ok(()),
@@ -79,14 +78,14 @@ impl<C: Backend> Db<C> {
         Ok(Witness(self.manager.open_with(&limits.all)?))
     }
 
-    /// [`health`](Self::health), [`apart`](Self::apart); a database that does not answer is away.
+    /// As [`health`](Self::health), [`apart`](Self::apart); a database that does not answer is away.
     pub(crate) async fn ask(&self) -> Health {
         let db = self.clone();
         let asked = self.apart(move || db.health()).await;
         asked.unwrap_or_else(Health::Away)
     }
 
-    /// Whether the database takes writes on a connection that is opened for it.
+    /// Whether the database takes writes on a new connection.
     pub(crate) fn health(&self) -> Health {
         match self.witness() {
             Ok(mut witness) => witness.testify(self),

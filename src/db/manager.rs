@@ -1,21 +1,24 @@
-//! How the pool opens a connection, and when it gives one up.
+//! How the pool opens connections, and when it discards them.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Address;
-use super::session::{Limits, Session};
-use crate::backend::Backend;
+use super::connection::DbConnection;
+use super::lender::{BorrowError, Lender};
+use super::mask::Mask;
+use crate::backend::session::{Limits, Session};
+use crate::backend::{Backend, address};
 use crate::config::Secret;
+use crate::terminal;
 
-/// A server may close a connection that is idle for longer, so it is asked before the next use. A round
-/// trip before each use would cost more than it finds.
+/// A server may close a connection that is idle for longer, so it gets a ping before its next use. A ping
+/// before each use would cost more than it gains.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Which connections are still trusted: those of the newest generation. A failover or a network that
-/// breaks concerns all that are open.
+/// The connections that are still trusted: those of the newest generation. A failover or a network
+/// failure affects all open connections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Generation(Arc<AtomicU64>);
 
@@ -29,59 +32,114 @@ impl Generation {
     }
 }
 
-/// Opens connections for r2d2. Diesel's own manager asks only whether a transaction was left in
-/// disorder; a connection that the server has closed would come back again and again.
-pub(super) struct Manager<C> {
-    url: Secret,
-    /// The address with the parameters that it lacks.
-    complete: Secret,
+/// Where connections come from.
+pub(super) enum Source<C: Backend> {
+    /// They are opened at an address.
+    Address {
+        url: Secret,
+        /// The address, completed with the missing parameters.
+        complete: Secret,
+        mask: Mask,
+    },
+    /// They are borrowed from a pool of the service, whose address is unknown here.
+    Pool(Lender<C>),
+}
+
+impl<C: Backend> Source<C> {
+    pub(super) fn address(address: &Address, session: &Session) -> Self {
+        let url = address.connection_string().clone();
+        Self::Address {
+            complete: Secret::new(session.complete(url.expose())),
+            mask: Mask::new(&url),
+            url,
+        }
+    }
+}
+
+/// Opens connections for r2d2. Diesel's own manager checks only whether a transaction was left in
+/// an invalid state, so the pool would reuse a connection that the server has closed.
+pub(super) struct Manager<C: Backend> {
+    source: Arc<Source<C>>,
     session: Session,
     generation: Generation,
-    /// Connections that are being opened just now.
+    /// The number of connections that are being opened.
     opening: Arc<AtomicUsize>,
-    connection: PhantomData<fn() -> C>,
 }
 
 /// A connection of the pool.
-pub(super) struct Slot<C> {
-    connection: C,
+pub(super) struct Slot<C: Backend> {
+    connection: DbConnection<C>,
     generation: u64,
+    newest: Generation,
     broken: bool,
     last_used: Instant,
 }
 
-/// Why no connection could be opened, with no password in it.
+/// Why no connection could be opened, on one line, with advice and without the password.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(String);
+#[error("{text}")]
+pub struct ConnectError {
+    text: String,
+    /// Whether only connections in use here are in the way.
+    is_busy: bool,
+}
 
-impl<C> Clone for Manager<C> {
+impl ConnectError {
+    fn new(text: &str, mask: &Mask) -> Self {
+        if let Some(advice) = address::advice_about_itself(text) {
+            return Self::told(advice.to_owned());
+        }
+        let text = mask.hide(&terminal::one_line(text));
+        Self::told(match address::advice(&text) {
+            Some(advice) => format!("{text}: {advice}"),
+            None => text,
+        })
+    }
+
+    fn told(text: String) -> Self {
+        Self {
+            text,
+            is_busy: false,
+        }
+    }
+
+    /// Whether it waited only for connections that are in use here: nothing is wrong with the database.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+}
+
+impl From<BorrowError> for ConnectError {
+    fn from(error: BorrowError) -> Self {
+        Self {
+            is_busy: matches!(error, BorrowError::NoPlace { .. }),
+            ..Self::new(&error.to_string(), &Mask::default())
+        }
+    }
+}
+
+impl<C: Backend> Clone for Manager<C> {
     fn clone(&self) -> Self {
         Self {
-            url: self.url.clone(),
-            complete: self.complete.clone(),
+            source: Arc::clone(&self.source),
             session: self.session.clone(),
             generation: self.generation.clone(),
             opening: Arc::clone(&self.opening),
-            connection: PhantomData,
         }
     }
 }
 
 impl<C: Backend> Manager<C> {
-    pub(super) fn new(address: &Address, session: Session) -> Self {
-        let url = address.connection_string().clone();
+    pub(super) fn new(source: Source<C>, session: Session) -> Self {
         Self {
-            complete: Secret::new(session.complete(url.expose())),
-            url,
+            source: Arc::new(source),
             session,
             generation: Generation::default(),
             opening: Arc::default(),
-            connection: PhantomData,
         }
     }
 
-    /// The same for another pool.
+    /// The manager of another pool with the same settings.
     pub(super) fn for_another(&self) -> Self {
         Self {
             opening: Arc::default(),
@@ -89,50 +147,96 @@ impl<C: Backend> Manager<C> {
         }
     }
 
-    /// How many connections are being opened just now.
+    /// The number of connections that are being opened.
     pub(super) fn opening(&self) -> usize {
         self.opening.load(Ordering::SeqCst)
     }
 
-    #[cfg(feature = "postgres")]
-    pub(super) fn url(&self) -> &Secret {
-        &self.url
+    /// The address, if it is known.
+    pub(super) fn url(&self) -> Option<&Secret> {
+        match &*self.source {
+            Source::Address { url, .. } => Some(url),
+            Source::Pool(_) => None,
+        }
+    }
+
+    /// The pool from which connections are borrowed, if they are.
+    pub(super) fn lender(&self) -> Option<&Lender<C>> {
+        match &*self.source {
+            Source::Address { .. } => None,
+            Source::Pool(lender) => Some(lender),
+        }
     }
 
     pub(super) fn generation(&self) -> &Generation {
         &self.generation
     }
 
-    /// What limits the time for which connections beside the pool wait.
+    /// Limits of the waits on connections beside the pool.
     pub(super) fn limits(&self) -> &Limits {
         &self.session.limits
     }
 
-    /// Opens a connection, and says this on it, which need not succeed.
-    pub(super) fn open_with(&self, limits: &str) -> Result<C, ConnectError> {
+    /// Opens a connection and runs statements on it, which may fail.
+    pub(super) fn open_with(&self, limits: &str) -> Result<DbConnection<C>, ConnectError> {
         let mut connection = self.open()?;
         if !limits.is_empty()
             && let Err(error) = connection.batch_execute(limits)
             && connection.ping().is_err()
         {
-            return Err(ConnectError(self.url.mask(&error.to_string())));
+            return Err(self.failed(&error.to_string()));
         }
         Ok(connection)
     }
 
-    /// Opens a connection.
-    pub(super) fn open(&self) -> Result<C, ConnectError> {
-        let hidden = |text: String| ConnectError(self.complete.mask(&self.url.mask(&text)));
+    /// Opens a connection and leaves its session with the server's or the service's settings.
+    pub(super) fn open_bare(&self) -> Result<DbConnection<C>, ConnectError> {
         self.opening.fetch_add(1, Ordering::SeqCst);
-        let opened = C::establish(self.complete.expose());
+        let opened = match &*self.source {
+            Source::Address { complete, .. } => C::establish(complete.expose())
+                .map(DbConnection::Own)
+                .map_err(|error| self.failed(&error.to_string())),
+            Source::Pool(lender) => match lender.borrow() {
+                Ok(borrowed) => Ok(DbConnection::Borrowed(borrowed)),
+                Err(error) => Err(error.into()),
+            },
+        };
         self.opening.fetch_sub(1, Ordering::SeqCst);
-        let mut connection = opened.map_err(|error| hidden(error.to_string()))?;
+        opened
+    }
+
+    /// Opens a connection.
+    pub(super) fn open(&self) -> Result<DbConnection<C>, ConnectError> {
+        let mut connection = self.open_bare()?;
         if let Err(error) = connection.batch_execute(&self.session.setup)
             && (self.session.is_needed || connection.ping().is_err())
         {
-            return Err(hidden(error.to_string()));
+            return Err(self.failed(&error.to_string()));
         }
         Ok(connection)
+    }
+
+    /// A text from a database client, without the address's password and on one line.
+    pub(super) fn masked(&self, text: &str) -> String {
+        let text = terminal::one_line(text);
+        match &*self.source {
+            Source::Address { mask, .. } => mask.hide(&text),
+            Source::Pool(_) => text,
+        }
+    }
+
+    fn failed(&self, text: &str) -> ConnectError {
+        let Source::Address { url, mask, .. } = &*self.source else {
+            return ConnectError::new(text, &Mask::default());
+        };
+        match self.session.missing_file(url.expose()) {
+            Some(file) => ConnectError::told(format!(
+                "unable to open database file: there is no file `{}`; check database_url, or make the \
+                 file with `outbox migrate`",
+                terminal::escaped(&file)
+            )),
+            None => ConnectError::new(text, mask),
+        }
     }
 }
 
@@ -141,21 +245,33 @@ impl<C: Backend> Slot<C> {
         &mut self.connection
     }
 
-    /// Finds out whether the connection is dead or in disorder.
+    /// Checks whether the connection is dead or in an invalid state.
     pub(super) fn look_after_failure(&mut self) -> bool {
         self.broken = self.connection.is_broken() || self.connection.ping().is_err();
         self.broken
     }
 
-    /// Whether it is of the newest generation.
-    pub(super) fn is_good(&mut self, generation: &Generation) -> bool {
-        self.broken = self.generation != generation.current();
+    /// Whether the connection is of the newest generation.
+    pub(super) fn is_good(&mut self) -> bool {
+        self.broken = self.is_old();
         !self.broken
     }
 
-    /// It is not to be used again.
+    /// The connection is not used again.
     pub(super) fn retire(&mut self) {
         self.broken = true;
+    }
+
+    fn is_old(&self) -> bool {
+        self.generation != self.newest.current()
+    }
+}
+
+impl<C: Backend> Drop for Slot<C> {
+    fn drop(&mut self) {
+        if self.broken || self.is_old() {
+            self.connection.retire();
+        }
     }
 }
 
@@ -164,33 +280,32 @@ impl<C: Backend> r2d2::ManageConnection for Manager<C> {
     type Error = ConnectError;
 
     fn connect(&self) -> Result<Slot<C>, ConnectError> {
-        // Before it is opened: what ends the generation meanwhile ends it too.
+        // Before it is opened: if the generation ends in the meantime, this connection is not trusted.
         let generation = self.generation.current();
         Ok(Slot {
             connection: self.open()?,
             generation,
+            newest: self.generation.clone(),
             broken: false,
             last_used: Instant::now(),
         })
     }
 
     fn is_valid(&self, slot: &mut Slot<C>) -> Result<(), ConnectError> {
-        // One of an older generation is not used in any case.
-        if slot.last_used.elapsed() < IDLE || slot.generation != self.generation.current() {
+        // A connection of an older generation is not used in any case.
+        if slot.last_used.elapsed() < IDLE || slot.is_old() {
             return Ok(());
         }
-        slot.connection
-            .ping()
-            .map_err(|error| ConnectError(self.url.mask(&error.to_string())))
+        let alive = slot.connection.ping();
+        slot.broken = alive.is_err();
+        alive.map_err(|error| self.failed(&error.to_string()))
     }
 
     fn has_broken(&self, slot: &mut Slot<C>) -> bool {
-        // The pool asks when a connection is given back.
+        // r2d2 calls this when a connection is returned.
         slot.last_used = Instant::now();
         // A panic may have left a transaction open.
-        slot.broken
-            || slot.generation != self.generation.current()
-            || std::thread::panicking()
-            || slot.connection.is_broken()
+        slot.broken |= std::thread::panicking() || slot.connection.is_broken();
+        slot.broken || slot.is_old()
     }
 }

@@ -1,12 +1,14 @@
 //! The database of the programs: a pool, and blocking work kept off the runtime's threads.
 
-mod address;
-mod fault;
+mod connection;
+mod error;
 mod health;
+mod lender;
 mod manager;
+mod mask;
 mod pool;
+mod pooler;
 mod schema;
-mod session;
 mod threads;
 
 use std::fmt;
@@ -15,101 +17,30 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::backend::{Backend, TooOld, check_version};
-use crate::config::Config;
-#[cfg(feature = "postgres")]
-use crate::config::Secret;
-use crate::outage::Outage;
-use crate::shutdown::Shutdown;
+use crate::backend::session::{Purpose, Session};
+use crate::backend::{Backend, Tables};
+use crate::config::{Config, Secret};
+use crate::runtime::outage::Outage;
+use crate::runtime::shutdown::Shutdown;
 
-pub use address::{Address, AddressError};
-#[doc(hidden)]
-pub use fault::LastError;
-pub(crate) use fault::{
+pub use crate::backend::{Address, AddressError};
+pub(crate) use crate::backend::{
     Fault, fault, is_contention, is_infrastructure, is_interrupted, is_of_a_connection,
     is_unexplained, is_unknown, is_unsent,
 };
+pub(crate) use connection::DbConnection;
+pub use error::DbError;
 pub(crate) use health::{Health, Witness};
+use lender::Lender;
+pub use lender::PoolTooSmall;
+pub(crate) use lender::ServicePool;
 pub use manager::ConnectError;
-use manager::Manager;
+use manager::{Manager, Source};
 use pool::Pool;
 use schema::Schema;
-use session::Session;
-use threads::Threads;
+pub(crate) use threads::Threads;
 
-/// Why work on the database was not done.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DbError {
-    /// No connection could be had in time: the server is away, or refuses us.
-    #[error("no connection to the database: {0}")]
-    Connection(#[source] r2d2::Error),
-    /// A connection beside the pool could not be opened.
-    #[error("no connection to the database: {0}")]
-    Connect(#[from] ConnectError),
-    /// The database did not answer in time. Whether the work was done is unknown.
-    #[error("no answer from the database within {after:?}; the connection is given up")]
-    Silent {
-        /// How long it had.
-        after: Duration,
-    },
-    /// A statement failed.
-    #[error("the database refused: {0}")]
-    Statement(#[from] diesel::result::Error),
-    /// A table is missing, or has another shape.
-    #[error(
-        "the outbox's tables are missing or out of date{place}: run `outbox migrate` on this database ({source})"
-    )]
-    Tables {
-        /// In which schema they were looked for, and which others have an outbox.
-        place: String,
-        /// The database's words.
-        source: diesel::result::Error,
-    },
-    /// The server is older than what the outbox needs.
-    #[error(transparent)]
-    TooOld(#[from] TooOld),
-    /// The work panicked, or no thread could be started for it.
-    #[error("the work on the database was not finished")]
-    Panicked,
-    /// The work panicked or was abandoned because the runtime stops.
-    #[error("the work on the database was not finished: {0}")]
-    Unfinished(#[from] tokio::task::JoinError),
-}
-
-impl DbError {
-    /// Whether the database is away: it may be back later. A refused login or a database that does
-    /// not exist is a mistake in the settings.
-    pub(crate) fn is_outage(&self) -> bool {
-        match self {
-            Self::Connection(error) => !is_refusal(error),
-            Self::Connect(error) => !is_refusal(error),
-            Self::Silent { .. } => true,
-            Self::Statement(error) => is_infrastructure(error),
-            Self::Tables { .. } | Self::TooOld(_) | Self::Panicked | Self::Unfinished(_) => false,
-        }
-    }
-}
-
-/// How the databases say that waiting will not help; libpq has no code for a failed connection.
-const REFUSALS: [&str; 9] = [
-    "authentication failed",
-    "does not exist",
-    "no pg_hba.conf entry",
-    "no password supplied",
-    "invalid connection option",
-    "access denied",
-    "unknown database",
-    "unable to open database file",
-    "file is not a database",
-];
-
-fn is_refusal(error: &impl fmt::Display) -> bool {
-    let text = error.to_string().to_ascii_lowercase();
-    REFUSALS.iter().any(|refusal| text.contains(refusal))
-}
-
-/// How long work may still take when we are asked to stop.
+/// How long work may still take after a shutdown request.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A pool of connections. Cheap to clone.
@@ -118,9 +49,11 @@ pub(crate) struct Db<C: Backend> {
     manager: Manager<C>,
     schema: Arc<Schema>,
     threads: Threads,
-    /// How long work of ours may take.
+    /// The time limit of our work.
     limit: Option<Duration>,
-    /// Work takes no longer than [`FAREWELL`] after this.
+    /// Whether rows are claimed on it.
+    claims: bool,
+    /// The shutdown signal. After it work takes at most [`FAREWELL`].
     shutdown: Option<Shutdown>,
 }
 
@@ -132,6 +65,7 @@ impl<C: Backend> Clone for Db<C> {
             schema: Arc::clone(&self.schema),
             threads: self.threads.clone(),
             limit: self.limit,
+            claims: self.claims,
             shutdown: self.shutdown.clone(),
         }
     }
@@ -144,33 +78,93 @@ impl<C: Backend> fmt::Debug for Db<C> {
 }
 
 impl<C: Backend> Db<C> {
-    /// A pool for at most `connections` at a time, unless the settings say otherwise, for commands
-    /// that somebody waits for: work may take as long as it takes. Nothing is connected yet.
+    /// A pool of at most `connections`, unless the settings say otherwise, for commands
+    /// that a user waits for: work has no time limit. Nothing is connected yet.
     pub(crate) fn new(config: &Config, address: &Address, connections: u32) -> Self {
-        let session = Session::new(address, config, None);
-        Self::with(config, address, connections, session)
+        let session = Session::new::<C>(config, Purpose::Commands);
+        Self::with(
+            config,
+            Source::address(address, &session),
+            connections,
+            session,
+        )
     }
 
-    /// For callbacks, whose statements have no limit; our own have `statement_timeout`.
+    /// A pool of one connection that creates the file of an SQLite database if it does not exist.
+    pub(crate) fn creating(config: &Config, address: &Address) -> Self {
+        let session = Session::new::<C>(config, Purpose::Commands).creating();
+        Self::with(config, Source::address(address, &session), 1, session)
+    }
+
+    /// For callbacks, whose statements have no limit; our own are limited by `statement_timeout`.
     pub(crate) fn for_callbacks(config: &Config, address: &Address, connections: u32) -> Self {
-        Self::new(config, address, connections).limited_by(config)
+        let session = Session::new::<C>(config, Purpose::Callbacks);
+        let source = Source::address(address, &session);
+        Self::with(config, source, connections, session).limited_by(config)
     }
 
-    /// For statements of ours only: the server ends them too.
+    /// The same on connections of a service's pool; `beside` of them are used beside those of the workers.
+    pub(crate) fn borrowed_for_callbacks(
+        config: &Config,
+        pool: ServicePool<C>,
+        connections: u32,
+        beside: u32,
+    ) -> Result<Self, PoolTooSmall> {
+        let session = Session::new::<C>(config, Purpose::Callbacks);
+        let db = Self::borrowing(config, pool, (connections, beside), session)?;
+        Ok(db.limited_by(config))
+    }
+
+    /// For our statements only: the server ends them too.
     pub(crate) fn for_ourselves(config: &Config, address: &Address, connections: u32) -> Self {
-        let session = Session::new(address, config, Some(config.statement_timeout));
-        Self::with(config, address, connections, session).limited_by(config)
+        let session = Session::new::<C>(config, Purpose::Relay(config.statement_timeout));
+        let source = Source::address(address, &session);
+        Self {
+            claims: true,
+            ..Self::with(config, source, connections, session).limited_by(config)
+        }
     }
 
-    fn with(config: &Config, address: &Address, connections: u32, session: Session) -> Self {
-        let manager = Manager::new(address, session);
+    /// The same on connections of a service's pool.
+    pub(crate) fn borrowed_for_ourselves(
+        config: &Config,
+        pool: ServicePool<C>,
+        connections: u32,
+        beside: u32,
+    ) -> Result<Self, PoolTooSmall> {
+        let session = Session::new::<C>(config, Purpose::Relay(config.statement_timeout));
+        let db = Self::borrowing(config, pool, (connections, beside), session)?;
+        Ok(Self {
+            claims: true,
+            ..db.limited_by(config)
+        })
+    }
+
+    fn borrowing(
+        config: &Config,
+        pool: ServicePool<C>,
+        (connections, beside): (u32, u32),
+        session: Session,
+    ) -> Result<Self, PoolTooSmall> {
+        let size = config.database_pool_size.unwrap_or(connections);
+        let needed = size.saturating_add(beside);
+        let lender = Lender::new(pool, needed, config.database_timeout, Threads::default())?;
+        Ok(Self::with(config, Source::Pool(lender), size, session))
+    }
+
+    fn with(config: &Config, source: Source<C>, connections: u32, session: Session) -> Self {
+        let manager = Manager::new(source, session);
         let size = config.database_pool_size.unwrap_or(connections);
         Self {
             pool: Arc::new(Pool::new(manager.clone(), size, config.database_timeout)),
             manager,
-            schema: Arc::new(Schema::new(config.database_schema.as_deref())),
+            schema: Arc::new(Schema::new(
+                config.database_schema.as_deref(),
+                config.keys_to_sign(),
+            )),
             threads: Threads::default(),
             limit: None,
+            claims: false,
             shutdown: None,
         }
     }
@@ -192,7 +186,7 @@ impl<C: Backend> Db<C> {
         }
     }
 
-    /// How long work of ours may take now, if there is a limit.
+    /// The present time limit of our work, if there is one.
     pub(crate) fn limit(&self) -> Option<Duration> {
         let is_stopping = self.shutdown.as_ref().is_some_and(Shutdown::is_stopping);
         let limit = self.limit?;
@@ -203,8 +197,8 @@ impl<C: Backend> Db<C> {
         })
     }
 
-    /// Does blocking work on a thread, and waits for it, but not for ever: a thread that waits for a
-    /// silent server is left behind, and with it its pool.
+    /// Runs blocking work on a thread and waits for it until the time limit: a thread that waits for a
+    /// silent server is abandoned, together with its pool.
     pub(crate) async fn apart<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -220,14 +214,14 @@ impl<C: Backend> Db<C> {
         }
     }
 
-    /// Returns when work that begins now has taken too long.
+    /// Returns when work that starts now has reached its time limit.
     async fn too_long(&self) -> Duration {
         let Some(limit) = self.limit else {
             return std::future::pending().await;
         };
         let stopped = async {
             match &self.shutdown {
-                Some(shutdown) => shutdown.wished().await,
+                Some(shutdown) => shutdown.requested().await,
                 None => std::future::pending().await,
             }
             tokio::time::sleep(FAREWELL).await;
@@ -238,46 +232,50 @@ impl<C: Backend> Db<C> {
         }
     }
 
-    /// Gives up this pool with all of its connections, those too that are in use. Nothing happens
-    /// where that was done before.
+    /// Abandons this pool with all of its connections, including those in use. Does nothing
+    /// if that was done before.
     pub(crate) fn give_up(&self, pool: u64) {
         let Some(retired) = self.pool.replace(pool) else {
             return;
         };
         self.retire_all();
-        // To close a connection may block, too.
+        // Closing a connection may block, too.
         drop(self.threads.run(move || drop(retired)));
     }
 
-    /// The database's address, with its password.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn url(&self) -> &Secret {
+    /// The database's address, with its password. A service's pool has none.
+    pub(crate) fn url(&self) -> Option<&Secret> {
         self.manager.url()
     }
 
-    /// A number that changes when a pool is given up.
+    /// A text from a database client, without the address's password and on one line.
+    pub(crate) fn masked(&self, text: &str) -> String {
+        self.manager.masked(text)
+    }
+
+    /// A number that changes when a pool is abandoned.
     pub(crate) fn pool_in_use(&self) -> u64 {
         self.pool.number()
     }
 
-    /// A connection that is not the pool's, for what holds it as long as it lives.
-    pub(crate) fn open(&self) -> Result<C, DbError> {
+    /// Opens a connection outside of the pool, for a caller that keeps it as long as it runs.
+    pub(crate) fn open(&self) -> Result<DbConnection<C>, DbError> {
         Ok(self.manager.open()?)
     }
 
-    /// A number that changes when connections that are open are no longer trusted.
+    /// A number that changes when open connections are no longer trusted.
     pub(crate) fn generation(&self) -> u64 {
         self.manager.generation().current()
     }
 
-    /// Connections that are open now are not used any more: they may lead to a server that is dead, or
+    /// Stops the use of all connections that are open now: their server may be dead, or
     /// no longer the primary.
     pub(crate) fn retire_all(&self) {
         self.manager.generation().end();
     }
 
-    /// Runs blocking work on a connection. A connection that fails a ping after failed work is
-    /// given up; so are all others if it is dead, or its server takes no writes.
+    /// Runs blocking work on a connection. If a connection fails a ping after failed work, it is
+    /// discarded. All others are discarded too if it is dead or its server takes no writes.
     pub(crate) fn work<T>(
         &self,
         work: impl FnOnce(&mut C) -> diesel::QueryResult<T>,
@@ -292,7 +290,7 @@ impl<C: Backend> Db<C> {
         outcome.map_err(DbError::Statement)
     }
 
-    /// [`work`](Self::work), [`apart`](Self::apart).
+    /// As [`work`](Self::work), [`apart`](Self::apart).
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
@@ -302,7 +300,7 @@ impl<C: Backend> Db<C> {
         self.apart(move || db.work(work)).await?
     }
 
-    /// Lends a connection for as long as `work` takes; also says whether the connection was found
+    /// Lends a connection to `work`. Also returns whether the connection was found
     /// dead after work that had `failed`.
     pub(crate) fn lend<T>(
         &self,
@@ -318,27 +316,42 @@ impl<C: Backend> Db<C> {
         Ok((outcome, is_dead))
     }
 
-    /// Runs work on a connection of its own, with which the outbox means the same schema.
+    /// Runs work on a connection outside of the pool, with statements that mean the pool's schema.
     pub(crate) fn within<T>(&self, conn: &mut C, work: impl FnOnce(&mut C) -> T) -> T {
         self.schema.within(conn, work)
     }
 
-    /// Runs work that has no connection of ours, on this thread, so that what it does with the
-    /// outbox means the same schema.
+    /// Runs work that uses no connection of ours on this thread, with outbox calls that mean the pool's
+    /// schema.
     pub(crate) fn in_schema<T>(&self, work: impl FnOnce() -> T) -> T {
-        crate::current_schema::within(self.schema.name(), work)
+        self.schema.within_known(work)
     }
 
     /// The schema of the outbox, if it is known.
-    #[cfg(feature = "postgres")]
     pub(crate) fn schema(&self) -> Option<Arc<str>> {
         self.schema.name()
     }
 
-    /// Fails with [`DbError::Tables`] if the tables are not there, and with [`DbError::TooOld`] if
-    /// they could not be.
+    /// Fails at once if no connection can be opened. The pool would retry until its time limit, even with
+    /// a wrong password.
+    pub(crate) async fn check_connection(&self) -> Result<(), DbError> {
+        let db = self.clone();
+        self.apart(move || db.open().map(drop)).await?
+    }
+
+    /// Fails with [`DbError::Tables`] if the tables are missing, with [`DbError::Rights`] if the user
+    /// may not read them, with [`DbError::TooOld`] if the server cannot have them, and with
+    /// [`DbError::Unsuitable`] if the server does not support what the program needs.
     pub(crate) async fn check_tables(&self) -> Result<(), DbError> {
-        check_version(&self.run(C::server_version).await?)?;
+        // Before any setting of a session is changed.
+        self.check_sessions().await?;
+        self.check_connection().await?;
+        C::check_version(&self.run(C::server_version).await?)?;
+        if self.claims
+            && let Some(reason) = self.run(C::why_no_claims).await?
+        {
+            return Err(reason.into());
+        }
         let source = match self.run(C::check_tables).await {
             Ok(()) => {
                 self.warn_of_others().await;
@@ -348,16 +361,26 @@ impl<C: Backend> Db<C> {
             Err(other) => return Err(other),
         };
         let given = self.schema.given();
-        let found = self
-            .run(move |conn| conn.find_schema(given.as_deref()))
+        let (source, found, tables) = self
+            .run(move |conn| {
+                let tables = conn.why_no_tables(given.as_deref(), &source)?;
+                Ok((source, conn.find_schema(given.as_deref())?, tables))
+            })
             .await?;
-        Err(DbError::Tables {
-            place: schema::place(&found),
-            source,
+        Err(match tables {
+            Tables::Missing => DbError::Tables {
+                place: schema::place(&found),
+                source,
+            },
+            Tables::Denied => DbError::Rights {
+                place: schema::place(&found),
+                source,
+            },
+            Tables::There => DbError::Statement(source),
         })
     }
 
-    /// A search path with two outboxes in it means one of them today and another one tomorrow.
+    /// Warns if the search path contains two outboxes: which one it means may change at any time.
     async fn warn_of_others(&self) {
         if self.schema.given().is_some() {
             return;
@@ -374,7 +397,7 @@ impl<C: Backend> Db<C> {
         }
     }
 
-    /// Waits until the database is there and has the tables. False where `shutdown` was wished for
+    /// Waits until the database is available and has the tables. Returns false if `shutdown` was requested
     /// in the meantime.
     pub(crate) async fn ready(
         &self,
@@ -392,7 +415,7 @@ impl<C: Backend> Db<C> {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = shutdown.wished() => return Ok(false),
+                () = shutdown.requested() => return Ok(false),
             }
         }
     }

@@ -1,8 +1,8 @@
-//! A pool of connections that can be given up with what is stuck in it.
+//! A pool of connections that can be abandoned together with connections that are stuck.
 //!
-//! A call of Diesel's that waits for a server which has gone silent cannot be interrupted. Its thread
-//! keeps its connection, and its place in the pool, until the system ends it; so the whole pool is
-//! replaced, and what comes back to the old one is closed.
+//! A Diesel call that waits for a silent server cannot be interrupted. Its thread
+//! keeps its connection, and its place in the pool, until the system ends the call. So the whole pool is
+//! replaced, and connections that return to the old pool are closed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,8 +13,11 @@ use super::DbError;
 use super::manager::Manager;
 use crate::backend::Backend;
 
-/// Threads by which r2d2 opens connections.
+/// The number of threads with which r2d2 opens connections.
 const OPENERS: usize = 3;
+
+/// How long a borrowed connection is kept without use. r2d2 looks every 30 s.
+const RETURN: Duration = Duration::from_secs(10);
 
 pub(super) struct Pool<C: Backend> {
     size: u32,
@@ -26,12 +29,12 @@ pub(super) struct Pool<C: Backend> {
 struct Current<C: Backend> {
     pool: r2d2::Pool<Manager<C>>,
     manager: Manager<C>,
-    /// How many were there before it.
+    /// The number of pools before this one.
     number: u64,
 }
 
 impl<C: Backend> Pool<C> {
-    /// Of at most `size` connections. Nothing is connected yet.
+    /// A pool of at most `size` connections. Nothing is connected yet.
     pub(super) fn new(manager: Manager<C>, size: u32, patience: Duration) -> Self {
         Self {
             size,
@@ -40,7 +43,7 @@ impl<C: Backend> Pool<C> {
         }
     }
 
-    /// A connection that may be used.
+    /// Returns a connection that may be used.
     pub(super) fn get(&self) -> Result<PooledConnection<Manager<C>>, DbError> {
         let (pool, manager, number) = {
             let current = self.current();
@@ -53,7 +56,7 @@ impl<C: Backend> Pool<C> {
         loop {
             match pool.get() {
                 Ok(mut slot) => {
-                    if slot.is_good(manager.generation()) {
+                    if slot.is_good() {
                         return Ok(slot);
                     }
                 }
@@ -68,13 +71,13 @@ impl<C: Backend> Pool<C> {
         }
     }
 
-    /// Which pool is in use.
+    /// The number of the pool in use.
     pub(super) fn number(&self) -> u64 {
         self.current().number
     }
 
-    /// Begins a new pool in the place of this one, if that was not done before; the old one is to be
-    /// dropped where that may block.
+    /// Replaces this pool by a new one, unless that was done before, and returns the old one. Drop it on a
+    /// thread that may block.
     pub(super) fn replace(&self, number: u64) -> Option<Retired<C>> {
         let mut current = self.current();
         if current.number != number {
@@ -96,14 +99,21 @@ fn build<C: Backend>(
     patience: Duration,
     number: u64,
 ) -> Current<C> {
-    let pool = r2d2::Pool::builder()
+    let mut builder = r2d2::Pool::builder();
+    if let Some(lender) = manager.lender() {
+        // The service may need them.
+        builder = builder
+            .idle_timeout(Some(RETURN))
+            .max_lifetime(lender.max_lifetime());
+    }
+    let pool = builder
         .max_size(size)
         .min_idle(Some(0))
         .connection_timeout(patience)
-        // Asks the server only if the connection was idle: one that the server has closed is replaced
+        // Pings the server only if the connection was idle: a connection that the server has closed is replaced
         // before work is tried on it.
         .test_on_check_out(true)
-        // Its own handler logs each attempt; an outage is logged once, by `Outage`.
+        // r2d2's own handler logs each attempt; `Outage` logs an outage once.
         .error_handler(Box::new(r2d2::NopErrorHandler))
         .build_unchecked(manager.clone());
     Current {
@@ -113,12 +123,12 @@ fn build<C: Backend>(
     }
 }
 
-/// A pool that is not used any more. What is idle in it is closed with it.
+/// A pool that is no longer used. Its idle connections are closed with it.
 pub(super) struct Retired<C: Backend>(r2d2::Pool<Manager<C>>);
 
 impl<C: Backend> Drop for Retired<C> {
     fn drop(&mut self) {
-        // The pool itself lives as long as a connection of it is stuck.
+        // The pool itself lives while one of its connections is stuck.
         while self.0.try_get().is_some_and(|mut slot| {
             slot.retire();
             true

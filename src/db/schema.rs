@@ -1,54 +1,67 @@
-//! The schema of a pool's outbox.
+//! The schema of a pool's outbox, and the keys that sign what is written to it.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::backend::{Backend, Found};
 use crate::current_schema::{current, within};
+use crate::signing::{self, Keys};
 
-/// The schema that a pool's statements mean: the one that the settings name, else the one that is
-/// found at the first connection. It stays the same, whatever the search path becomes.
+/// The schema that a pool's statements mean: the one in the settings, otherwise the one that is
+/// found at the first connection. It does not change with the search path.
 #[derive(Debug)]
 pub(super) struct Schema {
     named: Option<Arc<str>>,
     found: OnceLock<Arc<str>>,
+    /// The keys from the settings; `None`: those of the process.
+    keys: Option<Keys>,
 }
 
 impl Schema {
-    /// The settings come before what the process has named.
-    pub(super) fn new(named: Option<&str>) -> Self {
+    /// The settings take precedence over the process's schema.
+    pub(super) fn new(named: Option<&str>, keys: Option<Keys>) -> Self {
         Self {
             named: named.map(Arc::from).or_else(current),
             found: OnceLock::new(),
+            keys,
         }
     }
 
-    /// The name that was given.
+    /// The name from the settings or the process.
     pub(super) fn given(&self) -> Option<Arc<str>> {
         self.named.clone()
     }
 
-    /// Its name, if it is known.
+    /// The schema's name, if it is known.
     pub(super) fn name(&self) -> Option<Arc<str>> {
         self.named.clone().or_else(|| self.found.get().cloned())
     }
 
-    /// Runs work on a connection, in which our statements mean this schema.
+    /// Runs work on a connection with statements that mean this schema, and rows that these keys sign.
     pub(super) fn within<C: Backend, T>(&self, conn: &mut C, work: impl FnOnce(&mut C) -> T) -> T {
         let name = self.name().or_else(|| {
-            // If it cannot be asked, the work's own statements will tell why.
+            // If the server cannot be asked, the work's own statements return the error.
             let found = conn.find_schema(None).ok()?;
             let name = Arc::from(found.schema?);
-            // Without tables it may be another one after `outbox migrate`.
+            // Without tables the schema may be another one after `outbox migrate`.
             found
                 .has_outbox
                 .then(|| Arc::clone(self.found.get_or_init(|| Arc::clone(&name))))
                 .or(Some(name))
         });
-        within(name, || work(conn))
+        self.within_name(name, || work(conn))
+    }
+
+    /// Runs work that uses no connection of ours with statements that mean this schema, if it is known.
+    pub(super) fn within_known<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.within_name(self.name(), work)
+    }
+
+    fn within_name<T>(&self, name: Option<Arc<str>>, work: impl FnOnce() -> T) -> T {
+        within(name, || signing::within(self.keys.as_ref(), work))
     }
 }
 
-/// Where tables were looked for, and where else some are, as a part of a sentence.
+/// The schema in which tables were searched for, and other schemas that have tables, as a part of a sentence.
 pub(super) fn place(found: &Found) -> String {
     let mut place = match &found.schema {
         Some(schema) => format!(" in the schema `{schema}`"),

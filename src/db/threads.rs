@@ -1,7 +1,7 @@
 //! Threads for blocking work on a database.
 //!
-//! Those of the runtime would do, but for one thing: a runtime that is dropped waits for them, and a
-//! thread may wait for a silent server as long as the system lets it.
+//! The runtime's own threads do not suffice: a runtime that is dropped waits for them, and a
+//! thread may wait for a silent server until the system ends the call.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ const IDLE: Duration = Duration::from_secs(10);
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// As many threads as there is work at a time. Cheap to clone.
+/// A pool with one thread for each piece of work in progress. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Threads {
-    /// Taken only by a thread that waits for it.
+pub(crate) struct Threads {
+    /// Locked only by a thread that waits for work.
     way: Sender<Work>,
     work: Receiver<Work>,
 }
@@ -29,14 +29,14 @@ impl Default for Threads {
 }
 
 impl Threads {
-    /// Does the work on a thread. Nothing comes back if it panics.
-    pub(super) fn run<T: Send + 'static>(
+    /// Runs the work on a thread. The receiver gets nothing if the work panics.
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> oneshot::Receiver<T> {
         let (tell, done) = oneshot::channel();
         let work: Work = Box::new(move || {
-            // Nobody may be left to listen.
+            // The caller may be gone.
             let _ = tell.send(work());
         });
         let Err(unsent) = self.way.try_send(work) else {

@@ -1,24 +1,24 @@
-//! Why the tables could not be made or removed.
+//! Why the tables could not be created or removed.
 
 use std::error::Error;
 
-/// Why the tables could not be made or removed.
+/// Why the tables could not be created or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrateError {
-    /// The database refused; migrations run before stay.
+    /// The database failed; migrations that were run before remain.
     #[error("the outbox's migrations failed: {0}")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
-    /// A table of that name is there, and neither this crate nor django-outbox-pattern 3.1 has made
+    /// A table with this name exists, and neither this crate nor django-outbox-pattern 3.1 has created
     /// it. Nothing was changed.
-    #[error("the table `{table}` is there already and {reason}; nothing was changed")]
+    #[error("the table `{table}` exists already and {reason}; nothing was changed")]
     Foreign {
         /// The table.
         table: &'static str,
         /// What is wrong with it, and what to do.
         reason: String,
     },
-    /// Tables that Django made cannot be given back as they are now. Nothing was changed.
+    /// Tables that Django created cannot be given back in their present state. Nothing was changed.
     #[error("Django's tables cannot be given back: {0}; nothing was changed")]
     NotRestorable(String),
     /// Rows wait, are leased by a relay or are parked, and would be deleted. Nothing was changed.
@@ -33,19 +33,26 @@ pub enum MigrateError {
         /// Rows that are parked.
         parked: i64,
     },
-    /// There is no schema for the tables, on PostgreSQL. Nothing was changed.
+    /// On PostgreSQL, there is no schema for the tables. Nothing was changed.
     #[error("{0}; nothing was changed")]
     NoSchema(String),
-    /// Somebody else held the tables for too long. What was done stays; run it again.
+    /// Other sessions used the tables for too long. What was done remains; run it again.
     #[error(
-        "the tables are in use and were not to be had in {waited}: {source}; what was done stays, run it again"
+        "the tables are in use and could not be locked within {waited}: {source}; what was done stays, run it again"
     )]
     Busy {
-        /// How long was waited.
+        /// How long it waited.
         waited: &'static str,
-        /// The database's words.
+        /// The database's error.
         source: diesel::result::Error,
     },
+    /// A pooler has assigned another session of the server than the one that has the lock. What was done
+    /// before remains.
+    #[error(
+        "a pooler in transaction mode is in front of the database, and migrations need a session of their own: \
+         connect to the server itself; what was done stays, run it again there"
+    )]
+    Pooler,
     /// Another process has been migrating this database for ten minutes.
     #[error("another process has been migrating this database for ten minutes")]
     Locked,
@@ -54,5 +61,15 @@ pub enum MigrateError {
 impl From<diesel::result::Error> for MigrateError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Refused(error.into())
+    }
+}
+
+impl MigrateError {
+    /// The error that Diesel's harness returns; it may be one of ours.
+    pub(super) fn from_boxed(error: Box<dyn Error + Send + Sync>) -> Self {
+        match error.downcast() {
+            Ok(ours) => *ours,
+            Err(other) => Self::Refused(other),
+        }
     }
 }

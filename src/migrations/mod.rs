@@ -1,49 +1,32 @@
-//! The migrations of `published` and `received`, which live beside the user's own.
+//! The migrations of the outbox's tables, beside the user's own.
 //!
-//! They are recorded in a table of their own, `outbox_migrations`: in Diesel's, the user's
-//! `diesel migration revert` would meet versions that it does not know.
+//! They are recorded in a separate table, `outbox_migrations`: in Diesel's, the user's
+//! `diesel migration revert` would find versions that it does not know.
 
-use crate::backend::{Upkeep, check_version};
-
-pub use error::MigrateError;
-
-#[cfg(feature = "postgres")]
-mod adoption;
+mod contract;
 mod error;
-mod lock;
-#[cfg(feature = "postgres")]
-mod search_path;
 mod unsent;
 
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion, Result as MigrationResult};
 use diesel::prelude::*;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use lock::{OneAtATime, Undisturbed};
+use crate::backend::{Dialect, Maintenance};
+
+pub(crate) use contract::MigrationDialect;
+pub use error::MigrateError;
 use unsent::Unsent;
 
-/// The migrations for PostgreSQL.
-#[cfg(feature = "postgres")]
-pub const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-
-/// The migrations for MySQL and MariaDB.
-#[cfg(feature = "mysql")]
-pub const MYSQL: EmbeddedMigrations = embed_migrations!("migrations/mysql");
-
-/// The migrations for SQLite.
-#[cfg(feature = "sqlite")]
-pub const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-
-/// A migration's SQL, for those who keep migrations in a folder of their own.
+/// A migration's SQL, for projects that keep all migrations in their own folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Script {
     /// The name of its folder.
     pub name: &'static str,
-    /// What makes the tables.
+    /// The SQL that creates the tables.
     pub up: &'static str,
-    /// What removes them.
+    /// The SQL that removes them.
     pub down: &'static str,
 }
 
@@ -51,50 +34,40 @@ macro_rules! scripts {
     ($database:literal: $($name:literal),*) => {
         &[$(Script {
             name: $name,
-            up: include_str!(concat!("../../migrations/", $database, "/", $name, "/up.sql")),
-            down: include_str!(concat!("../../migrations/", $database, "/", $name, "/down.sql")),
+            up: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $database, "/", $name, "/up.sql")),
+            down: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $database, "/", $name, "/down.sql")),
         }),*]
     };
 }
+pub(crate) use scripts;
 
-/// The SQL of [`POSTGRES`].
-#[cfg(feature = "postgres")]
-pub const POSTGRES_SCRIPTS: &[Script] = scripts!("postgres": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
-    "2026-11-21-000003_wake", "2026-11-21-000004_deliveries", "2026-11-27-000005_schemas");
-
-/// The SQL of [`MYSQL`].
-#[cfg(feature = "mysql")]
-pub const MYSQL_SCRIPTS: &[Script] = scripts!("mysql": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
-    "2026-11-21-000003_deliveries");
-
-/// The SQL of [`SQLITE`].
-#[cfg(feature = "sqlite")]
-pub const SQLITE_SCRIPTS: &[Script] = scripts!("sqlite": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
-    "2026-11-21-000003_deliveries");
-
-diesel::table! {
-    /// Which of our migrations were run.
-    outbox_migrations (version) {
-        /// The migration's version.
-        version -> diesel::sql_types::Text,
+// Not part of the API.
+mod versions {
+    diesel::table! {
+        /// The migrations of this crate that were run.
+        outbox_migrations (version) {
+            /// The migration's version.
+            version -> diesel::sql_types::Text,
+        }
     }
 }
+pub(crate) use versions::outbox_migrations;
 
-/// Stands among the versions where the tables were Django's before.
-const ADOPTED: &str = "adopted";
+/// Recorded as a version if the tables were adopted from Django.
+pub(crate) const ADOPTED: &str = "adopted";
 
-const TABLE: &str =
+pub(crate) const VERSIONS: &str =
     "create table if not exists outbox_migrations (version varchar(50) primary key not null)";
 
 /// A harness that records versions in `outbox_migrations`.
 struct Harness<'a, C>(&'a mut C);
 
-/// A connection that the outbox's tables can be made on.
+/// A connection on which the outbox's tables can be created.
 pub trait Migrate {
     /// The SQL of the migrations.
     const SCRIPTS: &'static [Script];
 
-    /// Makes the tables, or brings them up to date; returns the versions that were run.
+    /// Creates the tables, or brings them up to date. Returns the versions that were run.
     ///
     /// On PostgreSQL they are in one schema: that of [`in_schema`](crate::in_schema) or
     /// [`set_schema`](crate::set_schema), else the first of the search path that has a table
@@ -102,218 +75,210 @@ pub trait Migrate {
     ///
     /// # Errors
     ///
-    /// When the database refuses; migrations run before that one stay. When something that is not
-    /// ours is in the way; nothing is changed then.
+    /// [`MigrateError`] if the database fails; migrations that were run before remain. If another object is in
+    /// the way, nothing is changed.
     fn migrate(&mut self) -> Result<Vec<String>, MigrateError>;
 
-    /// Removes the tables, or gives Django's back; returns the versions that were reverted.
+    /// Removes the tables, or gives them back to Django. Returns the versions that were reverted.
     ///
     /// # Errors
     ///
-    /// [`MigrateError::Unsent`] if rows wait, are leased or are parked, and would be deleted;
-    /// nothing is changed then. When the database refuses.
+    /// [`MigrateError::Unsent`] if rows that wait, are leased or are parked would be deleted;
+    /// nothing is changed then. Other errors if the database fails.
     fn revert(&mut self) -> Result<Vec<String>, MigrateError>;
 
-    /// [`revert`](Self::revert) that deletes rows which were not sent.
+    /// Like [`revert`](Self::revert), but also deletes rows that were not sent, and calls that were not executed.
     ///
     /// # Errors
     ///
-    /// When the database refuses.
+    /// [`MigrateError`] if the database fails.
     fn force_revert(&mut self) -> Result<Vec<String>, MigrateError>;
 }
 
-/// Counts the lines of `outbox_migrations`, the mark of an adoption among them.
-trait Recorded {
-    fn recorded(&mut self) -> QueryResult<i64>;
-}
+/// Steps of the migrations that are the same on all databases.
+trait Steps {
+    /// Fails if one of the tables exists and is not recorded as ours.
+    fn refuse_foreign(&mut self) -> Result<(), MigrateError>;
 
-/// Removes what was made.
-trait Undo {
+    /// Counts the rows of `outbox_migrations`, including the mark of an adoption.
+    fn recorded(&mut self) -> Result<i64, MigrateError>;
+
+    /// Removes the table `outbox_migrations`.
+    fn drop_versions(&mut self) -> Result<(), MigrateError>;
+
+    /// Removes the tables.
     fn undo(&mut self, is_forced: bool) -> Result<Vec<String>, MigrateError>;
 }
 
-/// Tables that were there before ours.
-trait Takeover {
-    /// Makes ours of them. False where there are none.
-    fn adopt(&mut self) -> Result<bool, MigrateError>;
-
-    /// Makes of ours what they were.
-    fn restore(&mut self) -> Result<(), MigrateError>;
-}
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = diesel::sql_types::BigInt)]
-    n: i64,
-}
-
-/// Tables that a migration makes.
-const TABLES: [&str; 5] = [
+/// The tables that a migration creates.
+pub(crate) const TABLES: [&str; 6] = [
     "published",
     "received",
     "outbox_jobs",
     "outbox_streams",
     "outbox_deliveries",
+    "outbox_calls",
 ];
 
-/// Fails if one of the tables is there, though nothing says that it is ours.
-macro_rules! nothing_in_the_way {
-    ($conn:expr, $question:literal) => {
-        for table in TABLES {
-            let found: Count = diesel::sql_query($question)
-                .bind::<diesel::sql_types::Text, _>(table)
-                .get_result($conn)?;
-            if found.n > 0 {
-                return Err(MigrateError::Foreign {
-                    table,
-                    reason: "was not made by `outbox migrate`: rename it. If `outbox migrate \
-                             --print` has made it, go on without this command"
-                        .to_owned(),
-                });
-            }
-        }
-    };
-}
-
-#[cfg(feature = "postgres")]
-impl Takeover for diesel::PgConnection {
-    fn adopt(&mut self) -> Result<bool, MigrateError> {
-        if adoption::adopt(self)? {
-            return Ok(true);
-        }
-        nothing_in_the_way!(self, "select count(to_regclass($1)) as n");
-        Ok(false)
-    }
-
-    fn restore(&mut self) -> Result<(), MigrateError> {
-        adoption::restore(self)
-    }
-}
-
-macro_rules! refuse {
-    ($feature:literal, $connection:ty, $question:literal) => {
-        #[cfg(feature = $feature)]
-        impl Takeover for $connection {
-            fn adopt(&mut self) -> Result<bool, MigrateError> {
-                nothing_in_the_way!(self, $question);
-                Ok(false)
-            }
-
-            fn restore(&mut self) -> Result<(), MigrateError> {
-                Ok(())
-            }
-        }
-    };
-}
-
-refuse!(
-    "mysql",
-    diesel::MysqlConnection,
-    "select count(*) as n from information_schema.tables
-     where table_schema = database() and table_name = ?"
-);
-refuse!(
-    "sqlite",
-    diesel::SqliteConnection,
-    "select count(*) as n from sqlite_master where type = 'table' and name = ?"
-);
-
 macro_rules! migrate {
-    ($feature:literal, $connection:ty, $backend:ty, $source:ident, $scripts:ident) => {
-        #[cfg(feature = $feature)]
-        impl MigrationHarness<$backend> for Harness<'_, $connection> {
+    ($module:ident: $connection:ty) => {
+        impl MigrationHarness<<$connection as Connection>::Backend> for Harness<'_, $connection> {
             fn run_migration(
                 &mut self,
-                migration: &dyn Migration<$backend>,
+                migration: &dyn Migration<<$connection as Connection>::Backend>,
             ) -> MigrationResult<MigrationVersion<'static>> {
                 let version = migration.name().version().as_owned();
-                let apply = |conn: &mut $connection| -> MigrationResult<()> {
-                    migration.run(conn)?;
+                let apply = |conn: &mut $connection| -> Result<(), MigrateError> {
+                    migration.run(conn).map_err(MigrateError::from_boxed)?;
                     diesel::insert_into(outbox_migrations::table)
                         .values(outbox_migrations::version.eq(version.to_string()))
                         .execute(conn)?;
                     Ok(())
                 };
-                if migration.metadata().run_in_transaction() {
-                    self.0.transaction(apply)?;
-                } else {
-                    apply(self.0)?;
-                }
+                self.0.transaction(|conn| conn.checked(apply))?;
                 Ok(version)
             }
 
             fn revert_migration(
                 &mut self,
-                migration: &dyn Migration<$backend>,
+                migration: &dyn Migration<<$connection as Connection>::Backend>,
             ) -> MigrationResult<MigrationVersion<'static>> {
                 let version = migration.name().version().as_owned();
-                let revert = |conn: &mut $connection| -> MigrationResult<()> {
-                    migration.revert(conn)?;
+                let revert = |conn: &mut $connection| -> Result<(), MigrateError> {
+                    migration.revert(conn).map_err(MigrateError::from_boxed)?;
                     diesel::delete(outbox_migrations::table.find(version.to_string()))
                         .execute(conn)?;
                     Ok(())
                 };
-                // A BEGIN on MySQL would give up the locks on its tables.
-                if <$connection>::REVERTS_IN_TRANSACTION
-                    && migration.metadata().run_in_transaction()
-                {
-                    self.0.transaction(revert)?;
+                // A BEGIN on MySQL would release the locks on its tables.
+                if <$connection>::REVERTS_IN_TRANSACTION {
+                    self.0.transaction(|conn| conn.checked(revert))?;
                 } else {
-                    revert(self.0)?;
+                    self.0.checked(revert)?;
                 }
                 Ok(version)
             }
 
             fn applied_migrations(&mut self) -> MigrationResult<Vec<MigrationVersion<'static>>> {
-                self.0.batch_execute(TABLE)?;
-                let versions = outbox_migrations::table
-                    .filter(outbox_migrations::version.ne(ADOPTED))
-                    .select(outbox_migrations::version)
-                    .order(outbox_migrations::version.desc())
-                    .load::<String>(self.0)?;
+                let versions = self.0.checked(|conn| {
+                    conn.batch_execute(VERSIONS)?;
+                    let versions = outbox_migrations::table
+                        .filter(outbox_migrations::version.ne(ADOPTED))
+                        .select(outbox_migrations::version)
+                        .order(outbox_migrations::version.desc())
+                        .load::<String>(conn)?;
+                    Ok(versions)
+                })?;
                 Ok(versions.into_iter().map(MigrationVersion::from).collect())
             }
         }
 
-        #[cfg(feature = $feature)]
-        impl Recorded for $connection {
-            fn recorded(&mut self) -> QueryResult<i64> {
-                outbox_migrations::table.count().get_result(self)
+        impl Steps for $connection {
+            fn refuse_foreign(&mut self) -> Result<(), MigrateError> {
+                let found = self.checked(|conn| {
+                    for table in TABLES {
+                        if conn.has_table(table)? {
+                            return Ok(Some(table));
+                        }
+                    }
+                    Ok(None)
+                })?;
+                found.map_or(Ok(()), |table| {
+                    Err(MigrateError::Foreign {
+                        table,
+                        reason: "was not made by `outbox migrate`: rename it. If `outbox migrate \
+                                 --print` made it, continue without this command"
+                            .to_owned(),
+                    })
+                })
+            }
+
+            fn recorded(&mut self) -> Result<i64, MigrateError> {
+                self.checked(|conn| Ok(outbox_migrations::table.count().get_result(conn)?))
+            }
+
+            fn drop_versions(&mut self) -> Result<(), MigrateError> {
+                self.checked(|conn| Ok(conn.batch_execute("drop table outbox_migrations")?))
+            }
+
+            fn undo(&mut self, is_forced: bool) -> Result<Vec<String>, MigrateError> {
+                self.one_at_a_time(|conn| {
+                    let applied = Harness(&mut *conn)
+                        .applied_migrations()
+                        .map_err(MigrateError::from_boxed)?;
+                    let listed = || applied.iter().map(ToString::to_string).collect();
+                    // More rows than versions: the tables were adopted.
+                    if conn.recorded()? > i64::try_from(applied.len()).unwrap_or(i64::MAX) {
+                        conn.restore(is_forced)?;
+                        return Ok(listed());
+                    }
+                    if applied.is_empty() {
+                        conn.drop_versions()?;
+                        return Ok(Vec::new());
+                    }
+                    if !is_forced {
+                        conn.checked(Self::refuse_unsent)?;
+                    }
+                    conn.undisturbed(|conn| {
+                        if !is_forced {
+                            // No other session writes now; the count may have changed since the first check.
+                            conn.refuse_unsent()?;
+                        }
+                        Harness(&mut *conn)
+                            .revert_all_migrations(<$connection>::SOURCE)
+                            .map_err(MigrateError::from_boxed)?;
+                        conn.drop_versions()?;
+                        Ok(listed())
+                    })
+                })
             }
         }
 
-        #[cfg(feature = $feature)]
         impl Migrate for $connection {
-            const SCRIPTS: &'static [Script] = $scripts;
+            const SCRIPTS: &'static [Script] = <$connection>::SQL;
 
             fn migrate(&mut self) -> Result<Vec<String>, MigrateError> {
-                let version = self.server_version()?;
-                check_version(&version).map_err(|old| MigrateError::Refused(old.into()))?;
+                // A pooler may run the two halves of a prepared statement in different sessions.
+                let version = self.transaction(Self::server_version)?;
+                Self::check_version(&version).map_err(|old| MigrateError::Refused(old.into()))?;
                 self.one_at_a_time(|conn| {
                     let mut versions = Vec::new();
                     let applied = Harness(&mut *conn)
                         .applied_migrations()
-                        .map_err(MigrateError::Refused)?;
+                        .map_err(MigrateError::from_boxed)?;
                     let adopted = applied.is_empty()
-                        && conn.adopt().or_else(|error| {
-                            let is_foreign = matches!(error, MigrateError::Foreign { .. });
-                            if is_foreign && conn.recorded()? == 0 {
-                                conn.batch_execute("drop table outbox_migrations")?;
-                            }
-                            Err(error)
-                        })?;
+                        && conn
+                            .adopt()
+                            .and_then(|adopted| {
+                                if !adopted {
+                                    conn.refuse_foreign()?;
+                                }
+                                Ok(adopted)
+                            })
+                            .or_else(|error| {
+                                let is_foreign = matches!(error, MigrateError::Foreign { .. });
+                                if is_foreign && conn.recorded()? == 0 {
+                                    conn.drop_versions()?;
+                                }
+                                Err(error)
+                            })?;
                     if adopted {
-                        // The tables are as the first migration makes them.
-                        let first = first_version::<$backend>(&$source)?;
-                        diesel::insert_into(outbox_migrations::table)
-                            .values(outbox_migrations::version.eq(&first))
-                            .execute(conn)?;
+                        // The tables are as the first migration creates them.
+                        let first = first_version::<<$connection as Connection>::Backend>(
+                            &<$connection>::SOURCE,
+                        )?;
+                        conn.checked(|conn| {
+                            diesel::insert_into(outbox_migrations::table)
+                                .values(outbox_migrations::version.eq(&first))
+                                .execute(conn)?;
+                            Ok(())
+                        })?;
                         versions.push(first);
                     }
                     let mut harness = Harness(conn);
                     let run = harness
-                        .run_pending_migrations($source)
-                        .map_err(MigrateError::Refused)?;
+                        .run_pending_migrations(<$connection>::SOURCE)
+                        .map_err(MigrateError::from_boxed)?;
                     versions.extend(run.iter().map(ToString::to_string));
                     Ok(versions)
                 })
@@ -327,65 +292,10 @@ macro_rules! migrate {
                 self.undo(true)
             }
         }
-
-        #[cfg(feature = $feature)]
-        impl Undo for $connection {
-            fn undo(&mut self, is_forced: bool) -> Result<Vec<String>, MigrateError> {
-                self.one_at_a_time(|conn| {
-                    let applied = Harness(&mut *conn)
-                        .applied_migrations()
-                        .map_err(MigrateError::Refused)?;
-                    let listed = || applied.iter().map(ToString::to_string).collect();
-                    // More of them than versions: the mark of an adoption.
-                    if conn.recorded()? > i64::try_from(applied.len()).unwrap_or(i64::MAX) {
-                        conn.restore()?;
-                        return Ok(listed());
-                    }
-                    if applied.is_empty() {
-                        conn.batch_execute("drop table outbox_migrations")?;
-                        return Ok(Vec::new());
-                    }
-                    if !is_forced {
-                        conn.refuse_unsent()?;
-                    }
-                    conn.undisturbed(|conn| {
-                        if !is_forced {
-                            // Nobody writes any more; it may have changed meanwhile.
-                            conn.refuse_unsent()?;
-                        }
-                        Harness(&mut *conn)
-                            .revert_all_migrations($source)
-                            .map_err(MigrateError::Refused)?;
-                        conn.batch_execute("drop table outbox_migrations")?;
-                        Ok(listed())
-                    })
-                })
-            }
-        }
     };
 }
 
-migrate!(
-    "postgres",
-    diesel::PgConnection,
-    diesel::pg::Pg,
-    POSTGRES,
-    POSTGRES_SCRIPTS
-);
-migrate!(
-    "mysql",
-    diesel::MysqlConnection,
-    diesel::mysql::Mysql,
-    MYSQL,
-    MYSQL_SCRIPTS
-);
-migrate!(
-    "sqlite",
-    diesel::SqliteConnection,
-    diesel::sqlite::Sqlite,
-    SQLITE,
-    SQLITE_SCRIPTS
-);
+crate::backend::databases!(migrate);
 
 fn first_version<DB: diesel::backend::Backend>(
     source: &EmbeddedMigrations,
@@ -402,24 +312,40 @@ fn first_version<DB: diesel::backend::Backend>(
 mod tests {
     use super::*;
 
-    fn check(folder: &str, scripts: &[Script]) {
-        let path = format!("{}/migrations/{folder}", env!("CARGO_MANIFEST_DIR"));
-        let mut found: Vec<String> = std::fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        found.sort();
-        let listed: Vec<&str> = scripts.iter().map(|script| script.name).collect();
-        assert_eq!(listed, found);
+    macro_rules! check {
+        ($module:ident: $connection:ty) => {
+            let folder = stringify!($module);
+            let path = format!("{}/migrations/{folder}", env!("CARGO_MANIFEST_DIR"));
+            let mut found: Vec<String> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            found.sort();
+            let scripts = <$connection as Migrate>::SCRIPTS;
+            let listed: Vec<&str> = scripts.iter().map(|script| script.name).collect();
+            assert_eq!(listed, found);
+        };
+    }
+
+    macro_rules! check_transactions {
+        ($module:ident: $connection:ty) => {
+            let migrations: Vec<Box<dyn Migration<<$connection as Connection>::Backend>>> =
+                <$connection>::SOURCE.migrations().unwrap();
+            for migration in migrations {
+                let runs_in_transaction = migration.metadata().run_in_transaction();
+                assert!(runs_in_transaction, "{}", migration.name());
+            }
+        };
     }
 
     #[test]
     fn every_migration_can_be_printed() {
-        #[cfg(feature = "postgres")]
-        check("postgres", POSTGRES_SCRIPTS);
-        #[cfg(feature = "mysql")]
-        check("mysql", MYSQL_SCRIPTS);
-        #[cfg(feature = "sqlite")]
-        check("sqlite", SQLITE_SCRIPTS);
+        crate::backend::databases!(check);
+    }
+
+    /// Their session and their search path are those of a transaction.
+    #[test]
+    fn every_migration_runs_in_a_transaction() {
+        crate::backend::databases!(check_transactions);
     }
 }

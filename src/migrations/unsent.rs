@@ -1,9 +1,10 @@
-//! Rows that a removal of the tables would lose.
+//! Finds rows that a removal of the tables would lose.
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::MigrateError;
+use crate::backend::Dialect;
 
 #[derive(QueryableByName)]
 struct Rows {
@@ -15,23 +16,27 @@ struct Rows {
     parked: i64,
 }
 
-/// Looks for rows that were not sent.
+/// Searches for rows that were not sent.
 pub(super) trait Unsent {
     /// Fails if rows wait, are leased or are parked.
     fn refuse_unsent(&mut self) -> Result<(), MigrateError>;
 }
 
 macro_rules! unsent {
-    ($feature:literal, $connection:ty, $now:literal) => {
-        #[cfg(feature = $feature)]
+    ($module:ident: $connection:ty) => {
         impl Unsent for $connection {
             fn refuse_unsent(&mut self) -> Result<(), MigrateError> {
-                const LEASED: &str = concat!("status = 1 and lease_token is not null and due_at > ", $now);
+                let leased = format!(
+                    "status = 1 and lease_token is not null and due_at > {}",
+                    <Self as Dialect>::NOW
+                );
                 let rows: Rows = diesel::sql_query(format!(
-                    "select count(case when status = 1 and not ({LEASED}) then 1 end) as waiting,
-                         count(case when {LEASED} then 1 end) as leased,
+                    "select count(case when status = 1 and not ({leased}) then 1 end) as waiting,
+                         count(case when {leased} then 1 end) as leased,
                          count(case when status = -1 then 1 end) as parked
-                     from published where status <> 2"
+                     from (select status, lease_token, due_at from published where status <> 2
+                         union all
+                         select status, lease_token, due_at from outbox_calls where status <> 2) as rows_left"
                 ))
                 .get_result(self)?;
                 let Rows {
@@ -52,10 +57,4 @@ macro_rules! unsent {
     };
 }
 
-unsent!("postgres", diesel::PgConnection, "clock_timestamp()");
-unsent!("mysql", diesel::MysqlConnection, "utc_timestamp(6)");
-unsent!(
-    "sqlite",
-    diesel::SqliteConnection,
-    "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
-);
+crate::backend::databases!(unsent);

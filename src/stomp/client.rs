@@ -1,4 +1,4 @@
-//! The handle of one connection.
+//! A handle to one connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::broker::Broker;
 use super::command::{Command, Content, SendFrame};
 use super::connection::Connection;
 use super::dialect::Dialect;
@@ -14,22 +13,24 @@ use super::error::{Error, NotSentReason};
 use super::handshake;
 use super::options::Options;
 use super::receipt::Receipt;
+use super::receive_budget::{self, ReceiveBudget};
 use super::subscription::{AckId, Delivery, Subscribe, Subscription};
-use super::untaken::{self, Untaken};
 use super::version::Version;
+use crate::broker::Broker;
+use crate::runtime::lease_clock;
 
-/// Tells one connection of this process from another.
+/// Numbers the connections of this process.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
-/// A handle of one connection to a broker; clones share it.
+/// A handle to one connection to a broker. Clones share the connection.
 ///
-/// A task of its own owns the socket: heart-beats and receipts go on while the application is
-/// busy. It writes frames in the order of the calls. How many wait is the callers' business, who
-/// keep a window of receipts; while the broker does not read, none waits longer than
+/// A background task owns the socket, so heart-beats and receipts continue while the application is
+/// busy. Frames are written in the order of the calls. The queue has no length limit: callers limit
+/// it by the number of receipts they wait for. If the broker does not read, a frame waits at most
 /// [`Options::receipt_timeout`].
 ///
-/// When the last clone is dropped, what was queued is still written, receipts are waited for as
-/// long as they may take, then the task disconnects and ends.
+/// When the last clone is dropped, the task writes the queued frames, waits for their receipts (at
+/// most [`Options::receipt_timeout`]), disconnects and ends.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -41,12 +42,12 @@ struct Shared {
     peer: Peer,
     commands: mpsc::UnboundedSender<Command>,
     ended: Ended,
-    untaken: Arc<Untaken>,
-    /// For the names of subscriptions and transactions.
+    budget: Arc<ReceiveBudget>,
+    /// The next number for a subscription's id or a transaction's name.
     names: AtomicU64,
 }
 
-/// What a handle has to know of the other side.
+/// What a handle knows about the broker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer {
     pub(super) dialect: Dialect,
@@ -54,16 +55,16 @@ pub(super) struct Peer {
 }
 
 impl Client {
-    /// Connects: resolves the name, tries its addresses in turn, agrees on TLS where the URL asks
-    /// for it, sends CONNECT and waits for CONNECTED; where that fails, the same with the next
-    /// broker. It never blocks the runtime; each part ends within its own limit, which is
-    /// [`Options::connect_timeout`] where no other is set.
+    /// Connects: resolves the name, tries its addresses in turn, negotiates TLS if the URL asks for
+    /// it, sends CONNECT and waits for CONNECTED. If that fails, tries the next broker. Never
+    /// blocks the runtime. Each step has its own timeout; the default is
+    /// [`Options::connect_timeout`].
     ///
     /// # Errors
     ///
-    /// Why there is no connection: of several brokers the first reason of
-    /// [`Error::is_final`], else the last one. [`Error::is_refused_login`] tells settings that the
-    /// broker refuses from a broker that is away.
+    /// The reason why there is no connection. With several brokers it is the first error with
+    /// [`Error::is_final`], otherwise the last error. [`Error::is_refused_login`] distinguishes
+    /// rejected credentials from an unreachable broker.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
         let connected = handshake::connect(options).await?;
         let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
@@ -71,13 +72,13 @@ impl Client {
         let (end, ended) = watch::channel(None);
         let server = connected.server.clone();
         let peer = connected.peer;
-        let untaken = Untaken::new(options.untaken);
+        let budget = ReceiveBudget::new(options.receive_budget);
         let task = Connection::new(
             connection,
             options.receipt_timeout,
             received,
             connected,
-            untaken.clone(),
+            budget.clone(),
         );
         tokio::spawn(task.run(end));
         Ok(Self {
@@ -87,56 +88,58 @@ impl Client {
                 peer,
                 commands,
                 ended: Ended(ended),
-                untaken,
+                budget,
                 names: AtomicU64::new(1),
             }),
         })
     }
 
-    /// The `server` header of CONNECTED, empty where there was none.
+    /// The `server` header of CONNECTED; empty if there was none.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.shared.server
     }
 
-    /// The broker's make: the one that [`Options::broker`] names, else by its
+    /// The kind of broker: the one set by [`Options::broker`], otherwise from the
     /// [`server`](Self::server) header.
     #[must_use]
     pub fn broker(&self) -> Broker {
         self.shared.peer.broker
     }
 
-    /// The version that both sides agreed on.
+    /// The negotiated STOMP version.
     #[must_use]
     pub fn version(&self) -> Version {
         self.shared.peer.dialect.version()
     }
 
-    /// Queues a SEND, with `receipt` and `content-length`. Frames are written in the order of the
-    /// calls; the returned future yields the receipt.
+    /// Queues a SEND with `receipt` and `content-length`. Frames are written in the order of the
+    /// calls. The returned future resolves to the receipt.
     ///
     /// # Errors
     ///
-    /// The future's: [`Error::NotSent`] where nothing was written, [`Error::ErrorFrame`] where the
-    /// broker refused this very frame, else one of [`Error::is_fate_unknown`].
-    pub fn send(&self, frame: SendFrame) -> Receipt {
+    /// The future returns [`Error::NotSent`] if the frame was not written in full,
+    /// [`Error::ErrorFrame`] if the broker refused this frame, and otherwise an error with
+    /// [`Error::is_outcome_unknown`].
+    pub fn send(&self, mut frame: SendFrame) -> Receipt {
+        frame.not_after = frame.not_after.map(lease_clock::of_runtime);
         self.queue(Content::Send(frame))
     }
 
-    /// Sends SUBSCRIBE with `ack:client-individual` and waits for its receipt. Where this future
-    /// is dropped, or fails for the lack of a receipt, the broker may keep a subscription that
-    /// nobody reads: end the connection.
+    /// Sends SUBSCRIBE with `ack:client-individual` and waits for its receipt. If this future is
+    /// dropped, or fails without a receipt, the broker may keep a subscription that nobody reads:
+    /// close the connection.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send). RabbitMQ 3.10 refuses a SUBSCRIBE by ERROR without a receipt-id,
-    /// then sends its RECEIPT all the same, and closes: that is [`Error::ConnectionLost`] with
-    /// its [`error_frame`](Error::error_frame), such as
+    /// As [`send`](Self::send). RabbitMQ 3.10 refuses a SUBSCRIBE with an ERROR without receipt-id,
+    /// then sends its RECEIPT all the same, and closes. The result is [`Error::ConnectionLost`]
+    /// with the [`error_frame`](Error::error_frame), such as
     /// [`ErrorKind::PreconditionFailed`](super::ErrorKind::PreconditionFailed).
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Error> {
-        // RabbitMQ makes queue names of it, so letters, digits and the hyphen only.
+        // RabbitMQ uses it in queue names, so only letters, digits and hyphens.
         let id = format!("sub-{}", self.name());
-        let (deliveries, inbox) = untaken::channel(&self.shared.untaken);
+        let (deliveries, receiver) = receive_budget::channel(&self.shared.budget);
         self.queue(Content::Subscribe {
             id: id.clone(),
             subscribe,
@@ -145,7 +148,7 @@ impl Client {
         .await?;
         Ok(Subscription {
             id,
-            inbox,
+            receiver,
             outbound: Outbound {
                 commands: self.shared.commands.downgrade(),
                 ended: self.shared.ended.clone(),
@@ -154,13 +157,13 @@ impl Client {
         })
     }
 
-    /// Queues an ACK. On RabbitMQ 3.10 its receipt comes even for an id that it does not know; the
-    /// ERROR follows.
+    /// Queues an ACK. RabbitMQ 3.10 sends a receipt even for an id that it does not know, and the
+    /// ERROR after it.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send). A delivery of another connection is [`Error::NotSent`]: its ACK
-    /// would acknowledge another message on RabbitMQ, which ignores the session in the id.
+    /// As [`send`](Self::send). A delivery from another connection fails with [`Error::NotSent`]:
+    /// RabbitMQ ignores the session in the id, so the ACK would acknowledge another message.
     pub fn ack(&self, delivery: &Delivery) -> Receipt {
         match self.ack_id(delivery) {
             Ok(id) => self.queue(Content::Ack {
@@ -171,12 +174,14 @@ impl Client {
         }
     }
 
-    /// Queues an ACK without a receipt, which costs the broker less. One that is lost with its
-    /// connection shows in a redelivery; the receipt of a later frame stands for those before it.
+    /// Queues an ACK without a receipt, which costs the broker less. If it is lost with its
+    /// connection, the broker redelivers the message. The receipt of a later frame confirms the
+    /// frames before it.
     ///
     /// # Errors
     ///
-    /// [`Error::NotSent`], as [`ack`](Self::ack): of another connection, or of one that has ended.
+    /// [`Error::NotSent`] if the delivery came through another connection, or if this connection
+    /// has ended.
     pub fn ack_unconfirmed(&self, delivery: &Delivery) -> Result<(), Error> {
         let content = Content::Ack {
             id: self.ack_id(delivery)?,
@@ -188,15 +193,15 @@ impl Client {
             peer,
             ..
         } = &*self.shared;
-        content.check(peer.dialect, peer.broker)?;
-        let command = Command::Frame(content, None);
+        let frame = content.check(peer.dialect, peer.broker)?;
+        let command = Command::Frame(frame, None);
         commands
             .send(command)
             .map_err(|_| ended.why().into_not_sent())
     }
 
-    /// Queues a NACK with the header `requeue`, which RabbitMQ knows: `false` dead-letters the
-    /// message. ActiveMQ ignores it and dead-letters in any case.
+    /// Queues a NACK with RabbitMQ's header `requeue`; `false` dead-letters the message. ActiveMQ
+    /// ignores the header and always dead-letters the message.
     ///
     /// # Errors
     ///
@@ -208,9 +213,9 @@ impl Client {
         }
     }
 
-    /// Asks the broker for a sign of life: BEGIN and ABORT of an empty transaction, each with a
-    /// receipt. It is queued at the call, and a broker that does not read, as RabbitMQ under a
-    /// memory alarm, does not answer it.
+    /// Checks that the broker responds: sends BEGIN and ABORT of an empty transaction, each with a
+    /// receipt. The frames are queued by the call itself. A broker that does not read, such as
+    /// RabbitMQ under a memory alarm, does not answer.
     ///
     /// # Errors
     ///
@@ -221,15 +226,15 @@ impl Client {
         })
     }
 
-    /// Writes what was queued before, waits for the receipts of what is in flight, since RabbitMQ's
-    /// receipt for DISCONNECT does not stand for them, sends DISCONNECT, waits for its receipt and
-    /// closes. Frames queued later are not sent. It takes twice
-    /// [`Options::receipt_timeout`] at most.
+    /// Closes the connection gracefully. Writes the queued frames and waits for their receipts,
+    /// because RabbitMQ's receipt for DISCONNECT does not confirm earlier frames. Then sends
+    /// DISCONNECT, waits for its receipt and closes. Frames queued after this call are not sent. It
+    /// takes at most twice [`Options::receipt_timeout`].
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); the connection is closed all the same. `Ok` where it had been
-    /// closed by us before.
+    /// As [`send`](Self::send); the connection is closed in any case. Returns `Ok` if this side had
+    /// closed the connection before.
     pub async fn disconnect(&self) -> Result<(), Error> {
         match self.queue(Content::Disconnect).await {
             Ok(()) => {
@@ -246,32 +251,32 @@ impl Client {
         }
     }
 
-    /// Closes the connection at once, without DISCONNECT; the broker redelivers what was not
-    /// acknowledged. Receipts that are still to come fail.
+    /// Closes the connection at once, without DISCONNECT. Pending receipts fail, and the broker
+    /// redelivers unacknowledged messages.
     pub fn abort(&self) {
-        // Where nobody receives it, the connection has ended.
+        // An error means that the connection has ended.
         let _ = self.shared.commands.send(Command::Abort);
     }
 
-    /// Whether the connection has ended, by us or otherwise.
+    /// Whether the connection has ended, for any reason.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.commands.is_closed() || self.shared.ended.0.borrow().is_some()
     }
 
-    /// Resolves when the connection has ended, with why: [`Error::Closed`] where we closed it,
-    /// else [`Error::ConnectionLost`].
+    /// Waits for the end of the connection and returns the reason: [`Error::Closed`] if this side
+    /// closed it, otherwise [`Error::ConnectionLost`].
     pub async fn closed(&self) -> Error {
         self.shared.ended.clone().wait().await
     }
 
-    /// Resolves when so many messages are kept that nothing is read, no receipt either, until some are
-    /// let go.
-    pub(crate) async fn is_held_up(&self) {
-        self.shared.untaken.full().await;
+    /// Resolves when the receive budget is used up. Until some messages are released, the socket is
+    /// not read, and no receipts arrive.
+    pub(crate) async fn is_reading_paused(&self) {
+        self.shared.budget.full().await;
     }
 
-    /// What the connector keeps of a connection, without keeping it alive.
+    /// A view of the connection's end that does not keep the connection alive.
     pub(super) fn ended(&self) -> Ended {
         self.shared.ended.clone()
     }
@@ -311,7 +316,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The way to the socket of a handle that does not keep the connection open.
+/// Queues frames without keeping the connection open.
 #[derive(Debug)]
 pub(super) struct Outbound {
     commands: mpsc::WeakUnboundedSender<Command>,
@@ -334,11 +339,12 @@ fn queue(
     peer: Peer,
     content: Content,
 ) -> Receipt {
-    if let Err(reason) = content.check(peer.dialect, peer.broker) {
-        return Receipt::failed(reason);
-    }
+    let frame = match content.check(peer.dialect, peer.broker) {
+        Ok(frame) => frame,
+        Err(reason) => return Receipt::failed(reason),
+    };
     let (responder, receiver) = oneshot::channel();
-    match commands.send(Command::Frame(content, Some(responder))) {
+    match commands.send(Command::Frame(frame, Some(responder))) {
         Ok(()) => Receipt::waiting(receiver),
         Err(_) => Receipt::failed(ended.why().into_not_sent()),
     }
@@ -349,7 +355,7 @@ fn queue(
 pub(super) struct Ended(watch::Receiver<Option<Error>>);
 
 impl Ended {
-    /// Why it ended, where it has.
+    /// The reason why it ended; `None` while it is open.
     pub(super) fn get(&self) -> Option<Error> {
         self.0.borrow().clone()
     }
@@ -359,7 +365,7 @@ impl Ended {
     }
 
     async fn wait(&mut self) -> Error {
-        // An error means that the task is gone without a word: the runtime was shut down.
+        // An error means that the task ended without a result: the runtime was shut down.
         let _ = self.0.wait_for(Option::is_some).await;
         self.why()
     }

@@ -1,4 +1,4 @@
-//! What the handles ask of the task that owns the socket.
+//! Commands from the handles to the task that owns the socket.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::broker::Broker;
 use super::dialect::Dialect;
 use super::encoder::{EncodeError, check};
 use super::error::{Error, NotSentReason};
+use super::receive_budget::DeliverySender;
 use super::subscription::{AckId, Subscribe};
-use super::untaken::Deliveries;
 use super::version::Version;
+use crate::broker::Broker;
 
-/// What the client sets itself, and what a SEND cannot have.
+/// Headers that the client sets itself or that a SEND cannot have.
 const OF_SEND: &[&str] = &[
     "destination",
     "receipt",
@@ -22,28 +22,29 @@ const OF_SEND: &[&str] = &[
     "transaction",
     "message-id",
 ];
-const OF_SUBSCRIBE: &[&str] = &["destination", "receipt", "content-length", "id", "ack"];
+/// Headers that the client sets in SUBSCRIBE itself.
+pub(crate) const OF_SUBSCRIBE: &[&str] = &["destination", "receipt", "content-length", "id", "ack"];
 
 /// A message to send.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SendFrame {
-    /// Where to.
+    /// The destination.
     pub destination: String,
-    /// Further headers. Those that the client sets itself are refused, `destination`, `receipt`,
-    /// `content-length`, and so are `transaction`, since there are none, and `message-id`, which
-    /// the broker gives (RabbitMQ answers it with ERROR).
+    /// Additional headers. `destination`, `receipt` and `content-length` are refused because the
+    /// client sets them; `transaction` because the client has no transactions; `message-id` because
+    /// the broker assigns it (RabbitMQ answers it with ERROR).
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
-    /// From then on nothing of the frame is to be written any more: a lease has ended. What the
-    /// system has not taken of it by then is not written, and as no frame can follow a part of
-    /// another one, the connection is closed. With TLS, what TLS holds back counts as not
-    /// written.
+    /// The time after which nothing of the frame may be written, usually the end of a lease. If the
+    /// operating system has not accepted the whole frame by then, the rest is not written. The
+    /// connection is closed if a part was written, because no frame can follow an incomplete one.
+    /// With TLS, bytes in TLS's buffer count as not written.
     pub not_after: Option<Instant>,
 }
 
 impl SendFrame {
-    /// A frame without further headers.
+    /// A frame without additional headers.
     pub fn new(destination: impl Into<String>, body: impl Into<Bytes>) -> Self {
         Self {
             destination: destination.into(),
@@ -60,7 +61,7 @@ impl SendFrame {
     }
 }
 
-// A body may be a customer's.
+// Not derived: a body may contain personal data.
 impl fmt::Debug for SendFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendFrame")
@@ -76,27 +77,47 @@ pub(super) type Responder = oneshot::Sender<Result<(), Error>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    /// A frame, and who waits for its receipt.
-    Frame(Content, Option<Responder>),
-    /// End at once.
+    /// A frame, and the sender for its receipt.
+    Frame(Checked, Option<Responder>),
+    /// Close at once.
     Abort,
 }
 
-/// A frame as it is before it has a receipt.
+/// A frame that the STOMP version of its connection can carry and its broker accepts. Only
+/// [`Content::check`] makes one, so its headers are not checked again when it is encoded.
+#[derive(Debug)]
+pub(super) struct Checked(Content);
+
+impl Checked {
+    /// A DISCONNECT, which has no text to check.
+    pub(super) fn disconnect() -> Self {
+        Self(Content::Disconnect)
+    }
+
+    pub(super) fn content(&self) -> &Content {
+        &self.0
+    }
+
+    pub(super) fn into_content(self) -> Content {
+        self.0
+    }
+}
+
+/// A frame before it has a receipt's number.
 #[derive(Debug)]
 pub(super) enum Content {
     Send(SendFrame),
     Subscribe {
         id: String,
         subscribe: Subscribe,
-        deliveries: Deliveries,
+        deliveries: DeliverySender,
     },
     Unsubscribe {
         id: String,
     },
     Ack {
         id: AckId,
-        /// Whether its receipt is asked for.
+        /// Whether to ask for a receipt.
         is_confirmed: bool,
     },
     Nack {
@@ -111,7 +132,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// Whether the broker is asked for a receipt.
+    /// Whether the frame asks the broker for a receipt.
     pub(super) fn has_receipt(&self) -> bool {
         !matches!(
             self,
@@ -122,18 +143,24 @@ impl Content {
         )
     }
 
-    /// Whether this version of STOMP can carry it, and this broker take it.
-    pub(super) fn check(&self, dialect: Dialect, broker: Broker) -> Result<(), NotSentReason> {
+    /// Checks that this STOMP version can carry the frame and that this broker accepts it.
+    pub(super) fn check(self, dialect: Dialect, broker: Broker) -> Result<Checked, NotSentReason> {
+        self.check_all(dialect, broker)?;
+        Ok(Checked(self))
+    }
+
+    fn check_all(&self, dialect: Dialect, broker: Broker) -> Result<(), NotSentReason> {
         let (destination, headers, reserved) = match self {
             Self::Send(frame) => (&frame.destination, &frame.headers, OF_SEND),
             Self::Subscribe { subscribe, .. } => {
                 (&subscribe.destination, &subscribe.headers, OF_SUBSCRIBE)
             }
-            // The peer's own text, in which our decoder allows anything.
+            // The id is the broker's own text, which the decoder accepts with any characters. The
+            // subscription is this client's: a MESSAGE with another one is discarded.
             Self::Ack { id, .. } => return Ok(check_text(dialect.ack_header(), &id.id, dialect)?),
             Self::Nack { id, .. } => {
-                let has_nack = dialect.version() > Version::V1_0
-                    || matches!(broker, Broker::RabbitMq | Broker::Loopback);
+                let has_nack =
+                    dialect.version() > Version::V1_0 || broker.protocol().has_nack_in_1_0;
                 if !has_nack {
                     return Err(NotSentReason::NoNack);
                 }
@@ -154,4 +181,16 @@ impl Content {
 
 fn check_text(name: &str, value: &str, dialect: Dialect) -> Result<(), EncodeError> {
     check(name.as_bytes(), value.as_bytes(), dialect.written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_the_outbox_has_no_header_that_a_send_cannot_have() {
+        for name in OF_SEND {
+            assert!(crate::headers::RESERVED.contains(name), "{name}");
+        }
+    }
 }

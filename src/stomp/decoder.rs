@@ -1,4 +1,4 @@
-//! Bytes to frames: resumable, linear in the input, bounded, and without panics.
+//! Decodes bytes to frames: resumable, in linear time, with limits, and without panics.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
@@ -6,49 +6,49 @@ use tokio_util::codec::Decoder as TokioDecoder;
 
 use super::defect::Defect;
 use super::dialect::Dialect;
-use super::excess::{LongBody, LongHead};
 use super::frame::Frame;
 use super::head;
 use super::limits::Limits;
+use super::oversized::{LongBody, LongHead};
 
-/// From this size on a body shares the buffer in which it came; a smaller one is copied, so that it
-/// does not keep the whole of that buffer.
+/// A body of at least this size shares the input buffer. A smaller one is copied so that it does
+/// not keep the whole buffer in memory.
 const SHARED: usize = 32 * 1024;
-/// From this size on it is the last one in its buffer.
+/// After a body of at least this size the input gets a new buffer.
 const LARGE: usize = 256 * 1024;
-/// The least that a growing buffer has for a body.
+/// The minimum capacity reserved for a body.
 const FIRST: usize = 64 * 1024;
 
-/// Why the peer's bytes are not STOMP; the connection cannot go on. A MESSAGE that says what its ACK
-/// has to name has a [`Defect`] instead, where that leaves its end to be found.
+/// Why the peer's bytes are not STOMP; the connection cannot continue. If a MESSAGE contains what
+/// its ACK needs and its end can be found, it gets a [`Defect`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// A command and its headers take more than the limit.
+    /// The command and the headers exceed the limit, in bytes.
     #[error("a frame's headers take more than {0} bytes")]
     HeadersTooLong(usize),
-    /// More headers than the limit.
+    /// The number of headers exceeds the limit.
     #[error("a frame has more than {0} headers")]
     TooManyHeaders(usize),
-    /// A body is longer than the limit.
+    /// The body exceeds the limit, in bytes.
     #[error("a frame's body takes more than {0} bytes")]
     BodyTooLong(usize),
     /// A command or a header is not UTF-8.
     #[error("a frame's command or header is not UTF-8")]
     NotUtf8,
-    /// A header line without a colon, or without a name.
+    /// A header line has no colon or no name.
     #[error("a frame's header has no name or no colon")]
     MalformedHeader,
-    /// A backslash that the version's "Value Encoding" does not know.
+    /// A backslash sequence that this version's "Value Encoding" does not define.
     #[error("a frame's header holds an undefined escape sequence")]
     UndefinedEscape,
     /// `content-length` is not a number.
     #[error("a frame's content-length is not a number")]
     MalformedContentLength,
-    /// The body is not followed by NUL: its `content-length` is wrong.
+    /// No NUL follows the body: its `content-length` is wrong.
     #[error("a frame's body does not end where its content-length says")]
     MissingNul,
 }
@@ -67,47 +67,47 @@ impl From<Defect> for DecodeError {
     }
 }
 
-/// How far a frame has come.
+/// What the decoder reads next.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Before it, or in its command and headers.
+    /// The command and headers, after any heart-beats.
     Head,
-    /// In the headers of a MESSAGE that has more of them than is held.
+    /// The headers of a MESSAGE that exceeds a header limit.
     LongHead(Box<LongHead>),
-    /// Its body, with its length where `content-length` tells.
+    /// The body; its length if `content-length` gives it.
     Body(Frame, Option<usize>),
-    /// In the body of a MESSAGE that has more of it than is held.
+    /// The body of a MESSAGE that exceeds the body limit.
     LongBody(Box<LongBody>),
 }
 
-/// What a look at the bytes has led to.
+/// The result of one decoding step.
 pub(super) enum Step {
     /// More bytes are needed.
     Wait(State),
-    /// The next look is to be taken at once.
+    /// Continue with this state.
     On(State),
-    /// A whole frame.
+    /// A complete frame.
     Whole(Frame),
 }
 
-/// Decodes the frames of either side. Lines that are empty between frames are heart-beats: they
-/// are skipped, and whoever reads the socket counts them as signs of life.
+/// Decodes the frames of client or server. Empty lines between frames are heart-beats and are
+/// skipped; the code that reads the socket counts them as signs of life.
 ///
-/// It takes time in proportion to the bytes, whatever the pieces in which they come, and holds no
-/// more than its [`Limits`]. After an error it is of no more use.
+/// The time is linear in the number of bytes, however they are split, and memory is bounded by the
+/// [`Limits`]. Do not use a decoder after an error.
 #[derive(Debug)]
 pub struct Decoder {
     dialect: Dialect,
     limits: Limits,
     state: State,
-    /// Bytes at the front of the buffer that were searched in vain.
+    /// How many bytes at the front of the buffer have been searched already.
     searched: usize,
-    /// Where the lines before the one that is being searched end: the command and headers.
+    /// Where the complete lines of the head end: the command and headers so far.
     lines: Vec<usize>,
 }
 
 impl Decoder {
-    /// A decoder of this dialect, with these limits.
+    /// Creates a decoder with this dialect and these limits.
     #[must_use]
     pub fn new(dialect: Dialect, limits: Limits) -> Self {
         Self {
@@ -119,12 +119,13 @@ impl Decoder {
         }
     }
 
-    /// Reads the frames from here on in another dialect: that of the version which CONNECTED names.
+    /// Changes the dialect for the following frames: the version is known once CONNECTED has
+    /// arrived.
     pub fn set_dialect(&mut self, dialect: Dialect) {
         self.dialect = dialect;
     }
 
-    /// Looks for the end of the command and the headers.
+    /// Searches for the end of the command and headers.
     fn head(&mut self, src: &mut BytesMut) -> Result<Step, DecodeError> {
         while let Some(at) = memchr(b'\n', &src[self.searched..]) {
             let end = self.searched + at;
@@ -134,7 +135,7 @@ impl Decoder {
             let start = self.lines.last().map_or(0, |end| end + 1);
             let is_empty = match &src[start..end] {
                 [] => true,
-                // No command begins so: before a frame it is a heart-beat in each version.
+                // No command begins with CR: before a frame this is a heart-beat in each version.
                 [b'\r'] => start == 0 || self.dialect.has_crlf(),
                 _ => false,
             };
@@ -165,7 +166,7 @@ impl Decoder {
         Ok(Step::Wait(State::Head))
     }
 
-    /// Goes on with a head that is over a limit, where it is that of a MESSAGE.
+    /// Continues with a head that exceeds a limit, if it belongs to a MESSAGE.
     fn long_head(&mut self, src: &mut BytesMut, defect: Defect) -> Result<Step, DecodeError> {
         if !head::is_lenient(src, &self.lines, self.dialect) {
             return Err(defect.into());
@@ -177,7 +178,7 @@ impl Decoder {
         Ok(Step::On(State::LongHead(Box::new(long))))
     }
 
-    /// How the body of a frame is to be read.
+    /// Determines how to read the body of a frame.
     fn body_of(&self, mut frame: Frame) -> Result<State, DecodeError> {
         let limit = self.limits.body;
         let length = match head::content_length(&frame, self.dialect) {
@@ -190,17 +191,17 @@ impl Decoder {
             Err(error) => return Err(error),
         };
         match length {
-            // Below the limit of a number too, as a NUL comes after it.
+            // Below `usize::MAX`, because a NUL follows the body.
             Some(length) if length <= limit && length < usize::MAX => {
                 Ok(State::Body(frame, Some(length)))
             }
             Some(length) if LongBody::may_have(length) => self.long_body(frame, Some(length)),
-            // Too long for a number at all, or for any broker.
+            // Exceeds `usize`, or what any broker accepts.
             _ => Err(DecodeError::BodyTooLong(limit)),
         }
     }
 
-    /// Goes on with a body that is over the limit, where it is that of a MESSAGE which can be answered.
+    /// Continues with a body that exceeds the limit, if its MESSAGE can be acknowledged.
     fn long_body(&self, mut frame: Frame, length: Option<usize>) -> Result<State, DecodeError> {
         let defect = Defect::BodyTooLong(self.limits.body);
         if !head::can_be_answered(&frame, self.dialect) {
@@ -211,7 +212,7 @@ impl Decoder {
         Ok(State::LongBody(Box::new(long)))
     }
 
-    /// Looks for the end of the body; its NUL is taken too.
+    /// Searches for the end of the body and takes its NUL too.
     fn body(
         &mut self,
         mut frame: Frame,
@@ -251,7 +252,7 @@ impl Decoder {
     }
 }
 
-/// A body, and the NUL behind it.
+/// Takes a body and the NUL after it.
 fn take(src: &mut BytesMut, end: usize) -> Bytes {
     if end < SHARED {
         let body = Bytes::copy_from_slice(&src[..end]);
@@ -261,7 +262,7 @@ fn take(src: &mut BytesMut, end: usize) -> Bytes {
     let body = src.split_to(end).freeze();
     src.advance(1);
     if end >= LARGE {
-        // Or a later body would keep the place of this one.
+        // Otherwise a later body would keep this one's memory.
         *src = BytesMut::from(&src[..]);
     }
     body
@@ -294,8 +295,8 @@ impl TokioDecoder for Decoder {
     }
 }
 
-/// Makes place for a body of which a part is there: for as much again, not at once for all that the
-/// peer has announced.
+/// Makes room for the rest of a body. Doubles the buffer rather than reserving the announced length
+/// at once, which the peer may have made up.
 fn grow(src: &mut BytesMut, length: usize) {
     let wanted = length
         .min(src.len().saturating_mul(2))
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pieces_in_which_bytes_arrive_make_no_difference() {
+    fn decoding_does_not_depend_on_how_bytes_are_split() {
         let bytes = b"\n\r\nCONNECTED\r\nversion:1.2\r\nx:a\\cb\r\n\r\n\0\n\
             MESSAGE\nmessage-id:a\\cb\\\\\\n\\r\nempty:\ncontent-length:3\n\na\0b\0\n\n\
             ERROR\nmessage:no\nmessage:yes\n\nbody without length\0RECEIPT\nreceipt-id:1\n\n\0";
@@ -349,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_stomp_is_an_error() {
+    fn malformed_frames_are_errors() {
         use DecodeError::*;
         type Expected = fn(&DecodeError) -> bool;
         let cases: [(&[u8], Expected); 12] = [
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_keeps_no_buffer_that_is_much_larger() {
+    fn a_body_does_not_keep_a_much_larger_buffer() {
         let mut decoder = decoder();
         let mut buffer = BytesMut::new();
         let large = vec![b'x'; 1 << 20];
@@ -430,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_length_takes_no_memory() {
+    fn an_announced_length_reserves_no_memory() {
         let mut buffer = BytesMut::from(&b"MESSAGE\ncontent-length:134217728\n\nx"[..]);
         assert!(decoder().decode(&mut buffer).unwrap().is_none());
         assert!(buffer.capacity() <= 2 * FIRST, "{}", buffer.capacity());

@@ -1,15 +1,15 @@
-//! How a connection's frames are written and read.
+//! How the frames of a connection are encoded and decoded.
 
-use super::broker::Broker;
 use super::version::Version;
+use crate::broker::Broker;
 
-/// How frames are written and read: the rules of a version, or what a broker makes of them.
+/// The encoding rules of a STOMP version, with the deviations of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
     pub(super) version: Version,
     pub(super) written: Escapes,
     pub(super) read: Escapes,
-    /// Whether the last `content-length` of a MESSAGE counts, not the first.
+    /// Whether the last `content-length` of a MESSAGE counts rather than the first.
     pub(super) has_last_length: bool,
 }
 
@@ -18,14 +18,14 @@ pub struct Dialect {
 pub(super) enum Escapes {
     /// None: a value ends with its line (STOMP 1.0).
     None,
-    /// `\n`, `\c` and `\\` (STOMP 1.1, "Value Encoding"). A carriage return stands for itself.
+    /// `\n`, `\c` and `\\` (STOMP 1.1, "Value Encoding"). A carriage return is not escaped.
     WithoutReturn,
-    /// Those, and `\r` (STOMP 1.2, "Value Encoding").
+    /// The same and `\r` (STOMP 1.2, "Value Encoding").
     All,
 }
 
 impl Dialect {
-    /// The version as its specification has it.
+    /// The dialect that the version's specification defines.
     #[must_use]
     pub fn of(version: Version) -> Self {
         let escapes = match version {
@@ -41,25 +41,20 @@ impl Dialect {
         }
     }
 
-    /// The version as this broker has it. RabbitMQ 3.10 writes and reads all escape sequences in
-    /// each version, and so does our loopback broker. ActiveMQ 5.17 reads those of 1.1 in 1.0,
-    /// where it writes none; in each version it takes a carriage return as it is.
+    /// The dialect of this broker for the version: that of the specification, with the broker's
+    /// deviations.
     #[must_use]
     pub fn of_broker(version: Version, broker: Broker) -> Self {
-        let plain = Self::of(version);
-        match (broker, version) {
-            (Broker::RabbitMq | Broker::Loopback, _) => Self {
-                written: Escapes::All,
-                read: Escapes::All,
-                has_last_length: true,
-                ..plain
-            },
-            (Broker::ActiveMq, Version::V1_0) => Self {
-                written: Escapes::WithoutReturn,
-                ..plain
-            },
-            _ => plain,
+        let protocol = broker.protocol();
+        let mut dialect = Self::of(version);
+        dialect.has_last_length = protocol.has_last_length;
+        if protocol.has_all_escapes {
+            dialect.written = Escapes::All;
+            dialect.read = Escapes::All;
+        } else if protocol.reads_escapes_in_1_0 && version == Version::V1_0 {
+            dialect.written = Escapes::WithoutReturn;
         }
+        dialect
     }
 
     /// The version.
@@ -68,7 +63,7 @@ impl Dialect {
         self.version
     }
 
-    /// The header of ACK and NACK that says of which message they are.
+    /// The header of ACK and NACK that identifies the message.
     pub(super) fn ack_header(self) -> &'static str {
         match self.version {
             Version::V1_0 | Version::V1_1 => "message-id",
@@ -76,15 +71,15 @@ impl Dialect {
         }
     }
 
-    /// Whether a line may end with CR LF (STOMP 1.2, "Augmented BNF"); before, the CR belongs to
-    /// the line.
+    /// Whether a line may end with CR LF (STOMP 1.2, "Augmented BNF"). In earlier versions the CR
+    /// belongs to the line.
     pub(super) fn has_crlf(self) -> bool {
         self.version == Version::V1_2
     }
 }
 
 impl Escapes {
-    /// What stands for this byte, where it cannot stand for itself.
+    /// The escape sequence for this byte; `None` if it needs none.
     pub(super) fn of(self, byte: u8) -> Option<&'static [u8]> {
         match (byte, self) {
             (_, Self::None) | (b'\r', Self::WithoutReturn) => None,
@@ -96,9 +91,9 @@ impl Escapes {
         }
     }
 
-    /// What this letter stands for behind a backslash.
-    pub(super) fn meaning(self, letter: u8) -> Option<char> {
-        match (letter, self) {
+    /// What this character means after a backslash; `None` if undefined.
+    pub(super) fn meaning(self, escaped: u8) -> Option<char> {
+        match (escaped, self) {
             (b'r', Self::All) => Some('\r'),
             (b'n', _) => Some('\n'),
             (b'c', _) => Some(':'),

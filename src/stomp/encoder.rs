@@ -1,5 +1,5 @@
-//! Frames to bytes: tokio-stomp-2's vocabulary of what a client says, completed by what its own
-//! encoder leaves out, and the frames of either side as they stand.
+//! Encodes frames to bytes: tokio-stomp-2's client messages, with what its own encoder leaves out,
+//! and frames of client or server.
 
 use bytes::{BufMut, BytesMut};
 use memchr::memchr;
@@ -8,11 +8,11 @@ use tokio_stomp_2::{AckMode, Message, ToServer};
 use super::dialect::{Dialect, Escapes};
 use super::frame::Frame;
 
-/// Why a frame cannot be written.
+/// Why a frame cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// A header holds NUL, for which STOMP has no escape sequence.
+    /// A header contains NUL, for which STOMP has no escape sequence.
     #[error("header {name:?} holds a NUL character, which STOMP cannot carry")]
     Nul {
         /// The header.
@@ -21,7 +21,7 @@ pub enum EncodeError {
     /// A header has no name; RabbitMQ closes the connection for it.
     #[error("a header has an empty name")]
     EmptyHeaderName,
-    /// A header with what neither STOMP 1.0 nor CONNECT and CONNECTED have an escape sequence for.
+    /// A header contains characters that STOMP 1.0, CONNECT and CONNECTED cannot escape.
     #[error(
         "header {name:?} holds a line break, or a colon in its name, which STOMP 1.0 and CONNECT \
          cannot carry"
@@ -30,7 +30,7 @@ pub enum EncodeError {
         /// The header.
         name: String,
     },
-    /// A command that is empty, or holds a line break or NUL.
+    /// The command is empty or contains a line break or NUL.
     #[error("the command {command:?} is empty, or holds a line break or a NUL character")]
     Command {
         /// The command.
@@ -38,35 +38,58 @@ pub enum EncodeError {
     },
 }
 
-/// Appends a client's frame: `message` with its `extra_headers`, then `body` with its length. On an
-/// error nothing is appended.
+/// Appends a client's frame: `message` with its `extra_headers`, then `body` with its length.
+/// Appends nothing on an error.
 ///
-/// A `body` or further `headers` inside of `message` are written too; where there are two bodies,
-/// the argument counts.
+/// A body and `headers` inside `message` are written too. If there are two bodies, `body` is
+/// written.
 ///
 /// # Errors
 ///
-/// [`EncodeError`], which names the header.
+/// [`EncodeError`] if a header cannot be encoded.
 pub fn encode(
     message: &Message<ToServer>,
     body: Option<&[u8]>,
     dialect: Dialect,
     dst: &mut BytesMut,
 ) -> Result<(), EncodeError> {
-    let length = dst.len();
-    let result = put_message(message, body, dialect, dst);
-    if result.is_err() {
-        dst.truncate(length);
-    }
-    result
+    let rules = Rules::of(command(&message.content), dialect);
+    let mut result = Ok(());
+    for_each_header(message, dialect, |name, value| {
+        if result.is_ok() {
+            result = rules.check(name, value);
+        }
+    });
+    result?;
+    put(message, body, dialect, dst);
+    Ok(())
 }
 
-/// Appends a frame of either side as it stands, with a `content-length` where there is a body and
-/// no such header. On an error nothing is appended.
+/// Appends a client's frame like [`encode`], without a check of its headers: they must have passed
+/// [`check`] in the same dialect.
+pub(super) fn put(
+    message: &Message<ToServer>,
+    body: Option<&[u8]>,
+    dialect: Dialect,
+    dst: &mut BytesMut,
+) {
+    let command = command(&message.content);
+    let mut writer = Writer::begin(command, Rules::of(command, dialect), dst);
+    for_each_header(message, dialect, |name, value| writer.header(name, value));
+    let inner = match &message.content {
+        ToServer::Send { body, .. } => body.as_deref(),
+        _ => None,
+    };
+    let body = body.or(inner);
+    writer.end(body.unwrap_or_default(), body.is_some());
+}
+
+/// Appends a frame of client or server. Adds `content-length` if there is a body and no such
+/// header. Appends nothing on an error.
 ///
 /// # Errors
 ///
-/// [`EncodeError`], which names the header, or the command.
+/// [`EncodeError`] if a header or the command cannot be encoded.
 pub fn encode_frame(
     frame: &Frame,
     dialect: Dialect,
@@ -77,29 +100,45 @@ pub fn encode_frame(
             command: frame.command.clone(),
         });
     }
-    let length = dst.len();
-    let mut writer = Writer::begin(&frame.command, dialect, dst);
-    let result = frame
-        .headers
-        .iter()
-        .try_for_each(|(name, value)| writer.text(name, value));
+    let rules = Rules::of(&frame.command, dialect);
+    for (name, value) in frame.headers.iter() {
+        rules.check(name.as_bytes(), value.as_bytes())?;
+    }
+    let mut writer = Writer::begin(&frame.command, rules, dst);
+    for (name, value) in frame.headers.iter() {
+        writer.header(name.as_bytes(), value.as_bytes());
+    }
     let is_counted = frame.body.is_empty() || frame.header("content-length").is_some();
     writer.end(&frame.body, !is_counted);
-    if result.is_err() {
-        dst.truncate(length);
-    }
-    result
+    Ok(())
 }
 
-fn put_message(
+fn command(content: &ToServer) -> &'static str {
+    match content {
+        ToServer::Connect { .. } => "CONNECT",
+        ToServer::Send { .. } => "SEND",
+        ToServer::Subscribe { .. } => "SUBSCRIBE",
+        ToServer::Unsubscribe { .. } => "UNSUBSCRIBE",
+        ToServer::Ack { .. } => "ACK",
+        ToServer::Nack { .. } => "NACK",
+        ToServer::Begin { .. } => "BEGIN",
+        ToServer::Commit { .. } => "COMMIT",
+        ToServer::Abort { .. } => "ABORT",
+        ToServer::Disconnect { .. } => "DISCONNECT",
+    }
+}
+
+/// Calls `each` with the names and values of a frame's headers, in the order of tokio-stomp-2.
+fn for_each_header(
     message: &Message<ToServer>,
-    body: Option<&[u8]>,
     dialect: Dialect,
-    dst: &mut BytesMut,
-) -> Result<(), EncodeError> {
-    let mut inner = None;
-    let mut writer;
-    // Headers in the order of tokio-stomp-2.
+    mut each: impl FnMut(&[u8], &[u8]),
+) {
+    let mut text = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            each(name.as_bytes(), value.as_bytes());
+        }
+    };
     match &message.content {
         ToServer::Connect {
             accept_version,
@@ -108,128 +147,107 @@ fn put_message(
             passcode,
             heartbeat,
         } => {
-            writer = Writer::begin("CONNECT", dialect, dst);
-            writer.text("accept-version", accept_version)?;
-            writer.text("host", host)?;
-            writer.maybe("login", login.as_deref())?;
-            writer.maybe("passcode", passcode.as_deref())?;
-            if let Some((send, receive)) = heartbeat {
-                writer.text("heart-beat", &format!("{send},{receive}"))?;
-            }
+            text("accept-version", Some(accept_version));
+            text("host", Some(host));
+            text("login", login.as_deref());
+            text("passcode", passcode.as_deref());
+            let heartbeat = heartbeat.map(|(send, receive)| format!("{send},{receive}"));
+            text("heart-beat", heartbeat.as_deref());
         }
         ToServer::Send {
             destination,
             transaction,
             headers,
-            body,
+            body: _,
         } => {
-            writer = Writer::begin("SEND", dialect, dst);
-            writer.text("destination", destination)?;
-            writer.maybe("transaction", transaction.as_deref())?;
+            text("destination", Some(destination));
+            text("transaction", transaction.as_deref());
             for (name, value) in headers.iter().flatten() {
-                writer.text(name, value)?;
+                text(name, Some(value));
             }
-            inner = body.as_deref();
         }
         ToServer::Subscribe {
             destination,
             id,
             ack,
         } => {
-            writer = Writer::begin("SUBSCRIBE", dialect, dst);
-            writer.text("destination", destination)?;
-            writer.text("id", id)?;
+            text("destination", Some(destination));
+            text("id", Some(id));
             let ack = ack.map(|mode| match mode {
                 AckMode::Auto => "auto",
                 AckMode::Client => "client",
                 AckMode::ClientIndividual => "client-individual",
             });
-            writer.maybe("ack", ack)?;
+            text("ack", ack);
         }
-        ToServer::Unsubscribe { id } => {
-            writer = Writer::begin("UNSUBSCRIBE", dialect, dst);
-            writer.text("id", id)?;
-        }
+        ToServer::Unsubscribe { id } => text("id", Some(id)),
         ToServer::Ack { id, transaction } | ToServer::Nack { id, transaction } => {
-            let command = match &message.content {
-                ToServer::Ack { .. } => "ACK",
-                _ => "NACK",
-            };
-            writer = Writer::begin(command, dialect, dst);
-            writer.text(dialect.ack_header(), id)?;
-            writer.maybe("transaction", transaction.as_deref())?;
+            text(dialect.ack_header(), Some(id));
+            text("transaction", transaction.as_deref());
         }
-        ToServer::Begin { transaction } => {
-            writer = Writer::begin("BEGIN", dialect, dst);
-            writer.text("transaction", transaction)?;
-        }
-        ToServer::Commit { transaction } => {
-            writer = Writer::begin("COMMIT", dialect, dst);
-            writer.text("transaction", transaction)?;
-        }
-        ToServer::Abort { transaction } => {
-            writer = Writer::begin("ABORT", dialect, dst);
-            writer.text("transaction", transaction)?;
-        }
-        ToServer::Disconnect { receipt } => {
-            writer = Writer::begin("DISCONNECT", dialect, dst);
-            writer.maybe("receipt", receipt.as_deref())?;
-        }
+        ToServer::Begin { transaction }
+        | ToServer::Commit { transaction }
+        | ToServer::Abort { transaction } => text("transaction", Some(transaction)),
+        ToServer::Disconnect { receipt } => text("receipt", receipt.as_deref()),
     }
     for (name, value) in &message.extra_headers {
-        writer.header(name, value)?;
+        each(name, value);
     }
-    let body = body.or(inner);
-    writer.end(body.unwrap_or_default(), body.is_some());
-    Ok(())
 }
 
-/// A frame that is being written.
-struct Writer<'a> {
-    dst: &'a mut BytesMut,
+/// What the headers of a frame may hold, and how they are written.
+#[derive(Clone, Copy)]
+struct Rules {
     escapes: Escapes,
-    /// CONNECT or CONNECTED.
+    /// Whether it is CONNECT or CONNECTED.
     is_plain: bool,
 }
 
-impl<'a> Writer<'a> {
-    fn begin(command: &str, dialect: Dialect, dst: &'a mut BytesMut) -> Self {
-        // As in STOMP 1.0, so that whoever reads it need not know the version yet.
+impl Rules {
+    fn of(command: &str, dialect: Dialect) -> Self {
+        // Encoded as in STOMP 1.0, because the version is not agreed on yet.
         let is_plain = matches!(command, "CONNECT" | "CONNECTED");
+        let escapes = if is_plain {
+            Escapes::None
+        } else {
+            dialect.written
+        };
+        Self { escapes, is_plain }
+    }
+
+    fn check(self, name: &[u8], value: &[u8]) -> Result<(), EncodeError> {
+        check(name, value, self.escapes)?;
+        // A reader of STOMP 1.2 would take a CR at the end for a part of the line break.
+        if self.is_plain && (name.contains(&b'\r') || value.contains(&b'\r')) {
+            return Err(no_escape(name));
+        }
+        Ok(())
+    }
+}
+
+/// Writes one frame, whose headers are checked.
+struct Writer<'a> {
+    dst: &'a mut BytesMut,
+    escapes: Escapes,
+}
+
+impl<'a> Writer<'a> {
+    fn begin(command: &str, rules: Rules, dst: &'a mut BytesMut) -> Self {
         dst.reserve(256);
         dst.put_slice(command.as_bytes());
         dst.put_u8(b'\n');
         Self {
             dst,
-            escapes: if is_plain {
-                Escapes::None
-            } else {
-                dialect.written
-            },
-            is_plain,
+            escapes: rules.escapes,
         }
     }
 
-    fn text(&mut self, name: &str, value: &str) -> Result<(), EncodeError> {
-        self.header(name.as_bytes(), value.as_bytes())
-    }
-
-    fn maybe(&mut self, name: &str, value: Option<&str>) -> Result<(), EncodeError> {
-        value.map_or(Ok(()), |value| self.text(name, value))
-    }
-
-    fn header(&mut self, name: &[u8], value: &[u8]) -> Result<(), EncodeError> {
-        check(name, value, self.escapes)?;
-        // At its end a reader of STOMP 1.2 would take it for a part of the line break.
-        if self.is_plain && (name.contains(&b'\r') || value.contains(&b'\r')) {
-            return Err(no_escape(name));
-        }
+    fn header(&mut self, name: &[u8], value: &[u8]) {
         self.dst.reserve(name.len() + value.len() + 2);
         self.put(name);
         self.dst.put_u8(b':');
         self.put(value);
         self.dst.put_u8(b'\n');
-        Ok(())
     }
 
     fn put(&mut self, mut bytes: &[u8]) {
@@ -259,7 +277,7 @@ fn first_escape(bytes: &[u8], escapes: Escapes) -> Option<(usize, &'static [u8])
     places.find_map(|(at, byte)| Some((at, escapes.of(*byte)?)))
 }
 
-/// Whether a header can be carried.
+/// Checks that a header can be encoded.
 pub(super) fn check(name: &[u8], value: &[u8], escapes: Escapes) -> Result<(), EncodeError> {
     if name.is_empty() {
         return Err(EncodeError::EmptyHeaderName);
@@ -334,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_carried_is_named() {
+    fn the_error_names_the_header() {
         let name = || "x".to_owned();
         for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
             let nul = EncodeError::Nul { name: name() };
@@ -348,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_come_back_as_something_else_is_refused() {
+    fn frames_that_would_decode_differently_are_refused() {
         let dialect = Dialect::of(Version::V1_2);
         let mut bytes = BytesMut::new();
         for command in ["", "\r", "SEND\n", "SEND\0"] {
@@ -367,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_goes_round() {
+    fn a_decoded_frame_equals_the_encoded_one() {
         use tokio_util::codec::Decoder as _;
         let frame = Frame::new("MESSAGE")
             .with("message-id", "a:b\\c\n")

@@ -1,4 +1,4 @@
-//! One broker of those that may be connected to.
+//! The address of one broker, from its URL.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::url_error::UrlError;
 const PORT: u16 = 61613;
 const TLS_PORT: u16 = 61614;
 
-/// Where a broker is, and as whom to enter.
+/// The address of a broker and the credentials for it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) host: String,
@@ -22,8 +22,7 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads a URL, or several with commas between them; `failover:(…)` around them is stepped
-    /// over.
+    /// Parses one URL or a comma-separated list; `failover:(…)` around the list is ignored.
     pub(super) fn list(text: &str) -> Result<Vec<Self>, UrlError> {
         let text = text.trim();
         let inner = match text.split_once(':') {
@@ -36,7 +35,7 @@ impl Endpoint {
             }
             _ => text,
         };
-        // A comma in a password is no separator: a URL begins behind one that is.
+        // A comma in a password does not separate: only one before a new URL does.
         let mut starts = vec![0];
         let lower = inner.to_ascii_lowercase();
         for (at, _) in lower.match_indices(',') {
@@ -61,7 +60,11 @@ impl Endpoint {
             "stomp+ssl" | "stomp+tls" | "stomps" => true,
             _ => return Err(UrlError::Scheme),
         };
-        // Before the parser, which would take a part of such a password for the host or the port.
+        if has_tls && cfg!(not(feature = "tls")) {
+            return Err(UrlError::WithoutTls);
+        }
+        // Checked before the URL is parsed: the parser would take a part of such a password for the
+        // host or the port.
         if url.contains('#') {
             return Err(UrlError::Fragment);
         }

@@ -1,4 +1,4 @@
-//! What can go wrong with a connection, or with one frame.
+//! Errors of a connection or of one frame.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::decoder::DecodeError;
 use super::encoder::EncodeError;
-use super::error_frame::{ErrorFrame, ErrorKind};
+use super::error_frame::ErrorFrame;
+#[cfg(feature = "tls")]
 use super::tls::TlsError;
+use crate::broker::ErrorKind;
 
-/// What went wrong with a connection, or with one frame. It holds neither user nor password.
+/// What went wrong with a connection, or with one frame. It holds no password.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,8 +24,8 @@ pub enum Error {
         source: Arc<io::Error>,
     },
 
-    /// The broker's name was not resolved in time.
-    #[error("{address} could not be resolved within {after:?}")]
+    /// The broker's name was not resolved within the timeout.
+    #[error("cannot resolve {address} within {after:?}")]
     ResolveTimeout {
         /// `host:port`.
         address: String,
@@ -31,17 +33,17 @@ pub enum Error {
         after: Duration,
     },
 
-    /// No TCP connection could be made.
+    /// The TCP connection failed.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// `host:port`.
         address: String,
-        /// The system's reason, for the last of the name's addresses.
+        /// The operating system's error, for the last of the name's addresses.
         source: Arc<io::Error>,
     },
 
-    /// No TCP connection could be made in time.
-    #[error("no connection to {address} within {after:?}")]
+    /// The TCP connection was not made within the timeout.
+    #[error("cannot connect to {address} within {after:?}")]
     ConnectTimeout {
         /// `host:port`.
         address: String,
@@ -49,17 +51,18 @@ pub enum Error {
         after: Duration,
     },
 
-    /// There is no TLS with the broker.
-    #[error("no TLS with {address}: {source}")]
+    /// TLS could not be set up.
+    #[cfg(feature = "tls")]
+    #[error("cannot set up TLS with {address}: {source}")]
     Tls {
         /// `host:port`.
         address: String,
-        /// Why.
+        /// The reason.
         source: Arc<TlsError>,
     },
 
-    /// Both sides did not agree on TLS in time.
-    #[error("no TLS with {address} within {after:?}")]
+    /// TLS was not set up within the timeout.
+    #[error("cannot set up TLS with {address} within {after:?}")]
     TlsTimeout {
         /// `host:port`.
         address: String,
@@ -67,7 +70,7 @@ pub enum Error {
         after: Duration,
     },
 
-    /// CONNECTED did not come in time.
+    /// CONNECTED did not arrive within the timeout.
     #[error("{address} did not answer CONNECT within {after:?}")]
     ConnectedTimeout {
         /// `host:port`.
@@ -76,13 +79,13 @@ pub enum Error {
         after: Duration,
     },
 
-    /// The connection ended before CONNECTED came. RabbitMQ does so without a word where it cannot
-    /// read the CONNECT frame, and so does a port at which no STOMP is spoken.
+    /// The connection ended before CONNECTED arrived. RabbitMQ closes without an ERROR if it cannot
+    /// parse the CONNECT frame; a port without STOMP usually does the same.
     #[error("{address} did not answer CONNECT: {source}")]
     ConnectLost {
         /// `host:port`.
         address: String,
-        /// How it ended.
+        /// Why it ended.
         source: Arc<Error>,
     },
 
@@ -91,56 +94,55 @@ pub enum Error {
     Refused {
         /// `host:port`.
         address: String,
-        /// What it says.
+        /// The broker's ERROR.
         error_frame: Arc<ErrorFrame>,
     },
 
-    /// The broker speaks none of the versions that we ask for.
-    #[error("{address} speaks STOMP {version:?}, and none of the versions asked for: {asked}")]
+    /// The broker chose a version that was not offered.
+    #[error("{address} speaks STOMP {version:?}, which was not offered; offered: {asked}")]
     UnsupportedVersion {
         /// `host:port`.
         address: String,
         /// The `version` header of its CONNECTED.
         version: String,
-        /// Those of [`Options::versions`](super::Options::versions).
+        /// The versions in [`Options::versions`](super::Options::versions).
         asked: String,
     },
 
-    /// The broker answered this very frame with ERROR, naming its receipt.
+    /// The broker answered this frame with an ERROR that names its receipt.
     #[error("the broker refused the frame: {0}")]
     ErrorFrame(Arc<ErrorFrame>),
 
-    /// The frame was not written, not even in part.
+    /// The frame was not written, or not in full, so that the broker cannot have it.
     #[error("not sent: {reason}")]
     NotSent {
-        /// Why.
+        /// The reason.
         #[source]
         reason: NotSentReason,
     },
 
-    /// The connection ended. Of a frame: after it was written, before its receipt came.
+    /// The connection ended. For a frame: after it was written, and before its receipt arrived.
     #[error("the connection to the broker was lost: {}", describe(source, error_frame.as_deref()))]
     ConnectionLost {
-        /// How it ended: [`Error::Disconnected`], [`Error::Io`], [`Error::Decode`],
+        /// Why it ended: [`Error::Disconnected`], [`Error::Io`], [`Error::Decode`],
         /// [`Error::UnexpectedFrame`], [`Error::HeartbeatLost`], [`Error::LeftOpen`],
-        /// [`Error::Late`], [`Error::Closed`].
+        /// [`Error::DeadlineExceeded`] or [`Error::Closed`].
         source: Arc<Error>,
-        /// The ERROR that came before, and is most likely the reason. It need not be about this
-        /// frame.
+        /// The ERROR that arrived before and is probably the reason. It may be about another frame.
         error_frame: Option<Arc<ErrorFrame>>,
     },
 
-    /// The frame's receipt did not come in time. The connection goes on.
+    /// The receipt did not arrive within the timeout. The connection stays open.
     #[error("no receipt within {after:?}")]
     ReceiptTimeout {
         /// [`Options::receipt_timeout`](super::Options::receipt_timeout).
         after: Duration,
     },
 
-    /// Nothing came from the broker, neither a frame nor a heart-beat.
-    #[error("no sign of life within {after:?}")]
+    /// The broker sent nothing, neither a frame nor a heart-beat.
+    #[error("the broker sent no data and no heart-beat for {after:?}")]
     HeartbeatLost {
-        /// More than twice the interval that was agreed on.
+        /// The silence: more than twice the negotiated interval.
         after: Duration,
     },
 
@@ -152,34 +154,35 @@ pub enum Error {
     #[error("the broker closed the connection")]
     Disconnected,
 
-    /// What came from the broker is not STOMP.
+    /// The data from the broker is not valid STOMP.
     #[error("{0}")]
     Decode(#[source] Arc<DecodeError>),
 
     /// The broker answered CONNECT with TLS.
-    #[error("TLS is spoken there: use stomp+ssl://")]
-    SpeaksTls,
+    #[error("the broker requires TLS at this port: use stomp+ssl://")]
+    PeerSpeaksTls,
 
-    /// The broker sent a frame that has no place here.
+    /// The broker sent a frame that is not allowed at this point.
     #[error("unexpected frame {command:?}")]
     UnexpectedFrame {
-        /// Its command.
+        /// The frame's command.
         command: String,
     },
 
-    /// The broker sent an ERROR that names no receipt, and left the connection open; STOMP 1.2
-    /// wants it closed, so we did. RabbitMQ 3.10 does so for an unknown destination.
-    #[error("closed by us, as the broker left it open")]
+    /// The broker sent an ERROR that names no receipt and left the connection open, so the client
+    /// closed it: STOMP 1.2, "ERROR", requires the server to close. RabbitMQ 3.10 leaves it open
+    /// after an unknown destination.
+    #[error("closed by this client because the broker left the connection open after an ERROR")]
     LeftOpen,
 
-    /// We closed the connection in the middle of a frame whose
-    /// [`not_after`](super::SendFrame::not_after) had come. What was written before may have
+    /// The client closed the connection in the middle of a frame because its
+    /// [`not_after`](super::SendFrame::not_after) had passed. Frames written before may have
     /// arrived.
-    #[error("closed by us, as a frame could not be written in its time")]
-    Late,
+    #[error("closed by this client because the deadline of a frame passed while it was written")]
+    DeadlineExceeded,
 
-    /// We closed the connection ourselves, because we were told to.
-    #[error("closed by us")]
+    /// The client closed the connection on request.
+    #[error("closed by this client")]
     Closed,
 }
 
@@ -187,61 +190,61 @@ pub enum Error {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotSentReason {
-    /// A header, or the destination, that STOMP or this version of it cannot carry.
+    /// A header or the destination cannot be encoded in STOMP, or in this version of it.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// A header that the client sets itself, or that no SEND may have.
+    /// A header that the client sets itself or that a SEND cannot have.
     #[error("the header {name:?} cannot be set by hand")]
     ReservedHeader {
         /// The header.
         name: String,
     },
-    /// The version has no NACK (STOMP 1.0), and this broker none of its own.
+    /// STOMP 1.0 has no NACK, and neither has this broker.
     #[error("STOMP 1.0 has no NACK")]
     NoNack,
-    /// Its `not_after` had passed.
-    #[error("its time was over before it could be written")]
-    Late,
-    /// A part of it was written when its `not_after` came; the rest never is, and the broker drops
-    /// such a frame.
-    #[error("its time was over before all of it could be written")]
+    /// Its `not_after` had passed before anything was written.
+    #[error("its deadline passed before it was written")]
+    DeadlineExceeded,
+    /// Its `not_after` passed when only a part was written. The rest is not written; the broker
+    /// drops an incomplete frame.
+    #[error("its deadline passed before all of it was written")]
     CutOff,
-    /// It waited in the queue for as long as a receipt may take: the broker does not read.
+    /// It waited in the queue for the whole receipt timeout because the broker does not read.
     #[error("it could not be written within {after:?}: the broker does not read")]
     TimedOut {
         /// [`Options::receipt_timeout`](super::Options::receipt_timeout).
         after: Duration,
     },
-    /// The delivery came through another connection, where alone it can be acknowledged.
+    /// The delivery came through another connection, and only that one can acknowledge it.
     #[error("the delivery belongs to another connection")]
     OtherConnection,
-    /// The broker gave the delivery no `ack` header.
+    /// The broker sent the delivery without an `ack` header.
     #[error("the delivery has no ack id")]
     NoAckId,
-    /// The connection had ended, or was about to.
+    /// The connection had ended or was closing.
     #[error("{0}")]
     ConnectionLost(#[source] Arc<Error>),
 }
 
 impl Error {
-    /// Whether this is an ERROR that named the receipt of this very frame: the frame's own
-    /// failure.
+    /// Whether the broker answered this frame with an ERROR that names its receipt: the fault is
+    /// the frame's own.
     #[must_use]
     pub fn names_receipt(&self) -> bool {
         matches!(self, Self::ErrorFrame(_))
     }
 
-    /// Whether the broker may have got the frame: it was written, and no receipt came.
+    /// Whether the broker may have received the frame: it was written, but no receipt arrived.
     #[must_use]
-    pub fn is_fate_unknown(&self) -> bool {
+    pub fn is_outcome_unknown(&self) -> bool {
         matches!(
             self,
             Self::ConnectionLost { .. } | Self::ReceiptTimeout { .. }
         )
     }
 
-    /// Whether the broker refused the user, the password or the virtual host at CONNECT: trying
-    /// again with the same settings is unlikely to help.
+    /// Whether the broker refused the user, the password or the virtual host at CONNECT. A retry
+    /// with the same settings is unlikely to help.
     #[must_use]
     pub fn is_refused_login(&self) -> bool {
         matches!(self, Self::Refused { error_frame, .. } if matches!(
@@ -250,18 +253,25 @@ impl Error {
         ))
     }
 
-    /// Whether our own files or settings are at fault, such as a certificate that cannot be read.
+    /// Whether this side's own files or settings are at fault, such as an unreadable certificate.
     #[must_use]
     pub fn is_misconfigured(&self) -> bool {
-        matches!(self, Self::Tls { source, .. } if source.is_ours())
+        #[cfg(feature = "tls")]
+        if let Self::Tls { source, .. } = self {
+            return source.is_local();
+        }
+        false
     }
 
-    /// Whether trying again with the same settings is unlikely to help: the login is refused, one
-    /// side does not trust the other's certificate, there is no version that both speak, our own
-    /// settings are at fault, or the frame cannot be written.
+    /// Whether a retry with the same settings is unlikely to help: the login is refused, one side
+    /// does not trust the other's certificate, both sides have no version in common, a file or
+    /// setting of this side is wrong, or the frame cannot be encoded.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        let is_distrust = matches!(self, Self::Tls { source, .. } if source.is_distrust());
+        #[cfg(feature = "tls")]
+        let is_untrusted = matches!(self, Self::Tls { source, .. } if source.is_untrusted());
+        #[cfg(not(feature = "tls"))]
+        let is_untrusted = false;
         let is_foreign = matches!(self, Self::UnsupportedVersion { .. });
         let is_unwritable = matches!(
             self,
@@ -270,13 +280,13 @@ impl Error {
             }
         );
         self.is_refused_login()
-            || is_distrust
+            || is_untrusted
             || is_foreign
             || is_unwritable
             || self.is_misconfigured()
     }
 
-    /// Whether a receipt did not come in time, the frame written or not.
+    /// Whether the receipt timeout passed, whether the frame was written or not.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(
@@ -288,11 +298,11 @@ impl Error {
         )
     }
 
-    /// Whether the reason is that we closed the connection ourselves.
+    /// Whether this side closed the connection.
     #[must_use]
     pub fn is_closed_by_us(&self) -> bool {
         match self {
-            Self::Closed | Self::Late => true,
+            Self::Closed | Self::DeadlineExceeded => true,
             Self::ConnectionLost { source, .. } => source.is_closed_by_us(),
             Self::NotSent {
                 reason: NotSentReason::ConnectionLost(error),
@@ -301,29 +311,29 @@ impl Error {
         }
     }
 
-    /// Whether the connection was closed because of a frame of the broker's that cannot be read, and
-    /// that does not say either what would answer it.
+    /// Whether the connection was closed because of a frame that cannot be decoded and does not
+    /// contain what an ACK needs.
     #[must_use]
-    pub fn is_unreadable(&self) -> bool {
+    pub fn is_decode_error(&self) -> bool {
         match self {
             Self::Decode(_) | Self::UnexpectedFrame { .. } => true,
-            Self::ConnectionLost { source, .. } => source.is_unreadable(),
+            Self::ConnectionLost { source, .. } => source.is_decode_error(),
             _ => false,
         }
     }
 
-    /// Whether the connection was given up because nothing came from the broker any more.
+    /// Whether the connection was closed because the broker sent nothing.
     #[must_use]
-    pub fn is_silence(&self) -> bool {
+    pub fn is_heartbeat_timeout(&self) -> bool {
         match self {
             Self::HeartbeatLost { .. } => true,
-            Self::ConnectionLost { source, .. } => source.is_silence(),
+            Self::ConnectionLost { source, .. } => source.is_heartbeat_timeout(),
             _ => false,
         }
     }
 
-    /// The broker's ERROR, where there was one. Only where [`names_receipt`](Self::names_receipt)
-    /// is true, it is certain to be about this frame.
+    /// The broker's ERROR, if there was one. It is certainly about this frame only if
+    /// [`names_receipt`](Self::names_receipt) is true.
     #[must_use]
     pub fn error_frame(&self) -> Option<&ErrorFrame> {
         match self {
@@ -336,7 +346,7 @@ impl Error {
         }
     }
 
-    /// What a frame that was never written gets when its connection ended so.
+    /// The error for a frame that was not written before its connection ended for this reason.
     pub(super) fn into_not_sent(self) -> Self {
         NotSentReason::ConnectionLost(Arc::new(self)).into()
     }

@@ -1,142 +1,73 @@
-//! An ERROR frame of the broker, in words.
+//! The broker's ERROR frame as text.
 
 use std::fmt;
 
 use super::frame::Frame;
-use super::mask::Mask;
+use super::redaction::Redaction;
+use crate::broker::ErrorKind;
 
-/// What the broker says is kept up to here, in characters; ActiveMQ sends whole stack traces.
+/// The maximum length of a text, in characters; ActiveMQ sends whole stack traces.
 const MAXIMUM_TEXT: usize = 500;
 
 /// An ERROR frame (STOMP 1.2, "ERROR").
 ///
 /// Its texts are the broker's, on one line, without control characters, of bounded length, and
-/// with the user's name and our password replaced by `***`.
+/// with our password replaced by `***`.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ErrorFrame {
-    /// The `message` header, empty where there is none.
+    /// The `message` header; empty if there is none.
     pub message: String,
     /// The body.
     pub body: String,
-    /// The `receipt-id` header: the receipt of the frame that is at fault. RabbitMQ 3.10 never
-    /// sends it.
+    /// The `receipt-id` header: the receipt of the frame at fault. RabbitMQ 3.10 never sends it.
     pub receipt_id: Option<String>,
     kind: ErrorKind,
 }
 
-/// What an ERROR is about, as far as its text tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The user or the password was refused.
-    RefusedLogin,
-    /// The virtual host does not exist, or this user may not enter it.
-    RefusedVirtualHost,
-    /// The broker does not understand a destination, or does not permit it.
-    RefusedDestination,
-    /// A queue exists with other arguments than those asked for.
-    PreconditionFailed,
-    /// An exchange or a queue does not exist.
-    NotFound,
-    /// Another connection has the client id, as ActiveMQ calls what a durable subscription belongs
-    /// to.
-    ClientIdInUse,
-    /// The broker ended a subscription, mostly because its queue was deleted.
-    Cancelled,
-    /// Anything else.
-    Other,
-}
-
 impl ErrorFrame {
-    pub(super) fn new(frame: &Frame, mask: &Mask) -> Self {
+    pub(super) fn new(frame: &Frame, redaction: &Redaction) -> Self {
         let message = frame.header("message").unwrap_or_default();
-        // A cut one must not end with a part of the password, which is hidden only as a whole. A
-        // character takes four bytes at most, and what is left of a cut one three.
-        let end = mask.longest() + 3;
+        // A truncated text must not end with a part of the password, because only the whole
+        // password is hidden. A character takes at most 4 bytes, and a truncated one leaves at most
+        // 3.
+        let end = redaction.longest() + 3;
         let part = frame.body.get(..4 * MAXIMUM_TEXT + end);
         let body = String::from_utf8_lossy(part.unwrap_or(&frame.body));
-        let mut shown = mask.hide(&body);
+        let mut shown = redaction.hide(&body);
         if part.is_some() {
             shown.truncate(shown.floor_char_boundary(shown.len().saturating_sub(end)));
         }
         Self {
-            // Of the broker's own words, which may hold the password's.
-            kind: kind(
+            // From the original text, which may contain the password.
+            kind: ErrorKind::of(
                 &flatten(message, MAXIMUM_TEXT),
                 &flatten(&body, MAXIMUM_TEXT),
             ),
-            message: clean(&mask.hide(message)),
-            body: clean(&shown),
+            // After the password was hidden: what is cut might leave a part of it.
+            message: flatten(&redaction.hide(message), MAXIMUM_TEXT),
+            body: flatten(&shown, MAXIMUM_TEXT),
             receipt_id: frame
                 .header("receipt-id")
-                .map(|id| flatten(&mask.hide(id), MAXIMUM_TEXT)),
+                .map(|id| flatten(&redaction.hide(id), MAXIMUM_TEXT)),
         }
     }
 
-    /// What the error is about, by the texts of RabbitMQ 3.10 and ActiveMQ 5.17.
+    /// The subject of the error, from the texts of RabbitMQ 3.10 and ActiveMQ 5.17.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 }
 
-fn kind(message: &str, body: &str) -> ErrorKind {
-    let message = message.to_ascii_lowercase();
-    let body = body.to_ascii_lowercase();
-    let either = |text: &str| message.contains(text) || body.contains(text);
-    if body.starts_with("virtual host") {
-        ErrorKind::RefusedVirtualHost
-    } else if body.starts_with("access refused for user")
-        || body.contains("non-loopback access denied")
-        || body.contains("missing login or passcode")
-        || either("or password is invalid")
-    {
-        ErrorKind::RefusedLogin
-    } else if message.contains(" already connected from ") {
-        ErrorKind::ClientIdInUse
-    } else if message == "precondition_failed" && !body.contains("delivery tag") {
-        ErrorKind::PreconditionFailed
-    } else if message == "not_found" {
-        ErrorKind::NotFound
-    } else if message == "server cancelled subscription" {
-        ErrorKind::Cancelled
-    } else if matches!(
-        message.as_str(),
-        "unknown destination" | "invalid destination" | "access_refused"
-    ) || either("is not a valid destination")
-        || either("not authorized to")
-    {
-        ErrorKind::RefusedDestination
-    } else {
-        ErrorKind::Other
-    }
-}
-
 impl fmt::Display for ErrorFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.message.as_str(), self.body.as_str()) {
-            ("", "") => f.write_str("the broker's ERROR says nothing")?,
+            ("", "") => f.write_str("the broker's ERROR has no text")?,
             (text, "") | ("", text) => f.write_str(text)?,
             (message, body) => write!(f, "{message}: {body}")?,
         }
-        f.write_str(match self.kind() {
-            ErrorKind::RefusedLogin => " (check the user and the password in STOMP_URL)",
-            ErrorKind::RefusedVirtualHost => {
-                " (check the virtual host, which is the path of STOMP_URL)"
-            }
-            ErrorKind::PreconditionFailed => {
-                " (the queue exists with other arguments: delete it, or use the same ones)"
-            }
-            ErrorKind::ClientIdInUse => {
-                " (another subscriber has this queue of this topic, and ActiveMQ lets in one at a \
-                 time: this one waits for its turn; for several, use a virtual topic)"
-            }
-            ErrorKind::RefusedDestination
-            | ErrorKind::NotFound
-            | ErrorKind::Cancelled
-            | ErrorKind::Other => "",
-        })
+        f.write_str(self.kind().advice())
     }
 }
 
@@ -148,18 +79,6 @@ impl fmt::Debug for ErrorFrame {
             .field("receipt_id", &self.receipt_id)
             .finish()
     }
-}
-
-/// A text without the password, and now without the user's name.
-fn clean(text: &str) -> String {
-    // After the password was hidden: what is cut might leave a part of it.
-    let text = flatten(text, MAXIMUM_TEXT);
-    let text = hide(text, "user '", '\'');
-    let text = hide(text, "User name [", ']');
-    if text.contains("is not authorized to") {
-        return hide(text, "User ", ' ');
-    }
-    text
 }
 
 /// One line without control characters, cut after so many characters.
@@ -182,25 +101,14 @@ pub(super) fn flatten(text: &str, maximum: usize) -> String {
     flat
 }
 
-/// Replaces what is between the first `before` and the next `after`.
-fn hide(mut text: String, before: &str, after: char) -> String {
-    if let Some(start) = text.find(before).map(|at| at + before.len()) {
-        let end = text[start..]
-            .find(after)
-            .map_or(text.len(), |at| start + at);
-        text.replace_range(start..end, "***");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_told_by_the_brokers_own_words() {
+    fn kinds_follow_the_brokers_texts() {
         use ErrorKind::*;
-        // As RabbitMQ 3.10.8 and ActiveMQ 5.17 word them.
+        // The texts of RabbitMQ 3.10.8 and ActiveMQ 5.17.
         let cases = [
             (
                 "Bad CONNECT",
@@ -264,10 +172,10 @@ mod tests {
             let frame = Frame::new("ERROR")
                 .with("message", message)
                 .with_body(body.as_bytes().to_vec());
-            let error = ErrorFrame::new(&frame, &Mask::default());
+            let error = ErrorFrame::new(&frame, &Redaction::default());
             assert_eq!(error.kind(), kind, "{error}");
             let shown = format!("{error} {error:?}");
-            assert!(!shown.contains('\n') && !shown.contains("shop"), "{shown}");
+            assert!(!shown.contains('\n'), "{shown}");
         }
     }
 
@@ -276,12 +184,12 @@ mod tests {
         let frame = Frame::new("ERROR")
             .with("message", "a\r\nb\u{1b}[31m\0c\u{2028}d")
             .with_body("\u{e9}".repeat(100_000).into_bytes());
-        let shown = ErrorFrame::new(&frame, &Mask::default()).to_string();
+        let shown = ErrorFrame::new(&frame, &Redaction::default()).to_string();
         assert!(shown.starts_with("a b [31m c d: \u{e9}"), "{shown}");
         assert!(shown.chars().count() < 600);
         let frame = Frame::new("ERROR").with_body(vec![0xff; 3000]);
         assert!(
-            ErrorFrame::new(&frame, &Mask::default())
+            ErrorFrame::new(&frame, &Redaction::default())
                 .body
                 .chars()
                 .count()
@@ -290,39 +198,42 @@ mod tests {
     }
 
     #[test]
-    fn a_password_at_the_cut_does_not_show() {
+    fn a_truncated_password_does_not_show() {
         let password = "hunter2-of-the-shop";
         for before in 1900..2100 {
-            // Spaces and stars take less place when they are shown.
+            // Spaces and stars take less space when they are shown.
             for filling in [" ", password] {
                 let mut body = filling.repeat(before / filling.len());
                 body.push_str(&"x".repeat(before % filling.len()));
                 body.push_str(&password.repeat(10));
                 let frame = Frame::new("ERROR").with_body(body.into_bytes());
-                let error = ErrorFrame::new(&frame, &Mask::new(password));
+                let error = ErrorFrame::new(&frame, &Redaction::new(password));
                 assert!(!error.body.contains("hun"), "{before}: {}", error.body);
             }
         }
     }
 
     #[test]
-    fn a_receipt_id_is_cleaned_too() {
+    fn a_receipt_id_is_redacted_too() {
         let id = format!("hunter2\u{1b}{}", "x".repeat(1000));
         let frame = Frame::new("ERROR").with("receipt-id", id);
-        let error = ErrorFrame::new(&frame, &Mask::new("hunter2"));
+        let error = ErrorFrame::new(&frame, &Redaction::new("hunter2"));
         let shown = error.receipt_id.unwrap();
         assert!(shown.starts_with("*** xxx") && shown.chars().count() <= 501);
     }
 
     #[test]
-    fn a_password_that_comes_back_does_not_show() {
+    fn an_echoed_password_does_not_show() {
         let frame = Frame::new("ERROR")
             .with("message", "Bad CONNECT")
             .with_body("Access refused for user 'shop' with p\\\\w and p\\w");
-        let error = ErrorFrame::new(&frame, &Mask::new("p\\w"));
-        assert_eq!(error.body, "Access refused for user '***' with *** and ***");
-        // What the error is about is told by the broker's words all the same.
-        let error = ErrorFrame::new(&frame, &Mask::new("Access"));
+        let error = ErrorFrame::new(&frame, &Redaction::new("p\\w"));
+        assert_eq!(
+            error.body,
+            "Access refused for user 'shop' with *** and ***"
+        );
+        // The broker's words show the kind of error all the same.
+        let error = ErrorFrame::new(&frame, &Redaction::new("Access"));
         assert_eq!(error.kind(), ErrorKind::RefusedLogin);
         assert!(!format!("{error} {error:?}").contains("Access"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! A STOMP frame as it is on the wire, of either side.
+//! A STOMP frame of client or server.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use bytes::Bytes;
 use super::defect::Defect;
 use super::headers::Headers;
 
-/// A frame: a command, headers in their order, a body.
+/// A frame: a command, headers in order, and a body.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Frame {
     /// The command, such as `MESSAGE`.
     pub command: String,
     /// The headers, unescaped.
     pub headers: Headers,
-    /// The body, empty where there is none.
+    /// The body; may be empty.
     pub body: Bytes,
-    /// What is wrong with it; nothing, unless it is a MESSAGE that could be decoded in part only.
+    /// What is wrong with it. Empty unless it is a MESSAGE that was decoded only in part.
     pub defects: Box<[Defect]>,
 }
 
 impl Frame {
-    /// A frame without headers and body.
+    /// Creates a frame without headers and body.
     #[must_use]
     pub fn new(command: &str) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Frame {
     }
 }
 
-// A body may be a customer's.
+// Not derived: a body may contain personal data.
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?}", self.command, self.headers)?;

@@ -1,4 +1,4 @@
-//! From an address to a connection that has seen CONNECTED.
+//! Opens a connection: name resolution, TCP, TLS, CONNECT and CONNECTED.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,13 +8,14 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
+#[cfg(feature = "tls")]
 use tokio_rustls::client::TlsStream;
+#[cfg(feature = "tls")]
 use tokio_rustls::rustls::ClientConfig;
 use tokio_stomp_2::{Message, ToServer};
 use tokio_util::codec::Decoder as _;
 use tracing::{debug, warn};
 
-use super::broker::Broker;
 use super::client::Peer;
 use super::decoder::Decoder;
 use super::dialect::Dialect;
@@ -24,35 +25,44 @@ use super::error::{Error, NotSentReason};
 use super::error_frame::{ErrorFrame, flatten};
 use super::frame::Frame;
 use super::heartbeat::{Heartbeat, milliseconds};
-use super::mask::Mask;
 use super::options::Options;
+use super::redaction::Redaction;
+#[cfg(feature = "tls")]
 use super::tls::TlsError;
 use super::version::Version;
+use crate::broker::Broker;
 
-/// The first byte of a TLS alert, with which a port of TLS answers what is none.
+/// The first byte of a TLS alert: the answer of a TLS port to plain text.
 const TLS_ALERT: u8 = 0x15;
 
 /// The socket, with or without TLS.
 pub(super) enum Transport {
     Plain(TcpStream),
+    #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    pub(super) fn has_tls(&self) -> bool {
+        !matches!(self, Self::Plain(_))
+    }
 }
 
 /// A connection that the broker has accepted.
 pub(super) struct Connected {
     pub(super) transport: Transport,
     pub(super) decoder: Decoder,
-    /// What came after CONNECTED.
+    /// Bytes that arrived after CONNECTED.
     pub(super) input: BytesMut,
     pub(super) server: String,
     pub(super) peer: Peer,
     pub(super) dialect: Dialect,
     pub(super) heartbeat: Heartbeat,
-    pub(super) mask: Mask,
+    pub(super) redaction: Redaction,
 }
 
-/// What the broker has said in CONNECTED.
-struct Greeted {
+/// The result of CONNECT and CONNECTED.
+struct Handshake {
     decoder: Decoder,
     input: BytesMut,
     server: String,
@@ -60,7 +70,7 @@ struct Greeted {
     heartbeat: Heartbeat,
 }
 
-/// Tries the brokers in their order.
+/// Tries the brokers in the order of the URLs.
 pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
     let mut failure = None;
     for endpoint in &options.endpoints {
@@ -69,7 +79,7 @@ pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
             Err(error) => error,
         };
         debug!(address = endpoint.address(), %error, "not connected");
-        // What settings are to blame for says more than a broker that is away.
+        // A wrong setting is a better explanation than an unreachable broker.
         if !failure.as_ref().is_some_and(Error::is_final) {
             failure = Some(error);
         }
@@ -78,34 +88,38 @@ pub(super) async fn connect(options: &Options) -> Result<Connected, Error> {
 }
 
 async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Connected, Error> {
-    // A file that cannot be used is told whether the broker is there or not.
+    // First, so that an unusable file is reported even if the broker is unreachable.
+    #[cfg(feature = "tls")]
     let tls = match endpoint.has_tls {
         true => Some(prepare(endpoint, options).await?),
         false => None,
     };
     let mut stream = dial(endpoint, options).await?;
-    // Frames are written in batches of our own making.
+    // The client already writes frames in batches.
     stream
         .set_nodelay(true)
         .map_err(|error| lost(endpoint, error.into()))?;
-    let (greeted, transport) = if let Some(tls) = tls {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = tls {
         let mut stream = Box::new(secure(stream, tls, endpoint, options).await?);
-        let greeted = greet(&mut stream, endpoint, options).await?;
-        (greeted, Transport::Tls(stream))
-    } else {
-        let greeted = greet(&mut stream, endpoint, options).await?;
-        (greeted, Transport::Plain(stream))
-    };
-    Ok(Connected {
+        let handshake = log_in(&mut stream, endpoint, options).await?;
+        return Ok(connected(handshake, Transport::Tls(stream), endpoint));
+    }
+    let handshake = log_in(&mut stream, endpoint, options).await?;
+    Ok(connected(handshake, Transport::Plain(stream), endpoint))
+}
+
+fn connected(handshake: Handshake, transport: Transport, endpoint: &Endpoint) -> Connected {
+    Connected {
         transport,
-        decoder: greeted.decoder,
-        input: greeted.input,
-        server: greeted.server,
-        dialect: greeted.peer.dialect,
-        peer: greeted.peer,
-        heartbeat: greeted.heartbeat,
-        mask: Mask::new(&endpoint.passcode),
-    })
+        decoder: handshake.decoder,
+        input: handshake.input,
+        server: handshake.server,
+        dialect: handshake.peer.dialect,
+        peer: handshake.peer,
+        heartbeat: handshake.heartbeat,
+        redaction: Redaction::new(&endpoint.passcode),
+    }
 }
 
 fn lost(endpoint: &Endpoint, source: Error) -> Error {
@@ -132,10 +146,11 @@ async fn dial(endpoint: &Endpoint, options: &Options) -> Result<TcpStream, Error
         }
     };
     let after = options.connect_timeout;
-    let deadline = Instant::now() + after.min(super::pending::FAR);
+    let deadline = Instant::now() + after.min(super::pending::FOREVER);
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
-        // An address that swallows everything leaves its share of the time to the others.
+        // Divide the remaining time among the remaining addresses, so that one that does not
+        // respond leaves time for the others.
         let left = deadline.saturating_duration_since(Instant::now());
         let tries = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         last = Some(
@@ -155,6 +170,7 @@ async fn dial(endpoint: &Endpoint, options: &Options) -> Result<TcpStream, Error
     Err(last.unwrap_or_else(|| resolve(io::Error::new(io::ErrorKind::NotFound, "no address"))))
 }
 
+#[cfg(feature = "tls")]
 fn no_tls(endpoint: &Endpoint, source: TlsError) -> Error {
     Error::Tls {
         address: endpoint.address(),
@@ -162,16 +178,17 @@ fn no_tls(endpoint: &Endpoint, source: TlsError) -> Error {
     }
 }
 
+#[cfg(feature = "tls")]
 async fn prepare(endpoint: &Endpoint, options: &Options) -> Result<Arc<ClientConfig>, Error> {
     let tls = &options.tls;
     if tls.accepts_any() {
         warn!(
             address = endpoint.address(),
-            "any certificate of the broker is accepted: the connection can be read and changed by \
-             whoever is between"
+            "accepting any broker certificate; anyone on the network can read and change this \
+            connection"
         );
     }
-    // A file may lie behind a network that hangs.
+    // A file may be on a network file system that hangs.
     let after = options.time_for_tls();
     match timeout(after, tls.prepare()).await {
         Ok(config) => config.map_err(|error| no_tls(endpoint, error)),
@@ -182,7 +199,8 @@ async fn prepare(endpoint: &Endpoint, options: &Options) -> Result<Arc<ClientCon
     }
 }
 
-/// Agrees on TLS.
+/// Negotiates TLS.
+#[cfg(feature = "tls")]
 async fn secure(
     stream: TcpStream,
     tls: Arc<ClientConfig>,
@@ -200,15 +218,15 @@ async fn secure(
     }
 }
 
-async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     endpoint: &Endpoint,
     options: &Options,
-) -> Result<Greeted, Error> {
+) -> Result<Handshake, Error> {
     let after = options.time_to_answer();
-    let greeted = timeout(after, shake(stream, endpoint, options)).await;
-    let error = match greeted {
-        Ok(Ok(greeted)) => return Ok(greeted),
+    let handshake = timeout(after, exchange(stream, endpoint, options)).await;
+    let error = match handshake {
+        Ok(Ok(handshake)) => return Ok(handshake),
         Ok(Err(error)) => error,
         Err(_) => {
             return Err(Error::ConnectedTimeout {
@@ -218,36 +236,38 @@ async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     Err(match error {
-        // In TLS 1.3 a broker that misses our certificate says so only now.
+        // In TLS 1.3 the broker reports a missing client certificate only now.
+        #[cfg(feature = "tls")]
         Error::Io(error) if TlsError::of_tls(&error).is_some() => {
             let has_certificate = options.tls.has_client_certificate();
             no_tls(endpoint, TlsError::of_first_read(&error, has_certificate))
         }
-        Error::Io(_) | Error::Decode(_) | Error::Disconnected | Error::SpeaksTls => {
+        Error::Io(_) | Error::Decode(_) | Error::Disconnected | Error::PeerSpeaksTls => {
             lost(endpoint, error)
         }
         other => other,
     })
 }
 
-async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     endpoint: &Endpoint,
     options: &Options,
-) -> Result<Greeted, Error> {
+) -> Result<Handshake, Error> {
     let (send, receive) = options.heartbeat;
     let ours = (milliseconds(send), milliseconds(receive));
     // CONNECT and CONNECTED are the same in each version.
     let dialect = Dialect::of(Version::V1_2);
     let mut output = BytesMut::new();
     encoder::encode(
-        &greeting(endpoint, options, ours),
+        &connect_frame(endpoint, options, ours),
         None,
         dialect,
         &mut output,
     )
     .map_err(NotSentReason::from)?;
-    // One that refuses us may close before it has read all; what it says is the better reason.
+    // A broker that refuses the login may close before it has read everything; its ERROR is the
+    // better explanation.
     let written = async {
         stream.write_all(&output).await?;
         stream.flush().await
@@ -262,24 +282,24 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
         }
         if stream.read_buf(&mut input).await? == 0 {
             return Err(match (input.first(), written) {
-                (Some(&TLS_ALERT), _) => Error::SpeaksTls,
+                (Some(&TLS_ALERT), _) => Error::PeerSpeaksTls,
                 (_, Err(error)) => error.into(),
                 (_, Ok(())) => Error::Disconnected,
             });
         }
         if input.first() == Some(&TLS_ALERT) && !endpoint.has_tls {
-            return Err(Error::SpeaksTls);
+            return Err(Error::PeerSpeaksTls);
         }
     };
-    let mask = Mask::new(&endpoint.passcode);
-    judge(&frame, endpoint, &mask)?;
+    let redaction = Redaction::new(&endpoint.passcode);
+    check_connected(&frame, endpoint, &redaction)?;
     // STOMP 1.0 has no `version`.
     let named = frame.header("version").unwrap_or("1.0");
     let version = Version::parse(named)
         .filter(|version| options.versions.contains(version))
         .ok_or_else(|| Error::UnsupportedVersion {
             address: endpoint.address(),
-            version: flatten(&mask.hide(named), 40),
+            version: flatten(&redaction.hide(named), 40),
             asked: asked(options),
         })?;
     let server = frame.header("server").unwrap_or_default();
@@ -289,10 +309,10 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
         broker,
     };
     decoder.set_dialect(peer.dialect);
-    Ok(Greeted {
+    Ok(Handshake {
         decoder,
         input,
-        server: flatten(&mask.hide(server), 200),
+        server: flatten(&redaction.hide(server), 200),
         peer,
         heartbeat: Heartbeat::negotiate(ours, frame.header("heart-beat")),
     })
@@ -303,15 +323,19 @@ fn asked(options: &Options) -> String {
     versions.join(",")
 }
 
-/// The command is CONNECT, which each version knows; STOMP is for brokers of 1.2, and some of 1.1,
-/// only (STOMP 1.2, "CONNECT or STOMP Frame").
+/// Builds CONNECT. Each version has this command; STOMP exists only in brokers of 1.2 and some of
+/// 1.1 (STOMP 1.2, "CONNECT or STOMP Frame").
 ///
-/// STOMP 1.2 says that CONNECT has no escape sequences, so that a backslash stands for itself.
-/// RabbitMQ 3.10.8 reads them in CONNECT too, and closes without ERROR at one that it does not
-/// know: password `p\a` needs `p\\a` on the wire. A colon it takes either way, as `:` and as `\c`.
-/// So the colon stays as it is, as the specification wants, and the backslash is doubled for
-/// RabbitMQ; another broker would see two of them.
-fn greeting(endpoint: &Endpoint, options: &Options, heartbeat: (u32, u32)) -> Message<ToServer> {
+/// STOMP 1.2 defines no escape sequences in CONNECT, so a backslash stands for itself. RabbitMQ
+/// 3.10.8 decodes escape sequences in CONNECT too and closes without ERROR if one is undefined: the
+/// password `p\a` must be `p\\a` on the wire. It accepts a colon both as `:` and as `\c`. Therefore
+/// colons are not escaped, as the specification says, and backslashes are doubled for RabbitMQ;
+/// other brokers see two of them.
+fn connect_frame(
+    endpoint: &Endpoint,
+    options: &Options,
+    heartbeat: (u32, u32),
+) -> Message<ToServer> {
     let double = |text: &str| text.replace('\\', "\\\\");
     let mut extra_headers = vec![
         (b"login".to_vec(), double(&endpoint.login).into_bytes()),
@@ -336,16 +360,16 @@ fn greeting(endpoint: &Endpoint, options: &Options, heartbeat: (u32, u32)) -> Me
     }
 }
 
-/// Whether the frame is CONNECTED.
-fn judge(frame: &Frame, endpoint: &Endpoint, mask: &Mask) -> Result<(), Error> {
+/// Checks that the frame is CONNECTED.
+fn check_connected(frame: &Frame, endpoint: &Endpoint, redaction: &Redaction) -> Result<(), Error> {
     match frame.command.as_str() {
         "CONNECTED" => Ok(()),
         "ERROR" => Err(Error::Refused {
             address: endpoint.address(),
-            error_frame: Arc::new(ErrorFrame::new(frame, mask)),
+            error_frame: Arc::new(ErrorFrame::new(frame, redaction)),
         }),
         command => Err(Error::UnexpectedFrame {
-            command: flatten(&mask.hide(command), 40),
+            command: flatten(&redaction.hide(command), 40),
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! A frame's command and headers.
+//! Decodes a frame's command and headers.
 
 use memchr::memchr;
 
@@ -9,11 +9,11 @@ use super::frame::Frame;
 use super::headers::Headers;
 use super::version::Version;
 
-/// The command of frames that are decoded as far as they can be: whoever has sent such a message to
-/// the broker is not its peer here, and the frame can be answered whatever its other headers hold.
+/// The command of frames that are decoded as far as possible: the message's sender is not this
+/// connection's peer, and the message can be acknowledged whatever its other headers contain.
 pub(super) const LENIENT: &[u8] = b"MESSAGE";
 
-/// The headers by which a MESSAGE is answered, and by which its body ends.
+/// The headers that acknowledge a MESSAGE or determine its end.
 pub(super) const NEEDED: [&str; 6] = [
     "subscription",
     "destination",
@@ -23,8 +23,8 @@ pub(super) const NEEDED: [&str; 6] = [
     "content-length",
 ];
 
-/// A frame without its body, from lines that each end at LF: as a whole, or of a MESSAGE as much as
-/// can be decoded.
+/// Decodes a head whose lines end at the LFs in `ends`. A MESSAGE with malformed headers is decoded
+/// as far as possible.
 pub(super) fn decode(head: &[u8], ends: &[usize], dialect: Dialect) -> Result<Frame, DecodeError> {
     match parse(head, ends, dialect) {
         Err(error) if is_lenient(head, ends, dialect) => {
@@ -39,14 +39,14 @@ pub(super) fn decode(head: &[u8], ends: &[usize], dialect: Dialect) -> Result<Fr
     }
 }
 
-/// Whether the first of the lines is the command of a frame that may have defects.
+/// Whether the first line is the command of a frame that may have defects.
 pub(super) fn is_lenient(head: &[u8], ends: &[usize], dialect: Dialect) -> bool {
     lines(ends, head, dialect)
         .next()
         .is_some_and(|(start, end)| head[start..end] == *LENIENT)
 }
 
-/// Whether a MESSAGE says what its ACK or NACK has to name.
+/// Whether a MESSAGE contains what its ACK or NACK needs.
 pub(super) fn can_be_answered(frame: &Frame, dialect: Dialect) -> bool {
     let has = |name| {
         frame
@@ -61,7 +61,7 @@ pub(super) fn can_be_answered(frame: &Frame, dialect: Dialect) -> bool {
         && (version < Version::V1_2 || has("ack"))
 }
 
-/// Where the lines are that end at these LFs, without their ends.
+/// The start and end of each line, without line breaks.
 fn lines<'a>(
     ends: &'a [usize],
     head: &'a [u8],
@@ -81,7 +81,7 @@ fn parse(head: &[u8], ends: &[usize], dialect: Dialect) -> Result<Frame, DecodeE
     let mut lines = lines(ends, head, dialect);
     let (_, end) = lines.next().unwrap_or_default();
     let mut frame = Frame::new(&text[..end]);
-    // The same two in each version, as in STOMP 1.0 (STOMP 1.2, "Value Encoding").
+    // Neither has escape sequences in any version, as in STOMP 1.0 (STOMP 1.2, "Value Encoding").
     let is_plain = matches!(frame.command.as_str(), "CONNECT" | "CONNECTED");
     let is_escaped = !is_plain && dialect.read != Escapes::None && memchr(b'\\', head).is_some();
     let count = lines.len();
@@ -111,7 +111,7 @@ fn parse(head: &[u8], ends: &[usize], dialect: Dialect) -> Result<Frame, DecodeE
     Ok(frame)
 }
 
-/// The same of a MESSAGE, with what is wrong with it.
+/// Decodes the head of a MESSAGE as far as possible and lists its defects.
 fn parse_leniently(head: &[u8], ends: &[usize], dialect: Dialect) -> Frame {
     let mut lines = lines(ends, head, dialect);
     let (start, end) = lines.next().unwrap_or_default();
@@ -140,33 +140,33 @@ fn parse_leniently(head: &[u8], ends: &[usize], dialect: Dialect) -> Frame {
     frame
 }
 
-/// Nothing where a backslash stands for nothing that this version knows.
+/// Returns `None` if the version does not define an escape sequence in it.
 fn unescape(text: &str, escapes: Escapes) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
-    // STOMP 1.0 has none.
+    // STOMP 1.0 has no escape sequences.
     while escapes != Escapes::None
         && let Some(at) = memchr(b'\\', rest.as_bytes())
     {
         plain.push_str(&rest[..at]);
-        let letter = rest.as_bytes().get(at + 1).copied();
-        plain.push(letter.and_then(|letter| escapes.meaning(letter))?);
-        // The letter was ASCII.
+        let character = rest.as_bytes().get(at + 1).copied();
+        plain.push(character.and_then(|character| escapes.meaning(character))?);
+        // The escaped character is ASCII.
         rest = &rest[at + 2..];
     }
     plain.push_str(rest);
     Some(plain)
 }
 
-/// What a frame says of its body's length; too large a number is `None` inside.
+/// The frame's `content-length`; the inner `None` is a number too large for `usize`.
 pub(super) fn content_length(
     frame: &Frame,
     dialect: Dialect,
 ) -> Result<Option<Option<usize>>, DecodeError> {
     let mut all = frame.headers.iter();
     let is_length = |(name, _): &(&str, &str)| *name == "content-length";
-    // RabbitMQ 3.10 hands over the `content-length` headers of an AMQP publisher, and adds the true
-    // one as the last header.
+    // RabbitMQ 3.10 passes on the `content-length` headers of an AMQP publisher and adds the
+    // correct one as the last header.
     let found = match dialect.has_last_length && frame.command.as_bytes() == LENIENT {
         true => all.rfind(is_length),
         false => all.find(is_length),

@@ -1,19 +1,18 @@
-//! The headers of a frame that came.
+//! The headers of a received frame.
 
 use std::fmt;
 
-/// The headers of a frame, unescaped, in their order. Where a name repeats, the first counts
-/// (STOMP 1.2, "Repeated Header Entries").
+/// The headers of a frame, unescaped and in order. If a name repeats, the first counts (STOMP 1.2,
+/// "Repeated Header Entries").
 ///
-/// All their text is one block: a frame with ten headers costs no more allocations than one with a
-/// single header.
+/// All text is in one block, so the number of allocations does not depend on the number of headers.
 #[derive(Clone, Default)]
 pub struct Headers {
     text: String,
     spans: Vec<Span>,
 }
 
-/// Where a header is in the text: its name, one byte, its value.
+/// The position of a header in the text: its name, one byte, its value.
 #[derive(Clone, Copy)]
 struct Span {
     start: usize,
@@ -28,7 +27,7 @@ impl Headers {
         Self::default()
     }
 
-    /// From text whose headers are told by [`found`](Self::found).
+    /// From a text in which [`found`](Self::found) then marks the headers.
     pub(super) fn of_text(text: &str, count: usize) -> Self {
         Self {
             text: text.to_owned(),
@@ -36,7 +35,7 @@ impl Headers {
         }
     }
 
-    /// Room for so many headers with so many bytes of names and values.
+    /// Reserves room for `count` headers with `bytes` bytes of names and values.
     pub(super) fn with_capacity(count: usize, bytes: usize) -> Self {
         Self {
             text: String::with_capacity(bytes + count),
@@ -44,8 +43,8 @@ impl Headers {
         }
     }
 
-    /// A header of the text: its name begins at `start`, its colon is at `colon`, its value ends at
-    /// `end`.
+    /// Adds a header within the text: the name begins at `start`, the colon is at `colon`, the
+    /// value ends at `end`.
     pub(super) fn found(&mut self, start: usize, colon: usize, end: usize) {
         debug_assert!(self.text.get(start..colon).is_some() && self.text.get(colon..end).is_some());
         self.spans.push(Span { start, colon, end });
@@ -69,7 +68,7 @@ impl Headers {
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// The names and values, in their order.
+    /// The names and values, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + DoubleEndedIterator {
         self.spans.iter().map(|span| {
             (
@@ -79,7 +78,7 @@ impl Headers {
         })
     }
 
-    /// How many there are, repeated ones too.
+    /// The number of headers, repeated ones included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -91,7 +90,7 @@ impl Headers {
         self.spans.is_empty()
     }
 
-    /// The bytes that they take.
+    /// The allocated memory, in bytes.
     pub(super) fn size(&self) -> usize {
         self.text.capacity() + self.spans.capacity() * size_of::<Span>()
     }
@@ -121,7 +120,7 @@ impl PartialEq for Headers {
 
 impl Eq for Headers {}
 
-// A passcode never shows.
+// Hides login and passcode.
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.iter().map(|(name, value)| match name {
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_equal_however_they_were_made() {
+    fn equality_ignores_how_headers_were_made() {
         let mut found = Headers::of_text("MESSAGE\na:1\nb:\n", 2);
         found.found(8, 9, 11);
         found.found(12, 13, 14);

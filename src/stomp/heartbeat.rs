@@ -1,31 +1,31 @@
-//! Heart-beats, as both sides agree on them (STOMP 1.2, "Heart-beating").
+//! Heart-beat intervals (STOMP 1.2, "Heart-beating").
 
 use std::time::Duration;
 
-/// What the broker's and our own clock, or the network, may be late.
+/// The tolerance for both clocks and the network.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The intervals of one connection; `None` is never.
+/// The intervals of one connection; `None` means no heart-beats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Heartbeat {
-    /// After so long without a byte written we write one.
+    /// If nothing was written for this long, a heart-beat is written.
     pub(super) send: Option<Duration>,
-    /// After so long without a byte read the broker counts as gone.
+    /// If nothing was read for this long, the connection is lost.
     pub(super) receive: Option<Duration>,
 }
 
 impl Heartbeat {
-    /// From our offer and the `heart-beat` header of CONNECTED.
+    /// Computes the intervals from the client's offer and the `heart-beat` header of CONNECTED.
     pub(super) fn negotiate(ours: (u32, u32), theirs: Option<&str>) -> Self {
         let (they_send, they_want) = theirs.and_then(parse).unwrap_or_default();
-        // A bit early, so that the broker never sees us late.
+        // A bit early, so that the broker never considers us late.
         let send = interval(ours.0, they_want).map(|interval| interval * 4 / 5);
         let receive = interval(they_send, ours.1).map(|interval| interval * 2 + GRACE);
         Self { send, receive }
     }
 }
 
-/// An offer in the milliseconds of CONNECT; not 0 unless it is zero.
+/// An offer in milliseconds, as in CONNECT; at least 1 unless the duration is zero.
 pub(super) fn milliseconds(duration: Duration) -> u32 {
     if duration.is_zero() {
         return 0;
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longer_wish_counts_and_zero_is_never() {
+    fn the_longer_interval_counts_and_zero_means_never() {
         let agreed = |ours, theirs| {
             let Heartbeat { send, receive } = Heartbeat::negotiate(ours, theirs);
             (

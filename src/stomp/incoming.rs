@@ -1,4 +1,4 @@
-//! What the broker's frames do to the connection.
+//! Processes the broker's frames.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use super::frame::Frame;
 use super::pending::Purpose;
 use super::subscription::Delivery;
 
-/// How long the broker may take to close the connection after an ERROR (STOMP 1.2, "ERROR"). The
-/// receipts of frames that it had before are still taken meanwhile.
+/// How long the broker may take to close the connection after an ERROR (STOMP 1.2, "ERROR").
+/// Receipts for earlier frames still count until then.
 const GRACE_AFTER_ERROR: Duration = Duration::from_secs(2);
 
 impl Connection {
-    /// Takes the whole frames out of what was read.
+    /// Processes the complete frames in the input buffer.
     pub(super) fn take_frames(&mut self) -> Result<(), Error> {
         while let Some(frame) = self.decoder.decode(&mut self.input)? {
             self.take_frame(frame)?;
@@ -33,7 +33,7 @@ impl Connection {
             return Ok(());
         }
         if self.close_after_error.is_none() {
-            // It named a receipt, and the connection went on.
+            // That ERROR named a receipt, and the connection continued.
             self.error_frame = None;
         }
         match frame.command.as_str() {
@@ -48,7 +48,7 @@ impl Connection {
                 }),
             },
             command => Err(Error::UnexpectedFrame {
-                command: flatten(&self.mask.hide(command), 40),
+                command: flatten(&self.redaction.hide(command), 40),
             }),
         }
     }
@@ -59,7 +59,7 @@ impl Connection {
             && self.subscriptions.len() == 1
             && let Some(id) = self.subscriptions.keys().next()
         {
-            // STOMP 1.0: there is nothing to choose from.
+            // STOMP 1.0 does not require the header; only one subscription is possible.
             delivery.subscription.clone_from(id);
         }
         match self.subscriptions.get(&delivery.subscription) {
@@ -70,28 +70,30 @@ impl Connection {
                 }
             }
             None => debug!(
-                message_id = flatten(&self.mask.hide(&delivery.message_id), 200),
-                "a message for a subscription that has ended"
+                message_id = flatten(&self.redaction.hide(&delivery.message_id), 200),
+                "discarding a message of a subscription that has ended"
             ),
         }
         Ok(())
     }
 
     fn take_receipt(&mut self, id: &str) {
-        // Not a number of ours, twice, late, or of a frame that the broker cannot have.
+        // Ignore ids that are not numbers, repeated, late, or of a frame that the broker cannot
+        // have.
         let number = id
             .parse()
             .ok()
             .filter(|number| self.pending.is_written(*number, self.output.written()));
         let Some(number) = number else {
             debug!(
-                receipt = flatten(&self.mask.hide(id), 40),
-                "nobody waits for this receipt"
+                receipt = flatten(&self.redaction.hide(id), 40),
+                "ignoring an unexpected receipt"
             );
             return;
         };
-        // RabbitMQ 3.10 answers a SUBSCRIBE that failed with ERROR, then with its RECEIPT, then
-        // closes. Only a SEND's receipt, which is the queue's confirm, is to be trusted then.
+        // RabbitMQ 3.10 answers a SUBSCRIBE that failed with ERROR, then with its RECEIPT, and then
+        // closes. After such an ERROR only receipts of SENDs count, which follow the queue's
+        // confirm.
         if self.close_after_error.is_some() && self.pending.purpose(number) != Some(&Purpose::Send)
         {
             return;
@@ -103,20 +105,20 @@ impl Connection {
             Purpose::Unsubscribe(id) => {
                 self.subscriptions.remove(&id);
             }
-            Purpose::Disconnect => self.is_over = true,
+            Purpose::Disconnect => self.is_finished = true,
             Purpose::Send | Purpose::Subscribe(_) | Purpose::Other => {}
         }
     }
 
     fn take_error(&mut self, frame: &Frame) {
-        let error = Arc::new(ErrorFrame::new(frame, &self.mask));
+        let error = Arc::new(ErrorFrame::new(frame, &self.redaction));
         debug!(%error, receipt = error.receipt_id, "the broker sent ERROR");
         if let Some(id) = frame.header("subscription") {
             // RabbitMQ's "Server cancelled subscription".
             self.subscriptions.remove(id);
         }
-        // The BEGIN of a ping is `<number>.begin`. As with a receipt, it may be late, but not of a
-        // frame that the broker cannot have.
+        // The BEGIN of a ping has the receipt `<number>.begin`. Like a receipt, the ERROR may be
+        // late, but cannot be about a frame that the broker cannot have.
         let number = frame
             .header("receipt-id")
             .and_then(|id| id.split('.').next()?.parse().ok())
@@ -130,7 +132,7 @@ impl Connection {
                 let purpose = entry.answer(Err(Error::ErrorFrame(error.clone())));
                 self.forget(purpose);
             }
-            // In case that the broker closes now.
+            // Kept in case the broker closes now.
             self.error_frame.get_or_insert(error);
         } else if self.close_after_error.is_none() {
             self.error_frame = Some(error);
@@ -138,13 +140,13 @@ impl Connection {
         }
     }
 
-    /// Undoes what a frame that failed had begun.
+    /// Undoes the state of a frame that failed.
     pub(super) fn forget(&mut self, purpose: Purpose) {
         match purpose {
             Purpose::Subscribe(id) => {
                 self.subscriptions.remove(&id);
             }
-            Purpose::Disconnect => self.is_over = true,
+            Purpose::Disconnect => self.is_finished = true,
             Purpose::Send | Purpose::Unsubscribe(_) | Purpose::Other => {}
         }
     }

@@ -1,10 +1,11 @@
-//! How much a frame may be.
+//! The maximum size of a frame.
 
-/// The most that a frame of the peer may be. What is larger is not held: of a MESSAGE that can be
-/// answered the rest is skipped ([`Defect`](super::Defect)), any other frame ends the connection.
+/// The maximum size of the peer's frames. What exceeds it is not kept in memory: if a MESSAGE can
+/// be acknowledged, the rest is skipped and a [`Defect`](super::Defect) added; any other frame ends
+/// the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the command and the headers together. Default 1 MiB.
+    /// Bytes of the command and headers together. Default 1 MiB.
     pub head: usize,
     /// Number of headers. Default 1000.
     pub headers: usize,

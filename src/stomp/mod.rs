@@ -1,56 +1,68 @@
-//! A STOMP client: frames, one connection, its receipts. It knows no database.
+//! A STOMP client: frames, one connection, and receipts. It does not use a database.
 //!
-//! [`Client::connect`] makes one connection, [`Connector`] keeps trying until there is one. Nothing
-//! here reconnects by itself: whoever holds a [`Client`] learns from [`Client::closed`] that it
-//! ended, and from each [`Receipt`] what became of that frame.
+//! [`Client::connect`] opens one connection; [`Connector`] retries until it has one. Nothing here
+//! reconnects on its own: [`Client::closed`] resolves when the connection ends, and each
+//! [`Receipt`] returns the result of its frame.
 
-pub mod decoder;
-pub mod encoder;
-mod endpoint;
-pub mod frame;
-
-mod broker;
 mod client;
 mod command;
 mod connection;
 mod connector;
+mod decoder;
 pub(crate) mod defect;
 mod dialect;
+mod encoder;
+mod endpoint;
 mod error;
 mod error_frame;
-mod excess;
+mod frame;
 mod handshake;
 mod head;
 mod headers;
 mod heartbeat;
 mod incoming;
 mod limits;
-mod mask;
 mod options;
 mod outgoing;
-mod output;
+mod oversized;
 mod pending;
 mod receipt;
+mod receive_budget;
+mod redaction;
 mod subscription;
+#[cfg(feature = "tls")]
 mod tls;
-mod untaken;
 mod url_error;
 mod version;
+mod write_buffer;
 
-pub use broker::Broker;
+pub use crate::broker::{Broker, ErrorKind};
 pub use client::Client;
+pub(crate) use command::OF_SUBSCRIBE;
 pub use command::SendFrame;
 pub use connector::Connector;
+pub use decoder::DecodeError;
 pub use defect::Defect;
-pub use dialect::Dialect;
+pub use encoder::EncodeError;
 pub use error::{Error, NotSentReason};
-pub use error_frame::{ErrorFrame, ErrorKind};
+pub use error_frame::ErrorFrame;
 pub use headers::Headers;
 pub use limits::Limits;
 pub use options::Options;
 pub use receipt::Receipt;
+pub(crate) use receive_budget::Kept;
 pub use subscription::{Delivery, Subscribe, Subscription};
+#[cfg(feature = "tls")]
 pub use tls::{ServerCertificate, Tls, TlsError};
-pub(crate) use untaken::Kept;
 pub use url_error::UrlError;
 pub use version::Version;
+
+/// Frames to bytes and back, for this repository's property tests, fuzz targets and benchmarks. Not
+/// part of the API: it changes without notice.
+#[doc(hidden)]
+pub mod codec {
+    pub use super::decoder::{DecodeError, Decoder};
+    pub use super::dialect::Dialect;
+    pub use super::encoder::{encode, encode_frame};
+    pub use super::frame::Frame;
+}

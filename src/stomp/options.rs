@@ -1,16 +1,17 @@
-//! How to reach a broker, and how long to wait for it.
+//! Connection options: address, credentials, timeouts and limits.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::broker::Broker;
 use super::endpoint::Endpoint;
 use super::limits::Limits;
+#[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::url_error::UrlError;
 use super::version::Version;
+use crate::broker::Broker;
 
-/// How to reach a broker, and how long to wait for it.
+/// Connection options: address, credentials, timeouts and limits.
 ///
 /// ```
 /// use diesel_outbox::stomp::Options;
@@ -21,39 +22,41 @@ use super::version::Version;
 /// ```
 #[derive(Clone)]
 pub struct Options {
-    /// At least one, in the order in which they are tried.
+    /// At least one, in the order of the attempts.
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) connect_timeout: Duration,
     resolve_timeout: Option<Duration>,
     tls_timeout: Option<Duration>,
     connected_timeout: Option<Duration>,
     pub(super) receipt_timeout: Duration,
-    /// What we can send, and what we want to receive.
+    /// How often the client can send, and wants to receive, a heart-beat.
     pub(super) heartbeat: (Duration, Duration),
     pub(super) broker: Option<Broker>,
     pub(super) client_id: Option<String>,
     /// At least one, in ascending order.
     pub(super) versions: Vec<Version>,
     pub(super) limits: Limits,
-    pub(super) untaken: usize,
+    pub(super) receive_budget: usize,
+    #[cfg(feature = "tls")]
     pub(super) tls: Tls,
 }
 
 impl Options {
-    /// Reads `stomp://user:password@host:port/vhost`, or several of them with commas between, which
-    /// are tried in their order: `stomp://a:61613,stomp+ssl://b:61614`. ActiveMQ's
+    /// Parses `stomp://user:password@host:port/vhost`, or a comma-separated list of URLs, which are
+    /// tried in order: `stomp://a:61613,stomp+ssl://b:61614`. ActiveMQ's form
     /// `failover:(stomp://a,stomp://b)` means the same.
     ///
-    /// `stomp+ssl://` is TLS, and so are `stomp+tls://` and `stomps://`; [`tls`](Self::tls) says how.
-    /// User, password, host and virtual host are percent-decoded. Without a user, `guest` with
-    /// password `guest`; without a port, 61613, and 61614 with TLS; an empty path or `/` means the
-    /// virtual host `/` (the `host` header of CONNECT). A user without a password has an empty one.
+    /// `stomp+ssl://`, `stomp+tls://` and `stomps://` use TLS, configured with [`tls`](Self::tls).
+    /// User, password, host and virtual host are percent-decoded. Without a user, the login is
+    /// `guest` with password `guest`; a user without a password has an empty one. The default port
+    /// is 61613, with TLS 61614. An empty path or `/` means the virtual host `/`, which is the
+    /// `host` header of CONNECT.
     ///
     /// # Errors
     ///
-    /// [`UrlError`], which never shows a part of the URL. Query strings are refused, and so is a
-    /// user, password or virtual host with CR, LF or NUL: a CONNECT frame has no escape sequences
-    /// for them (STOMP 1.2, "Value Encoding").
+    /// [`UrlError`], which never contains a part of the URL. Query strings are refused. A user,
+    /// password or virtual host with CR, LF or NUL is refused because CONNECT has no escape
+    /// sequences for them (STOMP 1.2, "Value Encoding").
     pub fn from_url(url: &str) -> Result<Self, UrlError> {
         Ok(Self {
             endpoints: Endpoint::list(url)?,
@@ -67,14 +70,14 @@ impl Options {
             client_id: None,
             versions: vec![Version::V1_1, Version::V1_2],
             limits: Limits::default(),
-            untaken: 64 << 20,
+            receive_budget: 64 << 20,
+            #[cfg(feature = "tls")]
             tls: Tls::default(),
         })
     }
 
-    /// How long each part of connecting to one broker may take, where it has no limit of its own:
-    /// resolving the name, the TCP connection to one of its addresses, TLS, and the broker's
-    /// answer to CONNECT. Default 10 s.
+    /// The default timeout for each step of connecting to one broker: name resolution, TCP (all
+    /// addresses together), TLS, and the answer to CONNECT. Default 10 s.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self {
@@ -83,7 +86,7 @@ impl Options {
         }
     }
 
-    /// How long resolving a name may take. Default as [`connect_timeout`](Self::connect_timeout).
+    /// The timeout for name resolution. Default: [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn resolve_timeout(self, resolve_timeout: Duration) -> Self {
         Self {
@@ -92,8 +95,7 @@ impl Options {
         }
     }
 
-    /// How long both sides may take to agree on TLS. Default as
-    /// [`connect_timeout`](Self::connect_timeout).
+    /// The timeout for setting up TLS. Default: [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn tls_timeout(self, tls_timeout: Duration) -> Self {
         Self {
@@ -102,8 +104,7 @@ impl Options {
         }
     }
 
-    /// How long the broker may take to answer CONNECT. Default as
-    /// [`connect_timeout`](Self::connect_timeout).
+    /// The timeout for the answer to CONNECT. Default: [`connect_timeout`](Self::connect_timeout).
     #[must_use]
     pub fn connected_timeout(self, connected_timeout: Duration) -> Self {
         Self {
@@ -112,7 +113,7 @@ impl Options {
         }
     }
 
-    /// How long to wait for a receipt, from the moment its frame is queued. Default 30 s.
+    /// The timeout for a receipt, from the moment its frame is queued. Default 30 s.
     #[must_use]
     pub fn receipt_timeout(self, receipt_timeout: Duration) -> Self {
         Self {
@@ -121,9 +122,9 @@ impl Options {
         }
     }
 
-    /// How often we can send a heart-beat, and how often we want one from the broker; zero means
-    /// never, and so does a broker that has none. Default 10 s each. The longer of both sides'
-    /// wishes counts (STOMP 1.2, "Heart-beating"); RabbitMQ rounds down to seconds.
+    /// How often the client can send a heart-beat, and how often it wants one from the broker.
+    /// Default 10 s each. Zero means never; a broker may turn them off too. The longer of both
+    /// sides' intervals applies (STOMP 1.2, "Heart-beating"); RabbitMQ rounds down to seconds.
     #[must_use]
     pub fn heartbeat(self, send: Duration, receive: Duration) -> Self {
         Self {
@@ -132,14 +133,14 @@ impl Options {
         }
     }
 
-    /// The broker's make, where its CONNECTED does not tell it. Default `None`.
+    /// The kind of broker, if its CONNECTED does not name it. Default `None`.
     #[must_use]
     pub fn broker(self, broker: Option<Broker>) -> Self {
         Self { broker, ..self }
     }
 
-    /// The `client-id` of CONNECT, by which ActiveMQ knows durable subscriptions; one connection
-    /// at a time may have it. RabbitMQ does not read it. Default none.
+    /// The `client-id` of CONNECT, by which ActiveMQ identifies durable subscriptions. Only one
+    /// connection at a time may use it. RabbitMQ ignores it. Default none.
     #[must_use]
     pub fn client_id(self, client_id: &str) -> Self {
         Self {
@@ -148,7 +149,7 @@ impl Options {
         }
     }
 
-    /// The versions that the broker may choose from (STOMP 1.2, "Protocol Negotiation"). None means
+    /// The versions that the client offers (STOMP 1.2, "Protocol Negotiation"). An empty list means
     /// the default: 1.1 and 1.2.
     #[must_use]
     pub fn versions(self, versions: &[Version]) -> Self {
@@ -161,39 +162,40 @@ impl Options {
         Self { versions, ..self }
     }
 
-    /// The most that a frame of the broker may be.
+    /// The maximum size of the broker's frames.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// How many bytes of messages may wait untaken by [`Subscription::next`]: with more, the socket
-    /// is not read until some are taken, so that a broker which heeds no `prefetch-count` does not
-    /// fill the memory. Receipts wait behind them too. Default 64 MiB.
+    /// The maximum number of bytes of messages that [`Subscription::next`] has not returned yet.
+    /// While they exceed it, the socket is not read, which delays receipts too. This bounds memory
+    /// if a broker ignores `prefetch-count`. Default 64 MiB.
     ///
     /// [`Subscription::next`]: super::Subscription::next
     #[must_use]
-    pub fn untaken_limit(self, bytes: usize) -> Self {
+    pub fn receive_budget(self, bytes: usize) -> Self {
         Self {
-            untaken: bytes,
+            receive_budget: bytes,
             ..self
         }
     }
 
-    /// TLS for the URLs that ask for it.
+    /// The TLS settings for `stomp+ssl://` URLs.
+    #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: Tls) -> Self {
         Self { tls, ..self }
     }
 
-    /// `host:port` of each broker, for logs; it holds no secret.
+    /// `host:port` of each broker, for logs. Contains no secret.
     #[must_use]
     pub fn address(&self) -> String {
         let addresses: Vec<String> = self.endpoints.iter().map(Endpoint::address).collect();
         addresses.join(", ")
     }
 
-    /// Whether one of the URLs asks for TLS.
+    /// Whether one of the URLs uses TLS.
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.has_tls)
@@ -203,6 +205,7 @@ impl Options {
         self.resolve_timeout.unwrap_or(self.connect_timeout)
     }
 
+    #[cfg(feature = "tls")]
     pub(super) fn time_for_tls(&self) -> Duration {
         self.tls_timeout.unwrap_or(self.connect_timeout)
     }
@@ -214,14 +217,16 @@ impl Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
+        let mut options = f.debug_struct("Options");
+        #[cfg(feature = "tls")]
+        options.field("tls", &self.tls);
+        options
             .field("address", &self.address())
             .field("connect_timeout", &self.connect_timeout)
             .field("receipt_timeout", &self.receipt_timeout)
             .field("heartbeat", &self.heartbeat)
             .field("versions", &self.versions)
             .field("limits", &self.limits)
-            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -231,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read() {
+    fn urls_are_parsed() {
         let cases = [
             ("stomp://broker", "broker:61613", "guest", "guest", "/"),
             (" stomp://broker:1/ ", "broker:1", "guest", "guest", "/"),
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn several_brokers_may_be_named() {
+    fn a_list_of_brokers_is_parsed() {
         for url in [
             "stomp://u:a,b@one:1/v,stomp://two",
             "failover:(stomp://u:a,b@one:1/v, stomp://two)",
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_without_the_password() {
+    fn errors_do_not_contain_the_password() {
         let cases = [
             ("", UrlError::Scheme),
             ("broker:61613", UrlError::Scheme),

@@ -1,37 +1,18 @@
-//! Frames of ours as bytes.
+//! Encodes the client's frames.
 
 use bytes::BytesMut;
 use tokio_stomp_2::{AckMode, Message, ToServer};
 
-use super::command::Content;
+use super::command::{Checked, Content};
 use super::dialect::Dialect;
-use super::encoder::{EncodeError, encode};
+use super::encoder;
 use super::subscription::AckId;
 use super::version::Version;
 
-/// Appends a frame with its receipt; on an error nothing is appended.
-pub(super) fn put(
-    content: Content,
-    receipt: u64,
-    dialect: Dialect,
-    dst: &mut BytesMut,
-) -> Result<(), EncodeError> {
-    let length = dst.len();
-    let result = put_all(content, receipt, dialect, dst);
-    if result.is_err() {
-        dst.truncate(length);
-    }
-    result
-}
-
-fn put_all(
-    content: Content,
-    receipt: u64,
-    dialect: Dialect,
-    dst: &mut BytesMut,
-) -> Result<(), EncodeError> {
+/// Appends a frame with its receipt. `dialect` is that of the check.
+pub(super) fn put(frame: Checked, receipt: u64, dialect: Dialect, dst: &mut BytesMut) {
     let receipt = receipt.to_string();
-    match content {
+    match frame.into_content() {
         Content::Send(frame) => {
             let content = ToServer::Send {
                 destination: frame.destination,
@@ -40,7 +21,7 @@ fn put_all(
                 body: None,
             };
             let message = with(content, receipt, frame.headers);
-            encode(&message, Some(&frame.body), dialect, dst)
+            encoder::put(&message, Some(&frame.body), dialect, dst);
         }
         Content::Subscribe { id, subscribe, .. } => {
             let content = ToServer::Subscribe {
@@ -49,11 +30,11 @@ fn put_all(
                 ack: Some(AckMode::ClientIndividual),
             };
             let message = with(content, receipt, subscribe.headers);
-            encode(&message, None, dialect, dst)
+            encoder::put(&message, None, dialect, dst);
         }
         Content::Unsubscribe { id } => {
             let message = with(ToServer::Unsubscribe { id }, receipt, Vec::new());
-            encode(&message, None, dialect, dst)
+            encoder::put(&message, None, dialect, dst);
         }
         Content::Ack { id, is_confirmed } => {
             let mut headers = of_subscription(&id, dialect);
@@ -64,7 +45,7 @@ fn put_all(
                 id: id.id,
                 transaction: None,
             };
-            encode(&message(content, headers), None, dialect, dst)
+            encoder::put(&message(content, headers), None, dialect, dst);
         }
         Content::Nack { id, requeue } => {
             let mut headers = of_subscription(&id, dialect);
@@ -73,29 +54,30 @@ fn put_all(
                 id: id.id,
                 transaction: None,
             };
-            encode(&with(content, receipt, headers), None, dialect, dst)
+            encoder::put(&with(content, receipt, headers), None, dialect, dst);
         }
         Content::Ping { transaction } => {
             let begin = ToServer::Begin {
                 transaction: transaction.clone(),
             };
-            // A number that is not one, so that it never settles the ping by itself.
+            // Not a number, so that the receipt of BEGIN does not complete the ping.
             let begin = with(begin, format!("{receipt}.begin"), Vec::new());
-            encode(&begin, None, dialect, dst)?;
+            encoder::put(&begin, None, dialect, dst);
             let abort = with(ToServer::Abort { transaction }, receipt, Vec::new());
-            encode(&abort, None, dialect, dst)
+            encoder::put(&abort, None, dialect, dst);
         }
         Content::Disconnect => {
             let content = ToServer::Disconnect {
                 receipt: Some(receipt),
             };
-            encode(&message(content, Vec::new()), None, dialect, dst)
+            encoder::put(&message(content, Vec::new()), None, dialect, dst);
         }
     }
 }
 
-/// STOMP 1.1, "ACK": an id is one of its subscription's. 1.0 needs no more than the id, and RabbitMQ
-/// and ActiveMQ read this there too.
+/// The subscription's header for ACK and NACK. In STOMP 1.1 an id is unique only within its
+/// subscription (STOMP 1.1, "ACK"). 1.0 requires only the id; RabbitMQ and ActiveMQ accept the
+/// header there too.
 fn of_subscription(id: &AckId, dialect: Dialect) -> Vec<(String, String)> {
     match dialect.version() {
         Version::V1_0 | Version::V1_1 => {
@@ -105,7 +87,8 @@ fn of_subscription(id: &AckId, dialect: Dialect) -> Vec<(String, String)> {
     }
 }
 
-/// The receipt comes first, so that it counts (STOMP 1.2, "Repeated Header Entries").
+/// Adds the receipt as the first header, which is the one that counts (STOMP 1.2, "Repeated Header
+/// Entries").
 fn with(
     content: ToServer,
     receipt: String,

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::command::{Content, Responder};
 use super::error::Error;
 
-/// What an [`Instant`] can be moved by without overflow; as good as never.
-pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest duration added to an [`Instant`], to avoid overflow; practically forever.
+pub(super) const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What the connection has to know of a frame when its receipt comes.
+/// What to do when the frame's receipt arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Send,
@@ -37,25 +37,25 @@ impl Purpose {
 pub(super) struct Entry {
     pub(super) purpose: Purpose,
     responder: Option<Responder>,
-    /// Where in the stream of all bytes the frame begins and ends; `None` while it is queued.
+    /// Where the frame begins and ends in the byte stream; `None` while it is queued.
     place: Option<(u64, u64)>,
 }
 
 impl Entry {
     pub(super) fn answer(self, result: Result<(), Error>) -> Purpose {
         if let Some(responder) = self.responder {
-            // Nobody waits for it: that is allowed.
+            // An error means that nobody waits for the receipt, which is allowed.
             let _ = responder.send(result);
         }
         self.purpose
     }
 
-    /// Whether at least a byte of it is among the first `written` of the stream.
+    /// Whether at least one byte of it is among the first `written` bytes of the stream.
     pub(super) fn is_written(&self, written: u64) -> bool {
         self.place.is_some_and(|(begin, _)| begin < written)
     }
 
-    /// Whether all of it is.
+    /// Whether all of it is among the first `written` bytes of the stream.
     pub(super) fn is_wholly_written(&self, written: u64) -> bool {
         self.place.is_some_and(|(_, end)| end <= written)
     }
@@ -65,14 +65,14 @@ impl Entry {
     }
 }
 
-/// The frames without a receipt, by their number, which is the receipt's id.
+/// The frames whose receipt has not arrived, by number; the number is the receipt's id.
 #[derive(Debug)]
 pub(super) struct Pending {
     timeout: Duration,
     next: u64,
     entries: HashMap<u64, Entry>,
-    /// Every frame has the same time, so the deadlines are in order. Those of frames that are
-    /// settled stay in it until they get to the front.
+    /// All frames have the same timeout, so the deadlines are in order. Entries of settled frames
+    /// stay until they reach the front.
     deadlines: VecDeque<(Instant, u64)>,
 }
 
@@ -90,7 +90,7 @@ impl Pending {
         self.timeout
     }
 
-    /// Numbers a frame, whose time begins now.
+    /// Adds a frame, whose timeout begins now, and returns its number.
     pub(super) fn insert(
         &mut self,
         content: &Content,
@@ -106,8 +106,8 @@ impl Pending {
         };
         self.entries.insert(number, entry);
         self.deadlines
-            .push_back((now + self.timeout.min(FAR), number));
-        // One receipt that does not come must not let the list grow by all that come after it.
+            .push_back((now + self.timeout.min(FOREVER), number));
+        // One missing receipt must not keep the entries of all later frames.
         if self.deadlines.len() > 2 * self.entries.len() + 1024 {
             self.deadlines
                 .retain(|(_, number)| self.entries.contains_key(number));
@@ -115,7 +115,7 @@ impl Pending {
         number
     }
 
-    /// Whether this frame waits for its receipt, and at least a byte of it was written.
+    /// Whether this frame waits for its receipt and at least one byte of it was written.
     pub(super) fn is_written(&self, number: u64, written: u64) -> bool {
         self.entries
             .get(&number)
@@ -130,7 +130,7 @@ impl Pending {
         self.entries.contains_key(&number)
     }
 
-    /// Whether a frame had this number, settled or not.
+    /// Whether this number was assigned to a frame, settled or not.
     pub(super) fn was_given(&self, number: u64) -> bool {
         (1..self.next).contains(&number)
     }
@@ -149,7 +149,7 @@ impl Pending {
         self.entries.remove(&number)
     }
 
-    /// The next deadline, of a frame that is not settled.
+    /// The next deadline of a frame that is not settled.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         while let Some((deadline, number)) = self.deadlines.front() {
             if self.entries.contains_key(number) {
@@ -160,7 +160,7 @@ impl Pending {
         None
     }
 
-    /// A frame whose time is over.
+    /// Takes a frame whose timeout has passed.
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<Entry> {
         if self.deadline()? > now {
             return None;
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_lost_receipt_does_not_make_the_list_grow() {
+    fn a_missing_receipt_does_not_make_the_list_grow() {
         let mut pending = Pending::new(Duration::from_secs(30));
         let now = Instant::now();
         let lost = pending.insert(&Content::Disconnect, None, now);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_beyond_all_time_is_no_panic() {
+    fn a_very_long_timeout_does_not_overflow() {
         let mut pending = Pending::new(Duration::MAX);
         pending.insert(&Content::Disconnect, None, Instant::now());
     }

@@ -1,4 +1,4 @@
-//! What became of one frame.
+//! The result of one frame.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use tokio::sync::oneshot;
 
 use super::error::Error;
 
-/// What became of one frame: `Ok` is the broker's RECEIPT for it.
+/// A future for the result of one frame: `Ok` means that the broker's RECEIPT for it arrived.
 ///
-/// It resolves within [`Options::receipt_timeout`](super::Options::receipt_timeout) in any case.
-/// Dropping it does not take the frame back. Polled again after its end, it says the same again.
-#[must_use = "only the receipt tells whether the broker has the frame"]
+/// It always resolves within [`Options::receipt_timeout`](super::Options::receipt_timeout).
+/// Dropping it does not cancel the frame. After it has resolved, polling it returns the same result
+/// again.
+#[must_use = "only the receipt shows whether the broker has the frame"]
 #[derive(Debug)]
 pub struct Receipt(State);
 
@@ -42,7 +43,7 @@ impl Future for Receipt {
                 let result = match Pin::new(receiver).poll(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(result)) => result,
-                    // The connection's task is gone without a word: the runtime was shut down.
+                    // The connection's task ended without a result: the runtime was shut down.
                     Poll::Ready(Err(_)) => Err(Error::ConnectionLost {
                         source: Arc::new(Error::Closed),
                         error_frame: None,

@@ -1,4 +1,4 @@
-//! Messages from the broker.
+//! Subscriptions and received messages.
 
 use std::fmt;
 
@@ -11,55 +11,56 @@ use super::error::Error;
 use super::frame::Frame;
 use super::headers::Headers;
 use super::receipt::Receipt;
-use super::untaken::{Inbox, Kept};
+use super::receive_budget::{DeliveryReceiver, Kept};
 use super::version::Version;
 
-/// What to subscribe to.
+/// The parameters of a SUBSCRIBE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Where the messages come from.
+    /// The destination of the messages.
     pub destination: String,
-    /// Further headers, such as `prefetch-count`. Those that the client sets itself are refused: `id`,
-    /// `ack`, `destination`, `receipt`, `content-length`.
+    /// Additional headers, such as `prefetch-count`. `id`, `ack`, `destination`, `receipt` and
+    /// `content-length` are refused because the client sets them.
     pub headers: Vec<(String, String)>,
 }
 
-/// A subscription. Dropping it stops the forwarding of its messages but sends no UNSUBSCRIBE,
-/// after which RabbitMQ refuses the ACKs that are still to come; the broker keeps what it had
-/// delivered until the connection ends.
+/// A subscription. Dropping it stops the forwarding of messages but sends no UNSUBSCRIBE, because
+/// RabbitMQ refuses ACKs that follow one. The broker keeps unacknowledged messages until the
+/// connection ends.
 #[derive(Debug)]
 pub struct Subscription {
     pub(super) id: String,
-    pub(super) inbox: Inbox,
+    pub(super) receiver: DeliveryReceiver,
     pub(super) outbound: Outbound,
 }
 
 impl Subscription {
-    /// The next message; `None` when the connection or the subscription ended. Safe to cancel: no
-    /// message is lost.
+    /// Returns the next message; `None` if the connection or the subscription has ended.
+    /// Cancel-safe: no message is lost.
     ///
-    /// A `prefetch-count` at SUBSCRIBE limits how many wait here. A broker that heeds none is not
-    /// read any more while they are over [`Options::untaken_limit`](super::Options::untaken_limit).
+    /// A `prefetch-count` in SUBSCRIBE limits how many messages wait here. If a broker ignores it,
+    /// the socket is not read while the messages exceed
+    /// [`Options::receive_budget`](super::Options::receive_budget).
     pub async fn next(&mut self) -> Option<Delivery> {
         self.next_kept().await.map(|(delivery, _)| delivery)
     }
 
-    /// The same; the message counts as one that waits here until the second part is dropped. Whoever
-    /// waits for a receipt on this connection has to drop it before: it may be behind messages that
-    /// are not read meanwhile.
+    /// As [`next`](Self::next), but the message counts against the receive budget until the second
+    /// value is dropped. Drop it before waiting for a receipt on this connection: the receipt may
+    /// be behind messages that are not read while the budget is used up.
     pub(crate) async fn next_kept(&mut self) -> Option<(Delivery, Kept)> {
-        self.inbox.next().await
+        self.receiver.next().await
     }
 
-    /// The subscription's id, the `subscription` header of its messages.
+    /// The subscription's id: the `subscription` header of its messages.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Sends UNSUBSCRIBE. With its receipt the subscription ends; messages that were on their way
-    /// are still given out by [`next`](Self::next). Acknowledge first: RabbitMQ answers a later
-    /// ACK with ERROR.
+    /// Sends UNSUBSCRIBE. The subscription ends when the receipt arrives; [`next`](Self::next)
+    /// still returns messages received before. Acknowledge first: RabbitMQ answers a later ACK with
+    /// ERROR.
     pub fn unsubscribe(&self) -> Receipt {
         self.outbound.queue(Content::Unsubscribe {
             id: self.id.clone(),
@@ -67,37 +68,37 @@ impl Subscription {
     }
 }
 
-/// What an ACK or a NACK names.
+/// The ids in an ACK or NACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AckId {
-    /// Of the message: its `ack` header, before STOMP 1.2 its `message-id`.
+    /// The message's `ack` header; before STOMP 1.2 its `message-id`.
     pub(super) id: String,
     pub(super) subscription: String,
 }
 
-/// A message from the broker, which waits for its ACK or NACK.
+/// A message from the broker that waits for its ACK or NACK.
 #[derive(Clone)]
 pub struct Delivery {
     /// The `destination` header.
     pub destination: String,
-    /// The `message-id` header. RabbitMQ gives a message another one at every delivery.
+    /// The `message-id` header. RabbitMQ assigns a new one at each delivery.
     pub message_id: String,
-    /// All headers, in their order; where a name repeats, the first counts.
+    /// All headers, in order. If a name repeats, the first counts.
     pub headers: Headers,
     /// The body.
     pub body: Bytes,
     pub(super) subscription: String,
     pub(super) ack: Option<String>,
     pub(super) defects: Box<[Defect]>,
-    /// The connection it came through.
+    /// The number of the connection that it came through.
     pub(super) connection: u64,
 }
 
 impl Delivery {
-    /// A MESSAGE as a delivery; the error is a frame that lacks what every MESSAGE has.
+    /// Creates a delivery from a MESSAGE; fails if a required header is missing.
     pub(super) fn new(frame: Frame, connection: u64, version: Version) -> Result<Self, Error> {
         let header = |name: &str| frame.header(name).map(str::to_owned);
-        // STOMP 1.0 does not ask for it; later ones have no empty one.
+        // STOMP 1.0 does not require `subscription`; in later versions it is never empty.
         let is_optional = version == Version::V1_0;
         let named = header("subscription").filter(|id| is_optional || !id.is_empty());
         let (Some(destination), Some(message_id), Some(subscription)) = (
@@ -121,7 +122,7 @@ impl Delivery {
         })
     }
 
-    /// A delivery that no broker made, and that nobody can acknowledge.
+    /// A delivery that did not come from a broker and cannot be acknowledged.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn by_hand(destination: &str, headers: Headers, body: impl Into<Bytes>) -> Self {
         Self {
@@ -136,7 +137,7 @@ impl Delivery {
         }
     }
 
-    /// What acknowledges it; none where the broker gave it no `ack` header.
+    /// The id that acknowledges it; `None` if the broker sent no `ack` header.
     pub(super) fn ack_id(&self, version: Version) -> Option<AckId> {
         let id = match version {
             Version::V1_0 | Version::V1_1 => self.message_id.clone(),
@@ -148,7 +149,7 @@ impl Delivery {
         })
     }
 
-    /// The same without headers and body: enough to answer it.
+    /// A copy without headers and body, which is enough to acknowledge it.
     pub(crate) fn stub(&self) -> Self {
         Self {
             destination: self.destination.clone(),
@@ -168,22 +169,21 @@ impl Delivery {
         self.headers.get(name)
     }
 
-    /// What of the message could not be decoded; nothing, where it is as its sender has sent it.
-    /// However much that is, the delivery can be answered by ACK or NACK.
+    /// What could not be decoded; empty if the message is exactly as it was sent. A delivery with
+    /// defects can be acknowledged all the same.
     #[must_use]
     pub fn defects(&self) -> &[Defect] {
         &self.defects
     }
 
-    /// Whether the broker says that it has delivered the message before: `redelivered:true`, of
-    /// RabbitMQ and ActiveMQ alike.
+    /// Whether this is a redelivery: RabbitMQ and ActiveMQ both send `redelivered:true`.
     #[must_use]
     pub fn is_redelivered(&self) -> bool {
         self.header("redelivered") == Some("true")
     }
 }
 
-// A body may be a customer's.
+// Not derived: a body may contain personal data.
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")

@@ -1,14 +1,14 @@
-//! The versions of the protocol.
+//! The STOMP versions.
 
 use std::fmt;
 
-/// A version of STOMP. They differ in how headers are escaped, in what an ACK names, and in
+/// A STOMP version. Versions differ in how headers are escaped, in what an ACK names, and in
 /// whether there are heart-beats and NACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Version {
-    /// STOMP 1.0: no escape sequences, ACK by `message-id`; neither NACK nor heart-beats, though
-    /// RabbitMQ has both.
+    /// STOMP 1.0: no escape sequences, ACK by `message-id`, neither NACK nor heart-beats. RabbitMQ
+    /// has both all the same.
     V1_0,
     /// STOMP 1.1: ACK by `message-id` and `subscription`.
     V1_1,
@@ -17,7 +17,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The version that a header names, such as `1.2`.
+    /// Parses a version as in headers, such as `1.2`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text.trim() {
@@ -28,7 +28,7 @@ impl Version {
         }
     }
 
-    /// As headers write it.
+    /// The version as in headers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

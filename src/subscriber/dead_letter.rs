@@ -1,27 +1,33 @@
-//! A message that was given up, with its story, on its way to the queue of dead letters.
+//! A dead letter: the message with headers that say why it is one, on its way to `DLQ.<queue>`.
+
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::Settings;
-use super::answers::is_heard;
+use super::acks::is_answered;
+use super::dead_letter_queue::{DeadLetterQueue, Unsent};
 use super::job::Job;
-use super::letters::{Letters, Unsent};
-use super::patience::Patience;
-use crate::dead_letters::letter::{
-    ATTEMPTS, CONSUMER, DEFECTS, DESTINATION, ERROR, FIRST, LAST, QUEUE, dead_letters_of,
-    existing_queue, own_headers,
+use super::retry_send::RetrySend;
+use super::settings::Settings;
+use crate::broker::dead_letter_queue;
+use crate::message::dead_letter_headers::{
+    ATTEMPTS, CONSUMER, DEFECTS, DESTINATION, ERROR, FIRST, LAST, QUEUE, USER, USER_ID, own_headers,
 };
+use crate::runtime::outage::Outage;
 use crate::stomp::defect::listed;
 use crate::stomp::{Broker, Client, Delivery, Error, Kept, SendFrame};
 
-/// Longest text of an error: RabbitMQ takes no frame of headers over 128 KiB, and people read it.
+/// Maximum length of an error's text, in characters: RabbitMQ accepts at most 128 KiB of headers.
 const LONGEST: usize = 2_000;
 
-/// Most own headers of a message that could not be decoded as a whole, and most bytes of them.
+/// Maximum number of own headers of a message that could not be decoded as a whole, and of their bytes.
 const MOST_HEADERS: usize = 500;
 const LONGEST_HEADERS: usize = 32 * 1024;
 
-/// What became of a message.
+/// Longest pause before a refused dead letter is sent again: there may be room for it meanwhile.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Why a message became a dead letter, as headers.
 #[derive(Debug, Clone)]
 pub(super) struct Story {
     queue: String,
@@ -39,14 +45,14 @@ impl Story {
             let time = time.unwrap_or_else(Utc::now);
             time.to_rfc3339_opts(SecondsFormat::Millis, true)
         };
-        let course = &job.course;
+        let retries = &job.retries;
         Self {
             queue: settings.queue.name.clone(),
             headers: vec![
                 (ERROR, reason),
-                (ATTEMPTS, course.failures.to_string()),
-                (FIRST, time(course.first)),
-                (LAST, time(course.last)),
+                (ATTEMPTS, retries.failures.to_string()),
+                (FIRST, time(retries.first)),
+                (LAST, time(retries.last)),
                 (CONSUMER, settings.consumer.clone()),
                 (QUEUE, settings.queue.name.clone()),
                 (DESTINATION, job.delivery.destination.clone()),
@@ -55,11 +61,16 @@ impl Story {
     }
 }
 
-/// The letter: the message as it came, and its story.
+/// The dead letter: the message as it was received, with its story.
 pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendFrame {
-    let mut headers = own_headers(delivery);
+    let mut headers = own_headers(delivery, broker);
+    if let Some(user) = delivery.header(USER_ID)
+        && !broker.quirks().accepts_foreign_user_id()
+    {
+        headers.push((USER.to_owned(), user.to_owned()));
+    }
     if !delivery.defects().is_empty() {
-        // Whoever is to blame for that may have made them too long to be sent.
+        // A faulty sender may have made them too long to be sent.
         headers.truncate(MOST_HEADERS);
         let mut left = LONGEST_HEADERS;
         headers.retain(|(name, value)| {
@@ -76,48 +87,94 @@ pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendF
     }
     headers.push(("persistent".to_owned(), "true".to_owned()));
     SendFrame {
-        destination: existing_queue(&dead_letters_of(&story.queue), broker),
+        destination: broker
+            .quirks()
+            .queue_address(&dead_letter_queue(&story.queue)),
         headers,
         body: delivery.body.clone(),
         not_after: None,
     }
 }
 
-/// Sends the letter, waits for its receipt, and only then acknowledges the message: whatever happens
-/// between them, one of the two is there. A broker that stands still is waited for. Whether the broker
-/// knows.
+/// Sends the dead letter, waits for its receipt, and only then acknowledges the message, so that one of the
+/// two always exists. If the broker does not respond, it retries; also if the broker refuses the dead
+/// letter and would lose a rejected message. Returns whether the broker has the answer.
 pub(super) async fn deliver(
     client: &Client,
-    letters: &Letters,
-    (letter, kept): (SendFrame, Option<Kept>),
+    queue: &DeadLetterQueue,
+    (frame, kept): (SendFrame, Option<Kept>),
     delivery: &Delivery,
-    patience: &Patience,
+    retry_send: &RetrySend,
 ) -> bool {
-    let sent = letters.send(client, &letter, patience).await;
-    // What waits for a receipt must not keep it from being read.
-    drop((letter, kept));
-    match sent {
-        Ok(()) => is_heard(client, patience.once(client, || client.ack(delivery))).await,
-        Err(Unsent::Left(error) | Unsent::Refused(error)) if client.is_closed() => {
-            is_unknown(&error)
+    let mut refusals = Refusals::new(retry_send);
+    loop {
+        match queue.send(client, &frame, retry_send).await {
+            Ok(()) => break,
+            Err(Unsent::Left(error) | Unsent::Refused(error)) if client.is_closed() => {
+                return is_unknown(&error);
+            }
+            // The shutdown signal was given.
+            Err(Unsent::Left(error)) => return is_unknown(&error),
+            Err(Unsent::Refused(error)) if queue.is_safe_to_reject(client.broker(), &error) => {
+                tracing::error!(
+                    error = %error,
+                    "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
+                );
+                drop((frame, kept));
+                if !queue.is_declared(client, retry_send).await {
+                    return false;
+                }
+                let nack = || client.nack(delivery, false);
+                return is_answered(client, retry_send.once(client, nack)).await;
+            }
+            Err(Unsent::Refused(error)) => {
+                if !refusals.passed(client, queue.queue(), &error).await {
+                    return is_unknown(&error);
+                }
+            }
         }
-        // We are asked to stop.
-        Err(Unsent::Left(error)) => is_unknown(&error),
-        Err(Unsent::Refused(error)) => {
+    }
+    // While the receipt is awaited, the message must not count as received.
+    drop((frame, kept));
+    is_answered(client, retry_send.once(client, || client.ack(delivery))).await
+}
+
+/// The pauses while the broker refuses a dead letter that must not be lost.
+struct Refusals<'a> {
+    retry_send: &'a RetrySend,
+    outage: Outage,
+    has_warned: bool,
+}
+
+impl<'a> Refusals<'a> {
+    fn new(retry_send: &'a RetrySend) -> Self {
+        Self {
+            retry_send,
+            outage: retry_send.outage(LONGEST_PAUSE),
+            has_warned: false,
+        }
+    }
+
+    /// Waits for the next attempt. Returns false if there is none, because of a shutdown or because the
+    /// connection has ended.
+    async fn passed(&mut self, client: &Client, queue: &str, error: &Error) -> bool {
+        let pause = self.outage.pause();
+        if std::mem::replace(&mut self.has_warned, true) {
+            tracing::debug!(error = %error, queue, pause = ?pause, "the dead letter is refused again");
+        } else {
             tracing::error!(
                 error = %error,
-                "the broker does not take the dead letter; the message is left to its own dead letters"
+                queue,
+                "the broker refuses the dead letter, and would drop the message if it were rejected: the \
+                 message is kept, messages behind it wait, and the dead letter is sent again until the \
+                 broker accepts it; check whether the queue is full and whether we may write to it"
             );
-            if !letters.are_declared(client, patience).await {
-                return false;
-            }
-            let nack = || client.nack(delivery, false);
-            is_heard(client, patience.once(client, nack)).await
         }
+        self.retry_send.wait(client, pause).await.is_ok()
     }
 }
 
 fn is_unknown(error: &Error) -> bool {
-    tracing::debug!(error = %error, "the dead letter's fate is unknown; the broker delivers the message again");
+    tracing::debug!(error = %error, "unknown whether the dead letter arrived; the broker redelivers the message");
     false
 }

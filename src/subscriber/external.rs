@@ -1,33 +1,34 @@
-//! One attempt at a message whose work is not in the database: look up, work, remember.
+//! One attempt at a message whose work is not in the database: look up, work, insert the inbox row.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::inbox::{Attempt, blame, hindrance, panicked};
+use super::attempt::{Attempt, blame, hindrance, panicked};
 use crate::backend::Backend;
-use crate::builtin::RunError;
+use crate::callback::Outcome;
+use crate::callback::builtin::RunError;
+use crate::callback::kind::External;
+use crate::callback::payload::{Payload, is_unique_violation};
 use crate::correlation;
 use crate::db::{Db, DbError, is_infrastructure};
-use crate::outage::Outage;
-use crate::payload::{Payload, is_unique_violation};
-use crate::registry::{External, Outcome};
+use crate::runtime::outage::Outage;
 
-/// Longest pause between two tries to remember what is done. Short, so that a subscriber that stops
-/// can still remember it if the database comes back within `shutdown_timeout`.
+/// Longest pause between two tries to insert the inbox row. Short, so that a subscriber that stops can
+/// still insert it if the database is available again within `shutdown_timeout`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Failed statements after which the row is written without headers and body: if they are what the
-/// connection is lost for, the message is remembered all the same.
+/// Failed statements after which the row is written without headers and body, because they may be the
+/// reason why the connection is lost.
 const WITH_DOCUMENTS: u32 = 3;
 
-/// The work is done, and the database refuses the row that remembers it.
+/// The work is done, and the database refuses the inbox row.
 #[derive(Debug, thiserror::Error)]
 #[error("the callback has done its work, but the database refuses the inbox row: {0}")]
 struct Unremembered(#[source] DbError);
 
-/// Tries the message once. `before` attempts have failed by the message's own fault. Once the work is
-/// done it is not repeated: while the database is away, the row is kept here and tried again, until
-/// `abandoned`: then nobody waits for the attempt any more.
+/// Makes one attempt. `before` attempts have failed by the message's own fault. After the work is done it is
+/// not repeated: during an outage of the database the insert is retried, until `abandoned` resolves
+/// because nobody waits for the attempt any more.
 pub(super) async fn attempt<C: Backend>(
     db: &Db<C>,
     external: &Arc<External>,
@@ -44,12 +45,15 @@ pub(super) async fn attempt<C: Backend>(
     let work = (external.call)(payload.clone());
     let id = payload.correlation_id().to_owned();
     let scoped = correlation::on_behalf_async(id, payload.trace(), work);
-    // A task of its own, so that a panic ends there.
+    // A task of its own catches a panic.
     match tokio::spawn(scoped).await {
         Err(error) if error.is_panic() => Attempt::failed(panicked(&*error.into_panic())),
         Err(error) => Attempt::Unavailable(error.into()),
         Ok(Err(error)) if matches!(error.downcast_ref(), Some(RunError::Stopped)) => {
-            Attempt::NotBegun
+            Attempt::NotStarted
+        }
+        Ok(Err(error)) if error.downcast_ref().is_some_and(RunError::is_shortage) => {
+            Attempt::Hindered(error)
         }
         Ok(Err(error)) => blame(error),
         Ok(Ok(Outcome::Discard(reason))) => Attempt::Discarded(reason),
@@ -57,14 +61,14 @@ pub(super) async fn attempt<C: Backend>(
     }
 }
 
-/// Writes the row of a message whose work is done.
+/// Inserts the inbox row of a message whose work is done.
 async fn remember<C: Backend>(
     db: &Db<C>,
     payload: &Payload,
     before: u32,
     abandoned: impl Future<Output = ()>,
 ) -> Attempt {
-    let mut outage = Outage::new("the database", LONGEST_PAUSE);
+    let mut outage = Outage::of_database(LONGEST_PAUSE);
     let mut refusals = 0;
     tokio::pin!(abandoned);
     loop {
@@ -77,7 +81,7 @@ async fn remember<C: Backend>(
         };
         match &error {
             DbError::Statement(refusal) if !is_infrastructure(refusal) => {
-                // Another attempt would do the work a second time.
+                // Another attempt would repeat the work.
                 return Attempt::Failed {
                     error: Unremembered(error).into(),
                     is_permanent: true,
@@ -115,7 +119,7 @@ async fn insert<C: Backend>(
         }
     });
     match inserted.await {
-        // An earlier try did it and its answer was lost; or another consumer was faster, and the
+        // An earlier try inserted it and its answer was lost; or another consumer was faster, and the
         // work was done twice, as the documentation says.
         Err(DbError::Statement(error)) if is_unique_violation(&error) => Ok(()),
         other => other,

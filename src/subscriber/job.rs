@@ -6,21 +6,23 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 use chrono::{DateTime, Utc};
 
-use super::Settings;
-use super::lanes::Ticket;
-use crate::payload::Payload;
+use super::key_lanes::Ticket;
+use super::settings::Settings;
+use crate::callback::Payload;
 use crate::stomp::{Delivery, Kept};
 
-/// A message, and what became of it so far.
+/// A message and its attempts so far.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) delivery: Delivery,
     pub(super) payload: Payload,
-    /// As long as it is here, its bytes count as received and not handled.
+    /// While it exists, the message's bytes count as received and not handled.
     pub(super) kept: Option<Kept>,
-    /// The subscription's connection that it came through, counted from the first one.
+    /// The number of the connection that it was received on.
     pub(super) session: u64,
-    pub(super) course: Course,
+    /// Whether it is a redelivery, or may be one.
+    pub(super) is_again: bool,
+    pub(super) retries: Retries,
 }
 
 impl Job {
@@ -28,19 +30,26 @@ impl Job {
         (delivery, kept): (Delivery, Kept),
         settings: &Settings,
         session: u64,
+        may_be_again: bool,
     ) -> Self {
-        let payload = Payload::new(&delivery, &settings.id_headers, &settings.consumer);
+        let payload = Payload::new(
+            &delivery,
+            &settings.id_headers,
+            &settings.consumer,
+            &settings.queue.name,
+        );
         Self {
+            is_again: may_be_again || payload.is_redelivered(),
             delivery,
             payload,
             kept: Some(kept),
             session,
-            course: Course::default(),
+            retries: Retries::default(),
         }
     }
 
-    /// Messages of one lane are handled one after another. Two deliveries of one message are of one
-    /// lane too, so that the second finds what became of the first.
+    /// The message's lane. Messages of one lane are handled one after another. Two deliveries of one message
+    /// have the same lane, so that the second finds the inbox row of the first.
     pub(super) fn lane(&self, settings: &Settings) -> &str {
         if settings.workers == 1 {
             return "";
@@ -50,9 +59,9 @@ impl Job {
     }
 }
 
-/// A message's failures.
+/// A message's failures and the pauses between its attempts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Course {
+pub(super) struct Retries {
     /// The callback's own failures, and when the first and the last one were.
     pub(super) failures: u32,
     pub(super) first: Option<DateTime<Utc>>,
@@ -60,12 +69,12 @@ pub(super) struct Course {
     pauses: Option<ExponentialBackoff>,
     losses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
-    /// Since when others are in the way, and whether that was told.
+    /// Since when other transactions block the message, and whether that was logged.
     hindered: Option<(Instant, bool)>,
 }
 
-impl Course {
-    /// The callback has failed by itself.
+impl Retries {
+    /// Counts a failure of the callback's own.
     pub(super) fn failed(&mut self) {
         let now = Utc::now();
         self.hindered = None;
@@ -82,7 +91,7 @@ impl Course {
         pauses.next_backoff().unwrap_or(settings.longest_delay)
     }
 
-    /// The pause before the next attempt after the message lost a database that is there for others.
+    /// The pause before the next attempt after the database failed for this message only.
     pub(super) fn lost(&mut self, settings: &Settings) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
         self.hindered = None;
@@ -92,24 +101,24 @@ impl Course {
         pauses.next_backoff().unwrap_or(settings.longest_delay)
     }
 
-    /// Whether it lost the database before: then nothing that it loses again is taken on trust.
+    /// Whether the database failed for this message before: then its next attempt runs beside a witness.
     pub(super) fn has_lost(&self) -> bool {
         self.losses.is_some()
     }
 
-    /// Others are in the way; returns for how long already, once if that is long.
+    /// Another transaction blocks the message. Returns since how long, once, if that is long.
     pub(super) fn hindered(&mut self, now: Instant) -> Option<Duration> {
         const LONG: Duration = Duration::from_secs(30);
-        let (since, is_told) = self.hindered.get_or_insert((now, false));
+        let (since, is_logged) = self.hindered.get_or_insert((now, false));
         let time = now.saturating_duration_since(*since);
-        if *is_told || time < LONG {
+        if *is_logged || time < LONG {
             return None;
         }
-        *is_told = true;
+        *is_logged = true;
         Some(time)
     }
 
-    /// The pause before the next attempt after others were in the way.
+    /// The pause before the next attempt after another transaction blocked the message.
     pub(super) fn short_pause(&mut self) -> Duration {
         const FIRST: Duration = Duration::from_millis(5);
         const LONGEST: Duration = Duration::from_secs(1);
@@ -125,7 +134,7 @@ fn doubling(first: Duration, longest: Duration) -> ExponentialBackoff {
         initial_interval: first,
         max_interval: longest,
         multiplier: 2.0,
-        // Its default gives up after a quarter of an hour.
+        // The default ends after 15 minutes.
         max_elapsed_time: None,
         ..ExponentialBackoff::default()
     };
@@ -133,7 +142,7 @@ fn doubling(first: Duration, longest: Duration) -> ExponentialBackoff {
     pauses
 }
 
-/// A message that a worker has, with its place.
+/// A message that a worker has, with its place in the lanes.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) ticket: Ticket,
@@ -143,7 +152,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// The same for another worker. Its bytes still count with the worker that is stuck with it.
+    /// The same message for another worker. Its bytes still count with the stuck worker.
     pub(super) fn again(&self) -> Self {
         Self {
             ticket: self.ticket.clone(),
@@ -152,7 +161,8 @@ impl Taken {
                 payload: self.job.payload.clone(),
                 kept: None,
                 session: self.job.session,
-                course: self.job.course.clone(),
+                is_again: self.job.is_again,
+                retries: self.job.retries.clone(),
             },
             is_alone: self.is_alone,
         }
@@ -164,17 +174,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_contention_is_told_once() {
-        let (mut course, begun) = (Course::default(), Instant::now());
+    fn long_contention_is_logged_once() {
+        let (mut retries, begun) = (Retries::default(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
-        assert_eq!(course.hindered(at(0)), None);
-        assert_eq!(course.hindered(at(29)), None);
-        assert_eq!(course.hindered(at(31)), Some(Duration::from_secs(31)));
-        assert_eq!(course.hindered(at(90)), None, "once");
-        // What comes after something else is another one.
-        course.failed();
-        assert_eq!(course.hindered(at(100)), None);
-        assert_eq!(course.hindered(at(129)), None);
-        assert_eq!(course.hindered(at(130)), Some(Duration::from_secs(30)));
+        assert_eq!(retries.hindered(at(0)), None);
+        assert_eq!(retries.hindered(at(29)), None);
+        assert_eq!(retries.hindered(at(31)), Some(Duration::from_secs(31)));
+        assert_eq!(retries.hindered(at(90)), None, "once");
+        // After a failure of its own it is counted anew.
+        retries.failed();
+        assert_eq!(retries.hindered(at(100)), None);
+        assert_eq!(retries.hindered(at(129)), None);
+        assert_eq!(retries.hindered(at(130)), Some(Duration::from_secs(30)));
     }
 }

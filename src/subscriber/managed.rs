@@ -2,16 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::inbox::{
+use super::attempt::{
     Attempt, Disorder, blame, blamed, delete_arrival, delete_strays, fault_on, hindrance, panicked,
 };
 use crate::backend::Backend;
+use crate::callback::payload::{Duplicate, Payload, Proof};
 use crate::db::Fault;
-use crate::error::Error;
-use crate::payload::{Duplicate, Payload, Proof};
-use crate::registry::BoxError;
+use crate::error::BoxError;
+use crate::error::{Error, causes};
 
-/// What is wrong with what a managed callback returned.
+/// What is wrong with the proof that a managed callback returned.
 #[derive(Debug, thiserror::Error)]
 enum Misproof {
     #[error(
@@ -30,11 +30,12 @@ enum Misproof {
     NotDuplicate,
 }
 
-/// Tries the message once.
+/// Makes one attempt. `before` attempts have failed by the message's own fault.
 pub(super) fn attempt<C: Backend>(
     conn: &mut C,
     call: impl Fn(&mut C, &Payload) -> Result<Proof, BoxError>,
     payload: &Payload,
+    before: u32,
 ) -> Attempt {
     if let Err(attempt) = delete_strays(conn, payload) {
         return attempt;
@@ -48,19 +49,19 @@ pub(super) fn attempt<C: Backend>(
         Ok(open) => open,
         Err(error) => return hindrance(error.into()),
     };
-    let whole = payload.for_attempt(false);
+    let whole = payload.for_attempt(before, false);
     let attempt = call_once(conn, &call, &whole, open);
     if matches!(attempt, Attempt::Failed { .. }) && whole.was_unfit() {
         tracing::debug!(
             id = payload.msg_id(),
-            "called again, to be stored without its documents"
+            "called again, to be stored without headers and body"
         );
-        return call_once(conn, &call, &payload.for_attempt(true), open);
+        return call_once(conn, &call, &payload.for_attempt(before, true), open);
     }
     attempt
 }
 
-/// Calls, and looks at what is committed: nothing that the callback began is open any more then.
+/// Calls the callback, and checks what is committed after its open transactions are rolled back.
 fn call_once<C: Backend>(
     conn: &mut C,
     call: &impl Fn(&mut C, &Payload) -> Result<Proof, BoxError>,
@@ -68,7 +69,7 @@ fn call_once<C: Backend>(
     open: u32,
 ) -> Attempt {
     let returned = catch_unwind(AssertUnwindSafe(|| call(conn, payload)));
-    // Before anything else is said on the connection.
+    // Before any other statement on the connection.
     let fault = match &returned {
         Ok(Err(error)) if !is_duplicate(&**error) => fault_on(conn, error),
         _ => Fault::Own,
@@ -93,7 +94,7 @@ fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: 
         };
     }
     match is_received(conn, payload) {
-        // What it did in another transaction is gone.
+        // What it did in the open transaction is rolled back.
         Ok(true) if was_open => failed(conn, payload, Misproof::Open.into()),
         Ok(true) => Attempt::Done,
         Ok(false) if was_open => Attempt::failed(Misproof::Open),
@@ -102,12 +103,12 @@ fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: 
     }
 }
 
-/// The callback failed, so the message does not count as received: what it has committed all the same
-/// is looked at by a person.
+/// The callback failed, so the message does not count as received. If it has committed work nevertheless, a
+/// person has to check it.
 fn failed<C: Backend>(conn: &mut C, payload: &Payload, error: BoxError) -> Attempt {
     if conn.is_broken() || conn.ping().is_err() {
-        // Its COMMIT may have taken effect and only the answer be lost, whatever the callback made of
-        // that. The next attempt finds the row, or does the work.
+        // Its COMMIT may have taken effect with only the answer lost. The next attempt finds the row, or
+        // does the work.
         return Attempt::Unavailable(error);
     }
     match delete_saved(conn, payload) {
@@ -139,12 +140,7 @@ fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Atte
 }
 
 fn is_duplicate(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<Duplicate>() || matches!(error.downcast_ref(), Some(Error::Duplicate(_))) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes(error).any(|error| {
+        error.is::<Duplicate>() || matches!(error.downcast_ref(), Some(Error::Duplicate(_)))
+    })
 }

@@ -15,19 +15,19 @@ use super::core::Core;
 use super::session;
 use super::view::View;
 
-/// What the handle, the listener and the sessions have in common.
+/// The state shared by the handle, the listener and the sessions.
 #[derive(Debug)]
 pub(super) struct Shared {
     core: Mutex<Core>,
     changed: Condvar,
-    /// Counts the changes, for the sessions.
+    /// Incremented at each change, for the sessions.
     changes: watch::Sender<u64>,
     pub(super) stalled: watch::Sender<bool>,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Core> {
-        // A test's closure may panic; the broker's state is whole all the same.
+        // A closure of a test may panic; the broker's state is consistent all the same.
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -39,8 +39,8 @@ impl Shared {
         outcome
     }
 
-    /// Waits until this connection is no longer known.
-    pub(super) async fn sent_away(&self, number: u64) {
+    /// Waits until this connection no longer exists.
+    pub(super) async fn disconnected(&self, number: u64) {
         let mut changes = self.changes.subscribe();
         while self.lock().connections.contains_key(&number) {
             if changes.changed().await.is_err() {
@@ -50,21 +50,21 @@ impl Shared {
     }
 }
 
-/// What the handle asks of the thread.
-enum Order {
+/// Commands from the handle to the broker's thread.
+enum Command {
     GoDown(Sender<()>),
     ComeUp(Sender<io::Result<()>>),
 }
 
-/// A STOMP broker on a port of the loopback, in memory, for tests. It serves until it is dropped,
-/// on a thread of its own, so that blocking code and other processes can use it too.
+/// An in-memory STOMP broker on a loopback port, for tests. It runs on a separate thread until it
+/// is dropped, so blocking code and other processes can use it too.
 ///
-/// The only user is `guest` with the password `guest`, the only virtual host `/`.
+/// The only user is `guest` with the password `guest`; the only virtual host is `/`.
 #[derive(Debug)]
 pub struct LoopbackBroker {
     shared: Arc<Shared>,
     address: SocketAddr,
-    orders: Option<mpsc::UnboundedSender<Order>>,
+    commands: Option<mpsc::UnboundedSender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,7 +73,7 @@ impl LoopbackBroker {
     ///
     /// # Errors
     ///
-    /// When the system has no port or no thread left.
+    /// [`io::Error`] if no port or no thread is available.
     pub fn start() -> io::Result<Self> {
         let shared = Arc::new(Shared {
             core: Mutex::default(),
@@ -89,7 +89,7 @@ impl LoopbackBroker {
             listen(SocketAddr::from(([127, 0, 0, 1], 0)))?
         };
         let address = listener.local_addr()?;
-        let (orders, queue) = mpsc::unbounded_channel();
+        let (commands, queue) = mpsc::unbounded_channel();
         let served = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("loopback-broker".to_owned())
@@ -97,12 +97,12 @@ impl LoopbackBroker {
         Ok(Self {
             shared,
             address,
-            orders: Some(orders),
+            commands: Some(commands),
             thread: Some(thread),
         })
     }
 
-    /// The broker's address: `stomp://guest:guest@127.0.0.1:PORT/`.
+    /// The broker's URL: `stomp://guest:guest@127.0.0.1:PORT/`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("stomp://guest:guest@{}/", self.address)
@@ -114,14 +114,14 @@ impl LoopbackBroker {
         self.address.port()
     }
 
-    // --- what is there ------------------------------------------------------------------------------
+    // --- inspection ---
 
-    /// Looks at the broker.
+    /// Calls `look` with a snapshot of the broker.
     pub fn view<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
         look(View(&self.shared.lock()))
     }
 
-    /// Blocks until the broker is as `wanted`; false where that takes longer than `patience`.
+    /// Blocks until `wanted` returns true. Returns false if that takes longer than `patience`.
     #[must_use]
     pub fn wait_for(&self, patience: Duration, wanted: impl Fn(View<'_>) -> bool) -> bool {
         let deadline = Instant::now() + patience;
@@ -141,95 +141,95 @@ impl LoopbackBroker {
         true
     }
 
-    // --- what goes wrong ----------------------------------------------------------------------------
+    // --- faults ---
 
-    /// SENDs are taken, and their RECEIPTs are not sent, until it is called with `false`.
-    pub fn swallow_receipts(&self, swallow: bool) {
+    /// Accepts SENDs without sending their RECEIPTs, until called with `false`.
+    pub fn withhold_receipts(&self, withhold: bool) {
         self.shared
-            .with(|core| core.faults.swallow_receipts = swallow);
+            .with(|core| core.faults.withhold_receipts = withhold);
     }
 
-    /// The next `sends` SENDs are taken (at least one); then all connections are cut, before the
-    /// last one's RECEIPT.
-    pub fn cut_after(&self, sends: usize) {
+    /// Accepts `sends` more SENDs (at least 1), then closes all connections before the last one's
+    /// RECEIPT.
+    pub fn disconnect_after(&self, sends: usize) {
         self.shared
-            .with(|core| core.faults.cut_after = Some(sends.max(1)));
+            .with(|core| core.faults.disconnect_after = Some(sends.max(1)));
     }
 
-    /// Cuts all connections.
-    pub fn cut(&self) {
+    /// Closes all connections.
+    pub fn disconnect_all(&self) {
         self.shared.with(Core::cut);
     }
 
-    /// Refuses every login, until it is called with `false`.
+    /// Refuses all logins, until called with `false`.
     pub fn refuse_logins(&self, refuse: bool) {
         self.shared.with(|core| core.faults.refuse_logins = refuse);
     }
 
-    /// Neither reads nor writes, though connections stay open and new ones are accepted, until it
-    /// is called with `false`.
+    /// Stops reading and writing, until called with `false`. Connections stay open, and new ones
+    /// are accepted.
     pub fn stall(&self, stall: bool) {
         self.shared.stalled.send_replace(stall);
     }
 
     /// Answers SENDs to this destination with an ERROR that names the receipt.
-    pub fn reject(&self, destination: impl Into<String>) {
+    pub fn reject_sends_to(&self, destination: impl Into<String>) {
         let destination = destination.into();
         self.shared
             .with(|core| core.faults.rejected.insert(destination));
     }
 
-    /// Closes the connection without a word at a SEND to this destination, as RabbitMQ does when a
+    /// Closes the connection without an ERROR at a SEND to this destination, as RabbitMQ does if a
     /// queue rejects a message.
-    pub fn poison(&self, destination: impl Into<String>) {
+    pub fn close_on_send_to(&self, destination: impl Into<String>) {
         let destination = destination.into();
         self.shared
             .with(|core| core.faults.poisonous.insert(destination));
     }
 
-    /// Deletes a queue with its messages. Its subscriptions end with an ERROR, as RabbitMQ's do;
-    /// their connections stay.
+    /// Deletes a queue with its messages. Its subscriptions end with an ERROR and their connections
+    /// stay open, as with RabbitMQ.
     pub fn delete_queue(&self, queue: &str) {
         self.shared.with(|core| core.delete_queue(queue));
     }
 
-    /// Ends all faults, except that a broker that is down stays down.
-    pub fn heal(&self) {
+    /// Ends all faults. A broker that is down stays down.
+    pub fn clear_faults(&self) {
         self.stall(false);
         self.shared.with(|core| core.faults = Default::default());
     }
 
-    /// Stops listening and cuts all connections. Queues and their messages stay.
-    pub fn go_down(&self) {
+    /// Stops listening and closes all connections. Queues and their messages remain.
+    pub fn shut_down(&self) {
         let (done, wait) = channel();
-        if self.order(Order::GoDown(done)) {
+        if self.command(Command::GoDown(done)) {
             let _ = wait.recv();
         }
     }
 
-    /// Listens again, on the same port.
+    /// Listens again on the same port.
     ///
     /// # Errors
     ///
-    /// When somebody else has taken the port.
-    pub fn come_up(&self) -> io::Result<()> {
+    /// [`io::Error`] if another process uses the port.
+    pub fn restart(&self) -> io::Result<()> {
         let (done, wait) = channel();
-        if self.order(Order::ComeUp(done)) {
+        if self.command(Command::ComeUp(done)) {
             return wait.recv().map_err(io::Error::other)?;
         }
         Err(io::Error::other("the broker's thread has ended"))
     }
 
-    fn order(&self, order: Order) -> bool {
-        self.orders
+    fn command(&self, command: Command) -> bool {
+        self.commands
             .as_ref()
-            .is_some_and(|orders| orders.send(order).is_ok())
+            .is_some_and(|commands| commands.send(command).is_ok())
     }
 }
 
 impl Drop for LoopbackBroker {
     fn drop(&mut self) {
-        self.orders = None;
+        self.commands = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -238,7 +238,7 @@ impl Drop for LoopbackBroker {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
-    // The port was ours a moment ago, and connections of then may linger.
+    // Old connections on this port may still be in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(128)
@@ -247,7 +247,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 async fn serve(
     shared: &Arc<Shared>,
     listener: TcpListener,
-    mut orders: mpsc::UnboundedReceiver<Order>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let Ok(address) = listener.local_addr() else {
         return;
@@ -262,15 +262,15 @@ async fn serve(
                 }
             }
             Some(_) = sessions.join_next() => {}
-            order = orders.recv() => match order {
+            command = commands.recv() => match command {
                 None => return,
-                Some(Order::GoDown(done)) => {
+                Some(Command::GoDown(done)) => {
                     listener = None;
                     shared.with(Core::cut);
                     sessions.shutdown().await;
                     let _ = done.send(());
                 }
-                Some(Order::ComeUp(done)) => {
+                Some(Command::ComeUp(done)) => {
                     let outcome = if listener.is_some() {
                         Ok(())
                     } else {

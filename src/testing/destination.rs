@@ -1,15 +1,15 @@
-//! What a destination means, as RabbitMQ reads it.
+//! Destinations as RabbitMQ interprets them.
 
-/// Where a SEND goes, or a SUBSCRIBE comes from.
+/// The target of a SEND or the source of a SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// A queue that is made where it is not there.
+    /// A queue that is created if it does not exist.
     Queue(String),
-    /// A queue that has to be there.
+    /// A queue that must exist.
     Existing(String),
-    /// A routing key; a pattern of one in a SUBSCRIBE.
+    /// A routing key; in a SUBSCRIBE, a pattern.
     Topic(String),
-    /// An exchange that is not there.
+    /// An exchange that does not exist.
     Exchange(String),
 }
 
@@ -34,20 +34,21 @@ impl Destination {
         if text.starts_with('/') {
             return None;
         }
-        // Without a slash RabbitMQ takes it for a queue.
+        // Without a slash, RabbitMQ takes the text as a queue's name.
         named(text).map(Self::Queue)
     }
 }
 
+/// RabbitMQ knows no other escape in a destination.
 fn named(name: &str) -> Option<String> {
-    (!name.is_empty()).then(|| name.to_owned())
+    (!name.is_empty()).then(|| name.replace("%2F", "/"))
 }
 
-/// Whether a routing key fits a pattern: `*` is one word, `#` any number of them.
+/// Whether a routing key matches a pattern: `*` matches one word, `#` any number of words.
 pub(super) fn fits(pattern: &str, key: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('.').collect();
     let key: Vec<&str> = key.split('.').collect();
-    // reached[n]: the pattern so far fits the first n words.
+    // reached[n]: the pattern so far matches the first n words.
     let mut reached = vec![false; key.len() + 1];
     reached[0] = true;
     for part in pattern {
@@ -94,6 +95,7 @@ mod tests {
         for (text, expected) in [
             ("/queue/a/b", Some(Queue("a/b".to_owned()))),
             ("bad", Some(Queue("bad".to_owned()))),
+            ("/queue/a%2Fb%25", Some(Queue("a/b%25".to_owned()))),
             ("/topic/a.b", Some(Topic("a.b".to_owned()))),
             ("/exchange/amq.topic/a", Some(Topic("a".to_owned()))),
             ("/exchange/x/a", Some(Exchange("x".to_owned()))),

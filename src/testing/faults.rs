@@ -1,16 +1,16 @@
-//! What goes wrong on demand.
+//! Faults that a test can cause.
 
 use std::collections::BTreeSet;
 
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    /// SENDs are taken, and their RECEIPTs are not sent.
-    pub(super) swallow_receipts: bool,
-    /// So many SENDs are taken before all connections are cut.
-    pub(super) cut_after: Option<usize>,
+    /// Whether SENDs are accepted without sending their RECEIPTs.
+    pub(super) withhold_receipts: bool,
+    /// How many more SENDs are accepted before all connections are closed.
+    pub(super) disconnect_after: Option<usize>,
     pub(super) refuse_logins: bool,
-    /// Destinations that are answered with an ERROR that names the receipt.
+    /// SENDs to these destinations are answered with an ERROR that names the receipt.
     pub(super) rejected: BTreeSet<String>,
-    /// Destinations at which the connection is closed without a word.
+    /// SENDs to these destinations close the connection without an ERROR.
     pub(super) poisonous: BTreeSet<String>,
 }

@@ -1,83 +1,111 @@
-//! One message through one callback, for tests of callbacks.
+//! Passes one message to one callback, for tests of callbacks.
 
 use crate::backend::{AsBackend, Backend};
+use crate::broker::destination::Destination;
+use crate::callback::Payload;
+use crate::callback::kind::Callback;
+use crate::callback::{Registry, RegistryError};
+use crate::error::BoxError;
 use crate::error::Error;
 use crate::message::Message;
-use crate::outgoing;
-use crate::payload::Payload;
-use crate::registry::{BoxError, Callback, Registry, RegistryError};
+use crate::message::send_frame;
 use crate::stomp::Delivery;
 use crate::subscriber::{Attempt, attempt_on};
 
-/// How a message was handled.
+/// The result of handling a message.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Handling {
-    /// It had its effect, and the inbox has its row.
+    /// The callback succeeded, and the inbox has a row for the message.
     Done,
-    /// It had had its effect before.
+    /// The message was handled before; the callback did not run.
     Duplicate,
-    /// The callback discarded it, for this reason.
+    /// The callback discarded the message for this reason.
     Discarded(String),
     /// The callback failed.
     Failed {
-        /// Its error.
+        /// The callback's error.
         error: BoxError,
-        /// Whether it would not be tried again.
+        /// Whether a subscriber would move the message to the dead letters without a retry.
         is_permanent: bool,
     },
-    /// The database failed; the message would be tried again.
+    /// The database failed; a subscriber would retry the message.
     Unavailable(BoxError),
 }
 
 impl Handling {
-    /// Whether the message had its effect.
+    /// Whether the callback succeeded.
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 }
 
-/// Why a message could not be handed to a callback.
+/// Why a message could not be passed to a callback.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleError {
-    /// No callback has this name.
+    /// The registry has no callback with this name.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The message is invalid.
     #[error(transparent)]
     Message(#[from] Error),
-    /// The callback is asynchronous, and holds no connection: call it by itself.
-    #[error("the callback `{0}` works on no connection: call it by itself")]
+    /// The callback is external and takes no connection: call its function directly.
+    #[error("the callback `{0}` is external and takes no connection: call its function directly")]
     External(String),
 }
 
-/// Hands a message to a callback, as a subscriber would: the row of the inbox, the callback, the
-/// commit. Where a transaction is open, a test's own, it is a savepoint of that.
+/// Passes a message to a callback as a subscriber does: inserts the row of the inbox, runs the
+/// callback and commits.
+///
+/// If a transaction is open, such as the test's own, a savepoint replaces the transaction.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
+/// use diesel::connection::SimpleConnection;
 /// use diesel::{Connection, SqliteConnection};
 /// use diesel_outbox::migrations::Migrate;
 /// use diesel_outbox::testing::{self, Handling};
-/// use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
+/// use diesel_outbox::{BoxError, Json, Message, Meta, Outcome, Registry};
+/// use serde_json::json;
 ///
-/// fn greet(conn: &mut SqliteConnection, payload: &Payload) -> Result<Outcome, BoxError> {
-///     let name: String = payload.json()?;
-///     Message::new("/queue/mail", format!("hello, {name}")).publish(conn)?;
+/// #[derive(serde::Deserialize)]
+/// struct Order {
+///     id: i32,
+///     total: i64,
+/// }
+///
+/// // The callback of the service: bills an order and publishes the bill.
+/// fn bill(
+///     conn: &mut SqliteConnection,
+///     Json(order): Json<Order>,
+///     _meta: &Meta,
+/// ) -> Result<Outcome, BoxError> {
+///     if order.total <= 0 {
+///         return Ok(Outcome::Discard("nothing to bill".to_owned()));
+///     }
+///     conn.batch_execute(&format!("insert into bills values ({})", order.id))?;
+///     Message::new("/topic/bills", json!({"order": order.id})).publish(conn)?;
 ///     Ok(Outcome::Done)
 /// }
 ///
-/// let registry = Registry::new().on("greet", greet);
+/// let registry = Registry::new().on_json("bill", bill);
 /// let mut conn = SqliteConnection::establish(":memory:")?;
 /// conn.migrate()?;
-/// let message = Message::new("/topic/people", "ann");
-/// assert!(testing::handle(&mut conn, &registry, "greet", message)?.is_done());
-/// assert_eq!(testing::published(&mut conn)?[0].body, "hello, ann");
+/// conn.batch_execute("create table bills (id integer primary key)")?;
 ///
-/// let message = Message::new("/topic/people", 7);
-/// let handling = testing::handle(&mut conn, &registry, "greet", message)?;
+/// let message = Message::new("/topic/orders", json!({"id": 7, "total": 12}));
+/// assert!(testing::handle(&mut conn, &registry, "bill", message)?.is_done());
+/// let bills = testing::published_to(&mut conn, "/topic/bills")?;
+/// assert_eq!(bills[0].body, json!({"order": 7}));
+///
+/// let message = Message::new("/topic/orders", json!({"id": 8, "total": 0}));
+/// let handling = testing::handle(&mut conn, &registry, "bill", message)?;
+/// assert!(matches!(handling, Handling::Discarded(_)));
+///
+/// let message = Message::new("/topic/orders", "no order");
+/// let handling = testing::handle(&mut conn, &registry, "bill", message)?;
 /// assert!(matches!(handling, Handling::Failed { is_permanent: true, .. }));
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -85,7 +113,8 @@ pub enum HandleError {
 ///
 /// # Errors
 ///
-/// When there is no such callback on a connection, or the message is invalid.
+/// [`HandleError`] if the registry has no callback with this name, if the callback is external, or
+/// if the message is invalid. The callback's own failure is [`Handling::Failed`].
 pub fn handle<C: AsBackend>(
     conn: &mut C,
     registry: &Registry<C::Connection>,
@@ -99,8 +128,8 @@ where
         return Err(HandleError::External(callback.to_owned()));
     };
     let ready = message.ready().map_err(Error::from)?;
-    // As it would come over the wire.
-    let frame = outgoing::frame(
+    // The frame as a relay would send it.
+    let frame = send_frame::frame(
         ready.destination,
         ready.headers,
         ready.key.as_deref(),
@@ -113,7 +142,9 @@ where
         frame.body,
     );
     let id_headers = [crate::headers::MSG_ID.to_owned()];
-    let payload = Payload::new(&delivery, &id_headers, "");
+    let queue = Destination::parse(&frame.destination).queue();
+    let queue = queue.as_deref().unwrap_or_default();
+    let payload = Payload::new(&delivery, &id_headers, "", queue);
     Ok(
         match attempt_on(conn.as_backend(), &callback, &payload, 0) {
             Attempt::Done => Handling::Done,
@@ -129,9 +160,9 @@ where
             Attempt::Hindered(error) | Attempt::Unavailable(error) | Attempt::Lost(error) => {
                 Handling::Unavailable(error)
             }
-            // These come of counting deliveries, which this one is not.
-            Attempt::Deadly(_) | Attempt::Suspect | Attempt::NotBegun => {
-                Handling::Unavailable("it was not begun".into())
+            // Only redeliveries lead to these; this is the first delivery.
+            Attempt::Deadly(_) | Attempt::Suspect | Attempt::NotStarted => {
+                Handling::Unavailable("the attempt was not started".into())
             }
         },
     )

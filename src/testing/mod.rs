@@ -1,10 +1,10 @@
-//! For tests, and for trying things out: a STOMP broker inside the process, [`published`] to look
-//! into the outbox, [`handle`] to hand a message to a callback, [`settle`] to let relay and
-//! subscribers work until nothing is left to do.
+//! Tools for tests: an in-process STOMP broker, [`published`] and [`published_to`] to read the
+//! outbox, [`handle`] to pass a message to a callback, and [`settle`] to run a relay and
+//! subscribers until nothing is left to do.
 //!
-//! [`LoopbackBroker`] listens on a port of the loopback and does what RabbitMQ's STOMP plugin does
-//! with queues, topics, receipts, acknowledgements, redelivery and dead letters; and it breaks on
-//! demand. **It keeps messages in memory only**: production uses a real broker.
+//! [`LoopbackBroker`] listens on a loopback port and behaves like RabbitMQ's STOMP plugin: queues,
+//! topics, receipts, acknowledgements, redelivery and dead letters. It also causes faults on
+//! demand. **It keeps messages in memory only**: use a real broker in production.
 //!
 //! ```
 //! use diesel_outbox::config::Config;
@@ -27,16 +27,16 @@ mod core;
 mod destination;
 mod faults;
 mod handle;
-mod idle;
 mod published;
 mod queue;
 mod session;
+mod settle;
 mod version;
 mod view;
 
 pub use broker::LoopbackBroker;
 pub use handle::{HandleError, Handling, handle};
-pub use idle::{SettleError, Settled, settle};
-pub use published::{PublishedRow, published};
-pub use queue::Stored;
-pub use view::{Sent, View};
+pub use published::{PublishedRow, published, published_to};
+pub use queue::QueuedMessage;
+pub use settle::{SettleError, Settled, settle};
+pub use view::{SentMessage, View};

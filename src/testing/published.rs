@@ -1,4 +1,4 @@
-//! What lies in the outbox, for tests to look at.
+//! Reads the outbox, for tests.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::schema::{Document, Id};
 pub struct PublishedRow {
     /// The message's id.
     pub id: Uuid,
-    /// Where it goes, version included.
+    /// Its destination, version included.
     pub destination: String,
     /// Its body.
     pub body: Value,
@@ -25,7 +25,7 @@ pub struct PublishedRow {
     pub key: Option<String>,
     /// Its stream.
     pub stream: Option<String>,
-    /// Whether a broker has it.
+    /// Whether a broker has confirmed it.
     pub is_sent: bool,
 }
 
@@ -64,14 +64,17 @@ impl PublishedRow {
         }
     }
 
-    /// The value of a header.
+    /// The value of the header with this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
 
-/// All rows of the outbox, in the order in which they were written.
+/// Returns all rows of the outbox, in the order in which they were written.
+///
+/// Tests that run in parallel on one database see each other's rows: use [`published_to`] with a
+/// destination of the test's own, or a transaction that is rolled back.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {
@@ -93,9 +96,43 @@ impl PublishedRow {
 ///
 /// # Errors
 ///
-/// When the database refuses.
+/// [`Error`] if the database fails, such as without the outbox's tables.
 pub fn published<C: AsBackend>(conn: &mut C) -> Result<Vec<PublishedRow>, Error> {
-    use crate::backend::Upkeep as _;
+    use crate::backend::Maintenance as _;
 
     Ok(conn.as_backend().published_rows()?)
+}
+
+/// Returns the rows of the outbox with this destination, in the order in which they were written.
+///
+/// The destination is compared with the version included, as in [`PublishedRow::destination`].
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use diesel::{Connection, SqliteConnection};
+/// use diesel_outbox::migrations::Migrate;
+/// use diesel_outbox::{Message, testing};
+///
+/// let mut conn = SqliteConnection::establish(":memory:")?;
+/// conn.migrate()?;
+/// Message::new("/topic/orders", 7).version("v1").publish(&mut conn)?;
+/// Message::new("/queue/mail", "hello").publish(&mut conn)?;
+///
+/// let orders = testing::published_to(&mut conn, "/topic/orders.v1")?;
+/// assert_eq!(orders.len(), 1);
+/// assert_eq!(orders[0].body, 7);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`published`].
+pub fn published_to<C: AsBackend>(
+    conn: &mut C,
+    destination: &str,
+) -> Result<Vec<PublishedRow>, Error> {
+    let mut rows = published(conn)?;
+    rows.retain(|row| row.destination == destination);
+    Ok(rows)
 }

@@ -1,4 +1,4 @@
-//! A queue and what is in it.
+//! A queue and its messages.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,20 +9,20 @@ use crate::stomp::Headers;
 /// A message in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stored {
+pub struct QueuedMessage {
     /// The sender's headers.
     pub headers: Vec<(String, String)>,
-    /// Where it was sent.
+    /// The destination of the SEND.
     pub destination: String,
     /// The body.
     pub body: Bytes,
-    /// Whether it was handed over before.
+    /// Whether it was delivered before.
     pub redelivered: bool,
-    /// Its place among all messages.
+    /// Its position among all messages.
     pub(super) place: u64,
 }
 
-impl Stored {
+impl QueuedMessage {
     /// The value of the first header of this name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -32,24 +32,24 @@ impl Stored {
     }
 }
 
-/// A connection's number and the tag of its subscription.
+/// A connection's number and its subscription's tag.
 pub(super) type Subscriber = (u64, String);
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// What it was declared with; to be repeated by all who declare it.
+    /// The arguments of its declaration; later declarations must repeat them.
     pub(super) arguments: BTreeMap<String, String>,
-    pub(super) ready: VecDeque<Stored>,
-    /// In turn.
+    pub(super) ready: VecDeque<QueuedMessage>,
+    /// Subscribers, in turn.
     pub(super) subscribers: VecDeque<Subscriber>,
     pub(super) auto_delete: bool,
-    /// The connection that alone may subscribe.
+    /// The only connection that may subscribe.
     pub(super) exclusive: Option<u64>,
 }
 
 impl Queue {
-    /// Puts a message back to where it was.
-    pub(super) fn put_back(&mut self, message: Stored) {
+    /// Puts a message back at its old position.
+    pub(super) fn put_back(&mut self, message: QueuedMessage) {
         let position = self
             .ready
             .iter()
@@ -59,7 +59,7 @@ impl Queue {
     }
 }
 
-/// The arguments among the headers of a SEND or a SUBSCRIBE.
+/// The queue arguments among the headers of a SEND or a SUBSCRIBE.
 pub(super) fn arguments(headers: &Headers) -> BTreeMap<String, String> {
     let mut arguments: BTreeMap<String, String> = [("durable", "true"), ("auto-delete", "false")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -74,7 +74,7 @@ pub(super) fn arguments(headers: &Headers) -> BTreeMap<String, String> {
     arguments
 }
 
-/// RabbitMQ's, <https://www.rabbitmq.com/docs/stomp#queue-properties>.
+/// RabbitMQ's names, from <https://www.rabbitmq.com/docs/stomp#queue-properties>.
 const QUEUE_ARGUMENTS: [&str; 8] = [
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
@@ -86,7 +86,7 @@ const QUEUE_ARGUMENTS: [&str; 8] = [
     "x-max-priority",
 ];
 
-/// How the first argument that differs is spoken of.
+/// RabbitMQ's text for the first argument that differs.
 pub(super) fn inequivalent(
     queue: &str,
     current: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! One connection: frames in, frames out, heart-beats.
+//! One connection: received frames, sent frames and heart-beats.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::codec::Decoder as _;
 
-use crate::stomp::decoder::Decoder;
-use crate::stomp::encoder::encode_frame;
-use crate::stomp::frame::Frame;
-use crate::stomp::{Broker, Dialect, Limits, Version};
+use crate::stomp::codec::{Decoder, Dialect, Frame, encode_frame};
+use crate::stomp::{Broker, Limits, Version};
 
 use super::broker::Shared;
 use super::core::Out;
 use super::version;
 
-/// A client that misses so many of its heart-beats is gone; so does RabbitMQ count.
+/// A client is disconnected after this many missed heart-beats, as by RabbitMQ.
 const MISSED: u32 = 3;
 
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
@@ -46,7 +44,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         }
     };
     let (out, queue) = unbounded_channel();
-    let number = shared.with(|core| core.enter(out.clone(), version));
+    let number = shared.with(|core| core.connect(out.clone(), version));
     let connected = Frame::new("CONNECTED")
         .with(
             "server",
@@ -63,12 +61,12 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let stalled = shared.stalled.subscribe();
     let writing = tokio::spawn(write(writer, queue, send, stalled.clone()));
     read(&shared, number, reader, decoder, buffer, receive, stalled).await;
-    shared.with(|core| core.leave(number));
-    // What was said last may still go out.
+    shared.with(|core| core.disconnect(number));
+    // The last frames may still be written.
     let _ = writing.await;
 }
 
-/// RabbitMQ reads and writes frames in one way, whatever the version.
+/// RabbitMQ encodes and decodes frames alike in each version.
 fn dialect() -> Dialect {
     Dialect::of_broker(Version::V1_2, Broker::Loopback)
 }
@@ -78,14 +76,14 @@ fn decoder() -> Decoder {
 }
 
 fn encode(frame: &Frame, bytes: &mut BytesMut) {
-    // Nothing of ours holds what STOMP cannot carry.
+    // The broker's own frames contain nothing that STOMP cannot carry.
     let _ = encode_frame(frame, dialect(), bytes);
 }
 
-/// What was agreed upon with a client that may come in.
+/// The parameters of an accepted login.
 struct Login {
     version: Version,
-    /// The heart-beats that we send and expect.
+    /// The heart-beats that the broker sends and expects.
     send: Option<Duration>,
     receive: Option<Duration>,
 }
@@ -159,7 +157,7 @@ async fn next(
     }
 }
 
-/// Reads until the client goes, is silent for too long, or is sent away.
+/// Reads until the client disconnects, is silent for too long, or is disconnected.
 async fn read(
     shared: &Shared,
     number: u64,
@@ -178,7 +176,7 @@ async fn read(
             match decoder.decode(&mut buffer) {
                 Ok(Some(frame)) => shared.with(|core| core.take(number, frame)),
                 Ok(None) => break,
-                // RabbitMQ closes without a word.
+                // RabbitMQ closes without an ERROR.
                 Err(_) => return,
             }
         }
@@ -192,8 +190,8 @@ async fn read(
                 }
                 last_sign = Instant::now();
             }
-            () = moment(expected.map(|interval| last_sign + interval * MISSED)) => return,
-            () = shared.sent_away(number) => return,
+            () = deadline(expected.map(|interval| last_sign + interval * MISSED)) => return,
+            () = shared.disconnected(number) => return,
             changed = stalled.changed() => {
                 if changed.is_err() {
                     return;
@@ -204,7 +202,7 @@ async fn read(
     }
 }
 
-/// Writes until there is nothing more to come.
+/// Writes until the session ends.
 async fn write(
     mut writer: OwnedWriteHalf,
     mut queue: UnboundedReceiver<Out>,
@@ -218,7 +216,7 @@ async fn write(
                 Some(next) => Some(next),
                 None => return,
             },
-            () = moment(beat.map(|interval| Instant::now() + interval.mul_f32(0.8))) => None,
+            () = deadline(beat.map(|interval| Instant::now() + interval.mul_f32(0.8))) => None,
         };
         match next {
             Some(Out::Close) => {
@@ -238,7 +236,7 @@ async fn write(
     }
 }
 
-async fn moment(moment: Option<Instant>) {
+async fn deadline(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,

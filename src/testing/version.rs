@@ -1,12 +1,12 @@
-//! The versions of STOMP, as RabbitMQ tells them apart.
+//! The STOMP versions, with RabbitMQ's differences between them.
 
 use crate::stomp::Version;
-use crate::stomp::frame::Frame;
+use crate::stomp::codec::Frame;
 
-/// Those that the broker speaks, as its ERRORs name them.
+/// The supported versions, as listed in ERRORs.
 pub(super) const ALL: &str = "1.0,1.1,1.2";
 
-/// The highest in a client's list; without a list it is the first that there was.
+/// The highest supported version in a client's list; 1.0 without a list.
 pub(super) fn agree(accept_version: Option<&str>) -> Option<Version> {
     let Some(list) = accept_version else {
         return Some(Version::V1_0);
@@ -16,7 +16,7 @@ pub(super) fn agree(accept_version: Option<&str>) -> Option<Version> {
         .find(|version| list.split(',').any(|name| name == version.as_str()))
 }
 
-/// The header of ACK and NACK that says which message is meant.
+/// The header of ACK and NACK that identifies the message.
 pub(super) fn ack_header(version: Version) -> &'static str {
     match version {
         Version::V1_0 | Version::V1_1 => "message-id",
@@ -24,7 +24,7 @@ pub(super) fn ack_header(version: Version) -> &'static str {
     }
 }
 
-/// A client's frame as this version reads it: spaces before a value count from 1.1 on.
+/// Reads a client's frame in this version: before 1.1, leading spaces of a value are removed.
 pub(super) fn read(version: Version, mut frame: Frame) -> Frame {
     if version == Version::V1_0 {
         let headers = frame.headers.iter();

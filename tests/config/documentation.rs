@@ -1,23 +1,26 @@
-//! What the help and the documentation say is what the code does.
+//! The help and the documentation say what the code does.
+
 use std::time::Duration;
 
 use clap::{Args, Command};
-use diesel_outbox::config::{
-    Config, ConfigArgs, ConnectionArgs, Flags, LogArgs, LogFormat, SubscribeArgs,
-};
+use diesel_outbox::config::{Config, FlagGroups, Flags, Group, Key, LogFormat};
 
 use crate::{file, from_file, message};
 
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+
 #[test]
 fn a_program_has_the_flags_of_its_groups_only() {
+    enum Groups {}
+
+    impl FlagGroups for Groups {
+        const GROUPS: &'static [Group] = &[Group::Connection, Group::Subscribe, Group::Log];
+    }
+
     #[derive(clap::Parser)]
     struct Program {
         #[command(flatten)]
-        connection: ConnectionArgs,
-        #[command(flatten)]
-        subscribe: SubscribeArgs,
-        #[command(flatten)]
-        log: LogArgs,
+        settings: Flags<Groups>,
         callback: String,
     }
     let read = |words: &[&str]| <Program as clap::Parser>::try_parse_from(words);
@@ -32,13 +35,12 @@ fn a_program_has_the_flags_of_its_groups_only() {
     ])
     .unwrap();
     assert_eq!(program.callback, "log");
-    let all: &dyn Flags = &(&program.connection, (&program.subscribe, &program.log));
-    let config = Config::builder().flags(all).build().unwrap();
+    let config = Config::builder().flags(&program.settings).build().unwrap();
     assert!(config.exclusive);
     assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.stomp_url.expose(), "stomp://x/");
 
-    let config = Config::builder().flags(&read(&["s", "--exclusive=no", "log"]).unwrap().subscribe);
+    let config = Config::builder().flags(&read(&["s", "--exclusive=no", "log"]).unwrap().settings);
     assert!(
         message(config.build()).contains("exclusive = \"no\" from flag --exclusive is not true")
     );
@@ -50,14 +52,14 @@ fn a_program_has_the_flags_of_its_groups_only() {
 
 #[test]
 fn the_help_names_the_default_and_the_variable() {
-    let mut command = ConfigArgs::augment_args(Command::new("program").term_width(0));
+    let mut command = <Flags as Args>::augment_args(Command::new("program").term_width(0));
     command.build();
     let help = command.render_long_help().to_string();
     for key in Config::keys() {
         let at = help
-            .find(&format!("--{} <", key.flag))
-            .or(help.find(&format!("--{}[=", key.flag)));
-        let own = &help[at.expect(key.flag)..];
+            .find(&format!("--{} <", key.flag()))
+            .or(help.find(&format!("--{}[=", key.flag())));
+        let own = &help[at.expect(key.name)..];
         let end = own.find("[env: ").expect("a variable in brackets");
         let end = end + own[end..].find(']').expect("the end of the variable");
         let own = &own[..end];
@@ -73,9 +75,9 @@ fn the_help_names_the_default_and_the_variable() {
 }
 
 #[test]
-fn the_list_of_keys_tells_the_true_defaults() {
+fn the_list_of_keys_has_the_true_defaults() {
     for key in Config::keys() {
-        assert_eq!(key.flag, key.name.replace('_', "-"));
+        assert_eq!(key.flag(), key.name.replace('_', "-"));
         let config = Config::builder().set(key.name, key.default).build();
         assert_eq!(config.expect(key.name), Config::default(), "{}", key.name);
     }
@@ -89,8 +91,7 @@ fn block<'a>(document: &'a str, start: &str) -> &'a str {
 
 /// The rows of the table below a heading of the documentation.
 fn rows(heading: &str) -> Vec<Vec<String>> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let document = std::fs::read_to_string(path).unwrap();
+    let document = std::fs::read_to_string(DOCUMENT).unwrap();
     let (_, section) = document.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
@@ -133,40 +134,70 @@ fn each_setting_of_django_outbox_pattern_has_its_counterpart() {
     }
 }
 
+/// The row of a setting in the table of the documentation.
+fn row(key: &Key) -> String {
+    let code = |text: &str| match text {
+        "" => "—".to_owned(),
+        text => format!("`{text}`"),
+    };
+    let bare = key.bare_env().map(|bare| format!(" or `{bare}`"));
+    let cells = [
+        code(key.name),
+        // "How values are written" has the examples.
+        key.expected().replace(", such as 30s or 1m 30s", ""),
+        code(key.default),
+        format!("`{}`{}", key.env(), bare.unwrap_or_default()),
+        code(&format!("--{}", key.flag())),
+        linked(&key.documentation()),
+    ];
+    format!("| {} |", cells.join(" | "))
+}
+
+/// Turns `docs/brokers.md#rabbitmq` into a reference, which both rustdoc and GitHub resolve.
+fn linked(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let Some(page) = word.strip_prefix("docs/") else {
+            return word.to_owned();
+        };
+        let end = page.trim_end_matches(['.', ',', ';', ':']);
+        let link = match end.split_once('#') {
+            Some((name, _)) => format!("[{name}][{end}]"),
+            None => format!("[{end}]"),
+        };
+        format!("{link}{}", &page[end.len()..])
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The table comes from the declaration of the settings: `UPDATE=1 cargo test --test config` writes it.
 #[test]
 fn the_documentation_lists_the_settings_as_they_are() {
-    let rows = rows("The settings");
-    assert_eq!(rows.len(), Config::keys().len());
-    for (key, row) in Config::keys().zip(rows) {
-        let [name, _, default, variables, flag, what] = &row[..] else {
-            panic!("{} has {} cells", key.name, row.len());
-        };
-        assert_eq!(name, &format!("`{}`", key.name));
-        assert_eq!(flag, &format!("`--{}`", key.flag));
-        let bare = key
-            .bare_env()
-            .map(|bare| format!(" or `{bare}`"))
-            .unwrap_or_default();
-        assert_eq!(variables, &format!("`{}`{bare}", key.env()));
-        assert!(!what.is_empty(), "{name}");
-        let default = if default == "—" {
-            ""
-        } else {
-            default.trim_matches('`')
-        };
-        let config = Config::builder().set(key.name, default).build();
-        assert_eq!(
-            config.expect(name),
-            Config::default(),
-            "the default of {name}"
-        );
+    let document = std::fs::read_to_string(DOCUMENT).unwrap();
+    let start = "| key | value | default | environment | flag | what it does |\n\
+                 | --- | --- | --- | --- | --- | --- |\n";
+    let (before, rest) = document.split_once(start).expect("the head of the table");
+    let (table, after) = rest.split_once("\n\n").expect("the end of the table");
+    let rows: Vec<String> = Config::keys().map(row).collect();
+    if std::env::var_os("UPDATE").is_some() {
+        let document = format!("{before}{start}{}\n\n{after}", rows.join("\n"));
+        std::fs::write(DOCUMENT, document).unwrap();
+        return;
+    }
+    let hint = "run `UPDATE=1 cargo test --test config the_documentation_lists`";
+    assert_eq!(table.lines().count(), rows.len(), "{hint}");
+    for (line, row) in table.lines().zip(&rows) {
+        assert_eq!(line, row, "{hint}");
+    }
+    for key in Config::keys() {
+        assert!(key.help().len() > 10, "{}", key.name);
+        assert!(!key.help().contains(['`', '|']), "{}", key.name);
+        assert!(!key.documentation().contains('|'), "{}", key.name);
     }
 }
 
 #[test]
 fn the_examples_of_the_documentation_work() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let document = std::fs::read_to_string(path).unwrap();
+    let document = std::fs::read_to_string(DOCUMENT).unwrap();
 
     let config = from_file(block(&document, "```toml\n")).expect("the TOML example");
     assert_eq!(config.chunk_size, 500);

@@ -1,18 +1,19 @@
-//! The settings: which source wins, what each mistake is told, and that no password is shown.
+//! The settings: the order of the sources, the error for each mistake, and that no password is shown.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod documentation;
 mod mistakes;
+mod secrets;
 mod sources;
 
 use std::path::PathBuf;
 
 use clap::{Args, Command};
-use diesel_outbox::config::{Config, ConfigArgs, ConfigError};
+use diesel_outbox::config::{Config, ConfigError, Flags};
 
-/// The flags that a program with all of them would see.
-fn flags(words: &[&str]) -> ConfigArgs {
-    parse::<ConfigArgs>(words).expect("the command line is good")
+/// All flags, parsed as a program with them does.
+fn flags(words: &[&str]) -> Flags {
+    parse::<Flags>(words).expect("the command line is good")
 }
 
 fn parse<A: Args>(words: &[&str]) -> Result<A, clap::Error> {

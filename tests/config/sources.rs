@@ -1,4 +1,5 @@
-//! Where values come from, and which one wins.
+//! Where values come from, and which one applies.
+
 use std::time::Duration;
 
 use diesel_outbox::config::{Builder, Config, ConfigError};
@@ -77,7 +78,57 @@ fn the_flag_names_the_file_before_the_environment_and_the_code() {
     );
 }
 
-/// The one test that moves: no other names a file that exists by a relative path.
+/// A value from a file belongs to the source that names the file.
+#[test]
+fn a_secret_may_come_from_a_file() {
+    let [secret, other] = ["stomp://secret/\n", "stomp://other/"].map(file);
+    let path = |file: &crate::File| file.path.to_str().unwrap().to_owned();
+    let toml = file(&format!("stomp_url_file = {:?}", path(&secret)));
+    let from_toml = || Config::builder().file(&toml.path);
+    let url = |builder: Builder| builder.build().unwrap().stomp_url.expose().to_owned();
+    assert_eq!(url(from_toml()), "stomp://secret/");
+    assert_eq!(
+        url(from_toml().set("stomp_url", "stomp://code/")),
+        "stomp://secret/"
+    );
+    let in_environment = |name: &str, value: String| from_toml().env_from([(name, value)]);
+    assert_eq!(
+        url(in_environment(
+            "STOMP_URL",
+            "stomp://environment/".to_owned()
+        )),
+        "stomp://environment/"
+    );
+    let by_file = || in_environment("STOMP_URL_FILE", path(&other));
+    assert_eq!(url(by_file()), "stomp://other/");
+    assert_eq!(
+        url(by_file().flags(&flags(&["--stomp-url", "stomp://flag/"]))),
+        "stomp://flag/"
+    );
+    assert_eq!(
+        url(in_environment("OUTBOX_STOMP_URL_FILE", "none".to_owned())),
+        Config::default().stomp_url.expose()
+    );
+    let builder = Config::builder()
+        .set("stomp_url", "stomp+ssl://h/")
+        .set("tls_cert_file", "a.pem")
+        .set("tls_key_file", "a.key")
+        .set("tls_key_password_file", path(&secret));
+    let config = builder.build().unwrap();
+    assert_eq!(config.tls_key_password.unwrap().expose(), "stomp://secret/");
+    let twice = Config::builder().env_from([
+        ("STOMP_URL", "stomp://hunter2/".to_owned()),
+        ("OUTBOX_STOMP_URL_FILE", path(&secret)),
+    ]);
+    assert_eq!(
+        message(twice.build()),
+        "stomp_url from environment variable STOMP_URL and stomp_url_file from environment variable \
+         OUTBOX_STOMP_URL_FILE are both set: remove one of them"
+    );
+}
+
+/// The only test that changes the working directory: no other test uses a relative path of a file that
+/// exists.
 #[test]
 fn a_program_finds_the_file_in_its_working_directory() {
     let directory = tempfile::tempdir().unwrap();
@@ -110,7 +161,7 @@ fn a_named_file_that_is_missing_is_an_error() {
         "cannot read the configuration file {shown}, named by the code at tests/config/sources.rs:"
     );
     assert!(by_code.starts_with(&by_code_start), "{by_code}");
-    // A directory where the usual file is looked for is no absence.
+    // A directory with the name of the usual file is an error.
     let directory = tempfile::tempdir().unwrap();
     let error = Config::builder()
         .file_if_present(directory.path())
@@ -162,7 +213,7 @@ fn values_read_alike_from_every_source() {
         let from_file = from_file(&format!("{key} = {toml}")).unwrap();
         let info = Config::keys().find(|info| info.name == key).unwrap();
         let from_env = from_env(&info.env(), text).unwrap();
-        let word = format!("--{}={text}", info.flag);
+        let word = format!("--{}={text}", info.flag());
         let from_flag = Config::builder().flags(&flags(&[&word])).build().unwrap();
         let from_code = Config::builder().set(key, text).build().unwrap();
         assert_ne!(from_file, Config::default(), "{key}");

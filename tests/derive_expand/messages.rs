@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::models::{Line, Tag, order, product};
 
 /// Destination, body and ordering key of each message.
-fn told(model: &impl Publish) -> Vec<(String, Value, Option<String>)> {
+fn message_parts(model: &impl Publish) -> Vec<(String, Value, Option<String>)> {
     let parts = |message: &Message| {
         (
             message.destination().to_owned(),
@@ -19,7 +19,10 @@ fn told(model: &impl Publish) -> Vec<(String, Value, Option<String>)> {
 }
 
 fn bodies(model: &impl Publish) -> Vec<Value> {
-    told(model).into_iter().map(|(_, body, _)| body).collect()
+    message_parts(model)
+        .into_iter()
+        .map(|(_, body, _)| body)
+        .collect()
 }
 
 #[test]
@@ -46,14 +49,14 @@ fn each_attribute_is_a_message_in_their_order() {
             Some("a".to_owned()),
         ),
     ];
-    assert_eq!(told(&order()), expected);
+    assert_eq!(message_parts(&order()), expected);
 }
 
 #[test]
 fn a_key_from_an_optional_field_follows_it() {
     let mut order = order();
     order.note = Some("vip".into());
-    assert_eq!(told(&order)[2].2.as_deref(), Some("vip"));
+    assert_eq!(message_parts(&order)[2].2.as_deref(), Some("vip"));
 }
 
 #[test]
@@ -121,4 +124,37 @@ fn a_field_that_is_no_json_is_named() {
         }
         other => panic!("unexpected: {other:?}"),
     }
+}
+
+#[derive(Publish)]
+#[publish(destination = "/queue/readings")]
+#[publish(destination = "/queue/readings.whole", serializer = Reading::whole)]
+#[publish(save = false)]
+struct Reading {
+    id: i32,
+    degrees: f32,
+    others: Vec<Option<f32>>,
+}
+
+impl Reading {
+    fn whole(&self) -> impl serde::Serialize + '_ {
+        (self.degrees, &self.others, 0.1_f64)
+    }
+}
+
+/// JSON has the digits of the f32, not those of the f64 that is next to it.
+#[test]
+fn an_f32_is_published_as_it_is_written() {
+    let reading = Reading {
+        id: 1,
+        degrees: 0.1,
+        others: vec![Some(36.6), None],
+    };
+    let expected = [
+        json!({"id": 1, "degrees": 0.1, "others": [36.6, null]}),
+        json!([0.1, [36.6, null], 0.1]),
+    ];
+    assert_eq!(bodies(&reading), expected);
+    let message = Message::new("/queue/a", 0.1_f32);
+    assert_eq!(message.body(), Some(&json!(0.1)));
 }

@@ -10,7 +10,7 @@ use crate::schema::{lines, orders, products, tags};
 #[publish(destination = "/topic/orders", fields(total, customer), version = "v1")]
 #[publish(destination = "/topic/orders.audit", serializer = Order::audit, key = id)]
 #[publish(destination = "/queue/all", key = note)]
-#[publish(destination = "/queue/named", fields(id), key = self::first_letter)]
+#[publish(destination = "/queue/named", fields(id), key = self::first_character)]
 pub(crate) struct Order {
     pub(crate) id: i32,
     pub(crate) customer: String,
@@ -24,7 +24,7 @@ impl Order {
     }
 }
 
-fn first_letter(order: &Order) -> Option<char> {
+fn first_character(order: &Order) -> Option<char> {
     order.customer.chars().next()
 }
 

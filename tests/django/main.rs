@@ -5,10 +5,6 @@
 
 #[path = "../processes/listener.rs"]
 mod listener;
-#[path = "../processes/program.rs"]
-mod program;
-#[path = "../support/mod.rs"]
-mod support;
 #[path = "../processes/world.rs"]
 mod world;
 
@@ -16,5 +12,8 @@ mod adoption;
 mod pairing;
 mod service;
 mod settings;
+
+use outbox_test_support as support;
+use outbox_test_support::program;
 
 use world::World;

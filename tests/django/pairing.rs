@@ -107,8 +107,8 @@ fn one_queue_for_both_and_one_effect_for_each_message() {
         Subscriber::new(&config, &registry, "note", &topic, Some(&world.name)).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let shutdown = Shutdown::new();
-    let heeded = shutdown.clone();
-    let running = runtime.spawn(async move { subscriber.run(&heeded).await });
+    let signal = shutdown.clone();
+    let running = runtime.spawn(async move { subscriber.run(&signal).await });
 
     let counted = |conn: &mut PgConnection, which: &str| -> (i64, i64) {
         let question =
@@ -148,6 +148,85 @@ fn one_queue_for_both_and_one_effect_for_each_message() {
     assert_eq!(counted(conn, numbered), (MESSAGES, MESSAGES));
     assert_eq!(world.counts().received, counted(conn, "true").0);
     assert_eq!(handled.dead, 0, "{handled:?}");
+}
+
+/// The queue of dead letters is the one that Django has declared; what is sent back comes to Django.
+#[test]
+fn what_we_give_up_lies_among_djangos_dead_letters() {
+    let Some((world, python)) = world() else {
+        return;
+    };
+    let conn = &mut world.connect();
+    conn.migrate().unwrap();
+    conn.batch_execute("create table effects (note text not null, by text not null)")
+        .unwrap();
+    let topic = world.topic();
+    let arguments = [
+        "-m",
+        "django",
+        "subscribe",
+        "service.note",
+        &topic,
+        &world.name,
+    ];
+    let mut django = start(&world, &python, &arguments);
+    django.wait_for_line("Consumer started");
+    django.signal("TERM");
+    assert!(django.ended().success(), "{:#?}", django.lines());
+
+    let config = Config::builder()
+        .set("database_url", world.database.url.as_str())
+        .set("stomp_url", world.broker.as_str())
+        .set("callback_attempts", 1)
+        .build()
+        .unwrap();
+    let registry = Registry::<PgConnection>::new().on(
+        "fails",
+        |_: &mut PgConnection, _: &Payload| -> Result<Outcome, BoxError> {
+            Err("on purpose".into())
+        },
+    );
+    let subscriber =
+        Subscriber::new(&config, &registry, "fails", &topic, Some(&world.name)).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let shutdown = Shutdown::new();
+    let signal = shutdown.clone();
+    let running = runtime.spawn(async move { subscriber.run(&signal).await });
+    runtime.block_on(async {
+        let producer = Producer::connect(&config).await.unwrap();
+        producer
+            .send(Message::new(&topic, json!({"n": 7})))
+            .await
+            .unwrap();
+        producer.close().await.unwrap();
+    });
+    let dead_letters = |task: &str, more: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_outbox"))
+            .args(["dead-letters", task, &world.name])
+            .args(more)
+            .env("STOMP_URL", &world.broker)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    wait_until("it is a dead letter, with its reason", || {
+        dead_letters("list", &["--error", "on purpose"]).contains("1 listed of 1")
+    });
+    shutdown.stop();
+    let handled = runtime.block_on(running).unwrap().unwrap();
+    assert_eq!(handled.dead, 1);
+
+    // Before Django comes back: it subscribes to the queue of dead letters for a moment, and a message that it
+    // is given there ends its connection.
+    assert!(dead_letters("replay", &["--all"]).contains("1 sent back of 1"));
+    let mut django = start(&world, &python, &arguments);
+    wait_until("Django has it", || {
+        let effects = "select count(*) as n, count(distinct note) as d from effects";
+        let effects: Effects = diesel::sql_query(effects).get_result(conn).unwrap();
+        effects.n == 1
+    });
+    django.signal("TERM");
+    assert!(django.ended().success(), "{:#?}", django.lines());
 }
 
 #[derive(QueryableByName)]

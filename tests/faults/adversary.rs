@@ -1,4 +1,4 @@
-//! Who breaks things, and mends them again.
+//! Causes faults and repairs them.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::network::{Mode, Network};
 use crate::victim::Victim;
 use crate::world::{Subject, World};
 
-/// What was done, and how often. A fault of all victims counts once for each.
+/// The number of faults of each kind. A fault of all victims counts once for each.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) kills: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Faults, each for one victim.
+    /// Faults that affect one victim each.
     pub(crate) fn faults(&self) -> usize {
         self.kills
             + self.stops
@@ -56,17 +56,17 @@ impl Report {
 
 pub(crate) struct Adversary<'a> {
     world: &'a World,
-    /// Who can be told to take no more.
+    /// The consumer, which can be stopped for a time.
     consumer: Option<&'a Consumer>,
     victims: Vec<Victim>,
     random: StdRng,
     report: Report,
-    /// Whether the servers are the suite's own, which may be restarted and administered.
+    /// Whether the servers belong to the suite, so that it may restart and administer them.
     owns_postgres: bool,
     owns_rabbitmq: bool,
     /// Locks rows for this time.
     lock_rows: fn(&World, Duration),
-    /// Ends the sessions that do nothing.
+    /// Ends the idle sessions.
     close_idle: fn(&World),
 }
 
@@ -78,7 +78,7 @@ impl<'a> Adversary<'a> {
         seed: usize,
     ) -> Self {
         let own = std::env::var("OUTBOX_TEST_OWN").unwrap_or_default();
-        // Restarts take their time: only in the long run.
+        // Restarts take long: only in long runs.
         let is_long = std::env::var_os("OUTBOX_TEST_FAULTS").is_some();
         let owns = |name: &str| is_long && own.split(' ').any(|own| own == name);
         Self {
@@ -94,10 +94,10 @@ impl<'a> Adversary<'a> {
         }
     }
 
-    /// Breaks something, waits, and mends it.
+    /// Causes a fault, waits, and repairs it.
     pub(crate) fn strike(&mut self) {
         self.wait(50..400);
-        // Callbacks may have ended some.
+        // Callbacks may have ended some victims.
         self.victims.iter_mut().for_each(Victim::revive);
         let one = self.random.random_range(0..self.victims.len());
         let all = self.victims.len();
@@ -108,7 +108,7 @@ impl<'a> Adversary<'a> {
             }
             3 | 4 => {
                 self.victims[one].signal("STOP");
-                // Longer than the lease at times.
+                // Sometimes longer than the lease.
                 self.wait(200..6_000);
                 self.victims[one].signal("CONT");
                 self.report.stops += 1;
@@ -133,7 +133,7 @@ impl<'a> Adversary<'a> {
             8 | 9 => {
                 self.victims[one].broker.set(Mode::Swallowing);
                 self.wait(50..3_000);
-                // What was swallowed is lost for good: the connection cannot go on.
+                // What was swallowed is lost: the connection cannot continue.
                 self.victims[one].broker.cut();
                 self.victims[one].broker.set(Mode::Well);
                 self.report.broker_swallows += 1;
@@ -181,7 +181,7 @@ impl<'a> Adversary<'a> {
                 self.report.alarms += all;
             }
             16 => {
-                // Nothing tells a connection that goes silent from a slow one but a time limit.
+                // Only a time limit distinguishes a silent connection from a slow one.
                 self.on_database(one, |network, _| network.silence());
                 self.report.database_silences += 1;
             }
@@ -204,7 +204,7 @@ impl<'a> Adversary<'a> {
 
     /// The broker refuses what does not fit the queue.
     fn fill_the_queue(&mut self, consumer: &Consumer) {
-        // A queue that learns of its limit before it learns what to do then drops messages.
+        // A queue that gets its limit before its overflow behaviour drops messages in between.
         self.policy(r#"{"overflow": "reject-publish"}"#);
         consumer.pause(true);
         self.policy(r#"{"overflow": "reject-publish", "max-length": 1}"#);
@@ -213,7 +213,7 @@ impl<'a> Adversary<'a> {
         consumer.pause(false);
     }
 
-    /// To the subscriber's queue, in the midst of the others.
+    /// Sends to the subscriber's queue, between the other messages.
     fn send_unreadable(&mut self) {
         let id = uuid::Uuid::new_v4().to_string();
         let bad: (&[u8], &[u8]) = match self.random.random_range(0..3) {
@@ -237,7 +237,7 @@ impl<'a> Adversary<'a> {
     fn on_database(&mut self, one: usize, act: impl FnOnce(&Network, &mut StdRng)) {
         match &self.victims[one].database {
             Some(network) => act(network, &mut self.random),
-            // A file has no network: the next worst.
+            // A file has no network: the next worst fault.
             None => self.victims[one].kill(),
         }
     }
@@ -248,7 +248,7 @@ impl<'a> Adversary<'a> {
         ));
     }
 
-    /// What is left of the victims, and what was done to them.
+    /// The victims, and the faults that they had.
     pub(crate) fn leave(self) -> (Vec<Victim>, Report) {
         (self.victims, self.report)
     }
@@ -256,7 +256,7 @@ impl<'a> Adversary<'a> {
 
 fn lock_rows<C: Subject>(world: &World, time: Duration) {
     let mut conn = world.connect::<C>();
-    // A session of its own may be closed by another one's fault.
+    // Another fault may close the adversary's own session.
     if conn.lock_rows().is_ok() {
         std::thread::sleep(time);
         let _ = conn.batch_execute("rollback");
@@ -267,7 +267,7 @@ fn close_idle<C: Subject>(world: &World) {
     let _ = world.connect::<C>().close_idle();
 }
 
-/// Servers of the suite's own.
+/// Servers that belong to the suite.
 fn servers(arguments: &[&str]) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers");
     let output = Command::new(script).args(arguments).output().unwrap();

@@ -1,6 +1,6 @@
-//! What the broker hands out, in its order.
+//! Receives what the broker delivers, in its order.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,14 +13,16 @@ use crate::world::World;
 /// What has arrived.
 #[derive(Default)]
 pub(crate) struct Arrivals {
-    /// The ids, each when it first came.
+    /// The ids, in the order of their first arrival.
     pub(crate) first: Vec<String>,
-    seen: HashMap<String, ()>,
-    /// Messages that came again, and not because the broker handed them out again.
+    seen: HashSet<String>,
+    /// Messages that arrived again without being redeliveries of the broker.
     pub(crate) sent_again: usize,
+    /// Their ids.
+    pub(crate) twice: HashSet<String>,
 }
 
-/// Listens to the queue until it is dropped, whatever becomes of the broker.
+/// Listens to the queue until it is dropped, whatever happens to the broker.
 pub(crate) struct Consumer {
     arrivals: Arc<Mutex<Arrivals>>,
     paused: watch::Sender<bool>,
@@ -28,7 +30,18 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
+    /// Consumes the queue of the world.
     pub(crate) fn start(world: &World) -> Self {
+        Self::listen_to(world, &format!("/queue/{}", world.queue), None)
+    }
+
+    /// Consumes a copy of what is sent to the topic of the world, through another queue.
+    pub(crate) fn beside(world: &World) -> Self {
+        let queue = format!("{}-witness", world.queue);
+        Self::listen_to(world, &world.topic(), Some(&queue))
+    }
+
+    fn listen_to(world: &World, destination: &str, queue: Option<&str>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -37,9 +50,10 @@ impl Consumer {
         let arrivals = Arc::new(Mutex::new(Arrivals::default()));
         let (paused, is_paused) = watch::channel(false);
         let options = Options::from_url(&world.broker).unwrap();
-        // The queue is there from the first connection on.
-        let first = runtime.block_on(connect(&options, &world.queue)).unwrap();
-        let (shared, queue) = (Arc::clone(&arrivals), world.queue.clone());
+        let subscribe = subscribe(destination, queue);
+        // The queue exists from the first connection on.
+        let first = runtime.block_on(connect(&options, &subscribe)).unwrap();
+        let shared = Arc::clone(&arrivals);
         runtime.spawn(async move {
             let mut connection = Some(first);
             loop {
@@ -47,7 +61,7 @@ impl Consumer {
                     listen(connection, &shared, is_paused.clone()).await;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                connection = connect(&options, &queue).await.ok();
+                connection = connect(&options, &subscribe).await.ok();
             }
         });
         Self {
@@ -57,12 +71,12 @@ impl Consumer {
         }
     }
 
-    /// Takes no more, so that the queue fills.
+    /// Stops consuming, so that the queue fills.
     pub(crate) fn pause(&self, paused: bool) {
         self.paused.send(paused).unwrap();
     }
 
-    /// Different messages.
+    /// The number of different messages.
     pub(crate) fn arrived(&self) -> usize {
         self.arrivals.lock().unwrap().first.len()
     }
@@ -74,24 +88,29 @@ impl Consumer {
 
 type Connection = (Client, diesel_outbox::stomp::Subscription);
 
-async fn connect(
-    options: &Options,
-    queue: &str,
-) -> Result<Connection, diesel_outbox::stomp::Error> {
-    let client = Client::connect(options).await?;
-    let headers = [
+fn subscribe(destination: &str, queue: Option<&str>) -> Subscribe {
+    let mut headers = vec![
         ("durable", "true"),
         ("auto-delete", "false"),
         ("prefetch-count", "100"),
         ("x-expires", "600000"),
     ];
-    let subscribe = Subscribe {
-        destination: format!("/queue/{queue}"),
+    headers.extend(queue.map(|queue| ("x-queue-name", queue)));
+    let headers = headers.into_iter();
+    Subscribe {
+        destination: destination.to_owned(),
         headers: headers
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
-    };
-    let subscription = client.subscribe(subscribe).await?;
+            .collect(),
+    }
+}
+
+async fn connect(
+    options: &Options,
+    subscribe: &Subscribe,
+) -> Result<Connection, diesel_outbox::stomp::Error> {
+    let client = Client::connect(options).await?;
+    let subscription = client.subscribe(subscribe.clone()).await?;
     client.ping().await?;
     Ok((client, subscription))
 }
@@ -116,9 +135,10 @@ async fn listen(
 
 fn note(arrivals: &mut Arrivals, delivery: &Delivery) {
     let id = delivery.header("dop-msg-id").unwrap().to_owned();
-    if arrivals.seen.insert(id.clone(), ()).is_none() {
+    if arrivals.seen.insert(id.clone()) {
         arrivals.first.push(id);
     } else if delivery.header("redelivered") != Some("true") {
         arrivals.sent_again += 1;
+        arrivals.twice.insert(id);
     }
 }

@@ -1,9 +1,9 @@
-//! Writers, publishers and a consumer at work while an adversary breaks things: what the laws
-//! promise holds at the end.
+//! Writers, publishers and a consumer at work while an adversary causes faults: the laws hold
+//! at the end.
 //!
-//! The faults come from a seed, which is printed; `OUTBOX_TEST_SEED` plays them again as far as
+//! The faults come from a seed, which is printed; `OUTBOX_TEST_SEED` repeats them as far as
 //! the timing allows. `make soak` makes it longer: `OUTBOX_TEST_FAULTS`, `OUTBOX_TEST_ROWS`, and
-//! restarts, alarms and full queues on servers of its own.
+//! restarts, alarms and full queues on the suite's own servers.
 #![cfg(all(feature = "postgres", feature = "mysql", feature = "sqlite"))]
 #![allow(
     clippy::unwrap_used,
@@ -12,17 +12,8 @@
     clippy::print_stderr
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod adversary;
-#[path = "../support/amqp.rs"]
-#[allow(dead_code)] // it is that of another suite too
-mod amqp;
 mod consumer;
-#[path = "../processes/program.rs"]
-#[allow(dead_code)] // it is that of another suite too
-mod program;
 mod publisher;
 mod sabotage;
 mod stopped;
@@ -33,6 +24,10 @@ mod whole_way;
 mod world;
 mod writer;
 
+use outbox_test_support as support;
+use outbox_test_support::amqp;
+use outbox_test_support::program;
+
 use std::sync::Arc;
 
 use adversary::Adversary;
@@ -42,7 +37,7 @@ use victim::Victim;
 use world::{Subject, World};
 use writer::Writer;
 
-/// Receipts awaited at a time: the bound of duplicates is made of it.
+/// Receipts awaited at a time: this bounds the duplicates.
 const WINDOW: usize = 32;
 const PUBLISHERS: usize = 3;
 const WRITERS: usize = 2;
@@ -69,7 +64,16 @@ fn survive<C: Subject>(world: Option<World>) {
     let consumer = Consumer::start(&world);
     let progress = Arc::new(writer::Progress::default());
     let writers: Vec<Writer> = (0..WRITERS)
-        .map(|n| Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress))
+        .map(|n| {
+            Writer::start::<C>(
+                &world,
+                world.destination(),
+                n,
+                rows / WRITERS,
+                seed,
+                &progress,
+            )
+        })
         .collect();
     let publishers: Vec<Victim> = (0..PUBLISHERS)
         .map(|_| publisher::start::<C>(&world))
@@ -77,7 +81,7 @@ fn survive<C: Subject>(world: Option<World>) {
 
     let mut adversary = Adversary::new::<C>(&world, publishers, Some(&consumer), seed);
     for fault in 1..=faults {
-        // As much is written for each fault.
+        // The same amount is written for each fault.
         progress.allow(rows / WRITERS * fault / faults);
         adversary.strike();
     }
@@ -95,17 +99,21 @@ fn survive<C: Subject>(world: Option<World>) {
 
 #[test]
 fn postgres_and_rabbitmq_survive() {
-    survive::<diesel::PgConnection>(World::new::<diesel::PgConnection>(support::postgres()));
+    survive::<diesel::PgConnection>(World::new::<diesel::PgConnection>(support::postgres::<
+        diesel::PgConnection,
+    >()));
 }
 
 #[test]
 fn mysql_and_rabbitmq_survive() {
-    survive::<diesel::MysqlConnection>(World::new::<diesel::MysqlConnection>(support::mysql()));
+    survive::<diesel::MysqlConnection>(World::new::<diesel::MysqlConnection>(support::mysql::<
+        diesel::MysqlConnection,
+    >()));
 }
 
 #[test]
 fn sqlite_and_rabbitmq_survive() {
     survive::<diesel::SqliteConnection>(World::new::<diesel::SqliteConnection>(Some(
-        support::sqlite(),
+        support::sqlite::<diesel::SqliteConnection>(),
     )));
 }

@@ -1,4 +1,4 @@
-//! What a stranger with a session of his own does to the outbox, by the words of each database.
+//! Interference with the outbox from another session, in the SQL of each database.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -60,7 +60,7 @@ pub(crate) mod mysql {
         )
         .load(conn)?;
         for session in idle {
-            // It may have ended by itself.
+            // The session may have ended by itself.
             let _ = conn.batch_execute(&format!("kill {}", session.id));
         }
         Ok(())
@@ -83,7 +83,7 @@ pub(crate) mod sqlite {
             .map(drop)
     }
 
-    /// Its lock is that of the whole file.
+    /// SQLite locks the whole file.
     pub(crate) fn lock_rows(conn: &mut SqliteConnection) -> QueryResult<()> {
         conn.batch_execute("begin immediate")
     }

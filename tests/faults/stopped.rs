@@ -14,10 +14,11 @@ use crate::{WINDOW, support};
 
 const ROWS: usize = 2_000;
 
-/// It holds up to three chunks of 100 when it is stopped; of these it sends only what was in flight.
+/// It has leased up to three chunks of 100 when it is stopped; of these it sends only what was in flight.
 #[test]
 fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
-    let Some(world) = World::new::<PgConnection>(support::postgres()) else {
+    let Some(world) = World::new::<PgConnection>(support::postgres::<diesel::PgConnection>())
+    else {
         return;
     };
     let consumer = Consumer::start(&world);
@@ -43,10 +44,10 @@ fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
     });
     let repeated = consumer.look(|arrivals| arrivals.sent_again);
     stopped.signal("CONT");
-    // It is well, and takes its part.
+    // The stopped publisher works again.
     other.stop();
     write(10);
-    wait_until("it goes on", || world.sent::<PgConnection>() == ROWS + 10);
+    wait_until("it continues", || world.sent::<PgConnection>() == ROWS + 10);
     std::thread::sleep(Duration::from_millis(200));
     let sent_again = consumer.look(|arrivals| arrivals.sent_again);
     eprintln!(
@@ -61,10 +62,11 @@ fn a_publisher_that_wakes_sends_nothing_under_its_old_leases() {
     assert_eq!(world.sent::<PgConnection>(), ROWS + 10);
 }
 
-/// For the server it is as if the process were stopped: it hears nothing more of it.
+/// To the server the process looks stopped: nothing more arrives from it.
 #[test]
 fn a_claim_that_stands_still_holds_up_nobody_for_long() {
-    let Some(world) = World::new::<PgConnection>(support::postgres()) else {
+    let Some(world) = World::new::<PgConnection>(support::postgres::<diesel::PgConnection>())
+    else {
         return;
     };
     let consumer = Consumer::start(&world);

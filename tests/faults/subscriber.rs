@@ -32,7 +32,7 @@ pub(crate) fn start<C: Subject>(world: &World) -> Victim {
     Victim::start::<C>(world, Mode::Well, Box::new(spawn))
 }
 
-/// Not a test of its own: the process.
+/// Not a test but the process.
 #[test]
 fn as_a_process() {
     let Ok(child) = std::env::var(CHILD) else {
@@ -62,7 +62,7 @@ fn run<C: Subject>(queue: &str) {
         .env()
         .build()
         .unwrap();
-    diesel_outbox::logging::init(config.log_format, "info").unwrap();
+    diesel_outbox::cli::logging::init(config.log_format, "info").unwrap();
     let registry = Registry::<C>::new().on("it", callback::<C>);
     let topic = format!("/topic/{queue}");
     let subscriber = Subscriber::new(&config, &registry, "it", &topic, None).unwrap();
@@ -71,13 +71,13 @@ fn run<C: Subject>(queue: &str) {
     runtime.block_on(subscriber.run(&shutdown)).unwrap();
 }
 
-/// What becomes of a message whatever happens.
+/// What happens to a message, whatever the faults are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
     Effect,
-    /// It fails for good.
+    /// It fails permanently.
     Letter,
-    /// It kills who handles it.
+    /// It kills the process that handles it.
     Deadly,
 }
 
@@ -92,7 +92,10 @@ pub(crate) fn fate(msg_id: &str) -> Fate {
 
 fn callback<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Outcome, BoxError> {
     let id = payload.msg_id();
-    conn.batch_execute(&format!("insert into effects (msg_id) values ('{id}')"))?;
+    let redelivered = i32::from(payload.header("redelivered") == Some("true"));
+    conn.batch_execute(&format!(
+        "insert into effects (msg_id, redelivered) values ('{id}', {redelivered})"
+    ))?;
     match fate(id) {
         Fate::Letter => return Err(Permanent::new("for good").into()),
         Fate::Deadly => std::process::abort(),
@@ -100,7 +103,7 @@ fn callback<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Outcome, BoxE
     }
     match rand::random_range(0..1_000) {
         0..20 => return Err("at random".into()),
-        // The server quotes the words, which are the callback's own.
+        // The server quotes the text of the callback.
         20..30 => conn.quote("lost connection to server, at random")?,
         30..40 => panic!("at random"),
         40..43 => std::thread::sleep(Duration::from_millis(1_500)),

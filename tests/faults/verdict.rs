@@ -1,4 +1,4 @@
-//! What has to hold at the end.
+//! The conditions that must hold at the end.
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,7 +31,7 @@ pub(crate) fn judge<C: Subject>(
     });
 }
 
-/// Committed is in the outbox, rolled back is nowhere.
+/// Committed rows are in the outbox, rolled back rows are not.
 fn law_1_and_6(rows: &[Row], written: &[Written], first: &[String]) {
     let there: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let arrived: HashSet<&str> = first.iter().map(String::as_str).collect();
@@ -51,7 +51,7 @@ fn law_1_and_6(rows: &[Row], written: &[Written], first: &[String]) {
     }
 }
 
-/// SUCCEEDED has arrived, and all is SUCCEEDED: nothing here fails for good.
+/// SUCCEEDED rows have arrived, and all rows are SUCCEEDED: nothing here fails permanently.
 fn law_3(rows: &[Row], first: &[String]) {
     let arrived: HashSet<&str> = first.iter().map(String::as_str).collect();
     for row in rows {
@@ -69,15 +69,15 @@ fn law_3(rows: &[Row], first: &[String]) {
     );
 }
 
-/// Only a full queue is a row's own failure; and so are two connections cut with the row alone in
-/// flight while another one lives, which is what a broker does that refuses it.
+/// Only a full queue is a row's own failure, and two closed connections with the row alone in
+/// flight while another one works, which is what a broker does that refuses it.
 fn law_5(rows: &[Row], report: &Report) {
     let blamed = rows.iter().filter(|row| row.retry > 0).count();
     let is_bounded = report.full_queues > 0 || blamed <= report.broker_cuts / 2;
     assert!(is_bounded, "{blamed} rows were blamed for an outage");
 }
 
-/// What came of a key's rows first, be it a message or an effect, is in the order of `seq`.
+/// The first arrivals of a key's rows, as messages or as effects, are in the order of `seq`.
 pub(crate) fn law_7(rows: &[Row], first: &[String]) {
     let by_id: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
     let mut last: HashMap<&str, i64> = HashMap::new();
@@ -91,4 +91,19 @@ pub(crate) fn law_7(rows: &[Row], first: &[String]) {
             row.seq
         );
     }
+}
+
+/// The number of ids that come after a later row of their key.
+pub(crate) fn late<'a>(rows: &[Row], ids: impl Iterator<Item = &'a String>) -> usize {
+    let by_id: HashMap<&str, &Row> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+    let mut last: HashMap<&str, i64> = HashMap::new();
+    let rows = ids.map(|id| by_id[id.as_str()]);
+    rows.filter(|row| {
+        let Some(key) = &row.key else { return false };
+        let last = last.entry(key).or_insert(-1);
+        let is_late = row.seq < *last;
+        *last = row.seq.max(*last);
+        is_late
+    })
+    .count()
 }

@@ -1,4 +1,4 @@
-//! A process of ours, with a network of its own to the broker and to the database.
+//! A process of this crate with its own network to the broker and to the database.
 
 use crate::program::Program;
 use crate::support::network::{Mode, Network};
@@ -10,7 +10,7 @@ pub(crate) type Spawn = Box<dyn Fn(&str, &str) -> Program>;
 pub(crate) struct Victim {
     program: Program,
     pub(crate) broker: Network,
-    /// None where the database is a file.
+    /// `None` if the database is a file.
     pub(crate) database: Option<Network>,
     database_url: String,
     broker_url: String,
@@ -30,7 +30,7 @@ impl Victim {
             None => world.database.url.clone(),
         };
         if C::NAME == "PostgreSQL" {
-            // The network reads what is said.
+            // The network inspects what is sent.
             database_url += "?sslmode=disable";
         }
         let broker_url = broker.address_for(&world.broker);
@@ -44,13 +44,13 @@ impl Victim {
         }
     }
 
-    /// Kills it as the kernel would, and starts another one in its place.
+    /// Kills it as the kernel would, and starts another one.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
         self.program = (self.spawn)(&self.database_url, &self.broker_url);
     }
 
-    /// Starts another one where it has ended.
+    /// Starts another one if it has ended.
     pub(crate) fn revive(&mut self) {
         if self.program.has_ended() {
             self.kill();
@@ -65,7 +65,7 @@ impl Victim {
         self.program.signal(name);
     }
 
-    /// Asks it to stop, which it does.
+    /// Requests its shutdown, and waits for it.
     pub(crate) fn stop(mut self) {
         self.signal("TERM");
         let status = self.program.ended();

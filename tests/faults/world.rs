@@ -1,7 +1,8 @@
-//! Where it happens: a database, a queue, and what lies in the outbox.
+//! The environment of a run: a database, a queue, and the content of the outbox.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel_outbox::admin;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::migrations::Migrate;
 
@@ -14,26 +15,30 @@ pub(crate) trait Subject: Backend + Migrate {
 
     fn rows(&mut self) -> Vec<Row>;
 
-    /// The ids of the messages whose effects are there, in the order of the effects.
-    fn effects(&mut self) -> Vec<String>;
+    /// The effects of messages, in their order.
+    fn effects(&mut self) -> Vec<Effect>;
 
-    /// Writes this row's id in another spelling, if ids are texts.
+    /// Writes this row's id in another spelling, if ids are text.
     fn respell(&mut self, id: &str) -> QueryResult<()>;
 
-    /// Locks rows that wait, or the file, until this connection's transaction ends.
+    /// Locks waiting rows, or the file, until this connection's transaction ends.
     fn lock_rows(&mut self) -> QueryResult<()>;
 
-    /// Ends the sessions of the database that do nothing.
+    /// Ends the idle sessions of the database.
     fn close_idle(&mut self) -> QueryResult<()>;
 
-    /// Runs a statement that fails, and whose error quotes these words.
+    /// Runs a statement that fails with an error that quotes this text.
     fn quote(&mut self, words: &str) -> QueryResult<()>;
 }
 
+/// What a callback has written.
 #[derive(QueryableByName)]
-struct Effect {
+pub(crate) struct Effect {
     #[diesel(sql_type = diesel::sql_types::Text)]
-    msg_id: String,
+    pub(crate) msg_id: String,
+    /// 1 if the broker had delivered the message before.
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    pub(crate) redelivered: i32,
 }
 
 /// A row of the outbox at the end.
@@ -82,10 +87,9 @@ macro_rules! subject {
                 rows
             }
 
-            fn effects(&mut self) -> Vec<String> {
-                let query = "select msg_id from effects order by id";
-                let effects: Vec<Effect> = diesel::sql_query(query).load(self).unwrap();
-                effects.into_iter().map(|effect| effect.msg_id).collect()
+            fn effects(&mut self) -> Vec<Effect> {
+                let query = "select msg_id, redelivered from effects order by id";
+                diesel::sql_query(query).load(self).unwrap()
             }
 
             fn respell(&mut self, id: &str) -> QueryResult<()> {
@@ -111,11 +115,11 @@ subject!(diesel::PgConnection, "id::text", "key", postgres);
 subject!(diesel::MysqlConnection, "id", "`key`", mysql);
 subject!(diesel::SqliteConnection, "id", "key", sqlite);
 
-/// A database and a broker; `None` where a server is left out.
+/// A database and a broker; `None` if a server is not used.
 pub(crate) struct World {
     pub(crate) database: TestDatabase,
     pub(crate) broker: String,
-    /// A queue of its own.
+    /// The queue of this run.
     pub(crate) queue: String,
 }
 
@@ -135,16 +139,21 @@ impl World {
         C::open(&self.database.url).unwrap()
     }
 
-    /// Where the rows go: the queue itself, which the consumer has declared.
+    /// The queue itself, which the consumer has declared.
     pub(crate) fn destination(&self) -> String {
         format!("/amq/queue/{}", self.queue)
     }
 
+    /// A topic, to which several queues can be bound.
+    pub(crate) fn topic(&self) -> String {
+        format!("/topic/{}", self.queue)
+    }
+
     pub(crate) fn waiting<C: Subject>(&self) -> i64 {
-        self.connect::<C>().counts().unwrap().waiting
+        admin::status(&mut self.connect::<C>()).unwrap().waiting
     }
 
     pub(crate) fn sent<C: Subject>(&self) -> usize {
-        usize::try_from(self.connect::<C>().counts().unwrap().sent).unwrap()
+        usize::try_from(admin::status(&mut self.connect::<C>()).unwrap().sent).unwrap()
     }
 }

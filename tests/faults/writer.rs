@@ -31,20 +31,20 @@ impl Progress {
     }
 }
 
-/// What a writer knows of its rows.
+/// The writer's record of its rows.
 #[derive(Default)]
 pub(crate) struct Written {
     pub(crate) committed: Vec<String>,
     pub(crate) rolled_back: Vec<String>,
 }
 
-/// A thread that writes. Its keys are its own, so that the order of their rows is that of its
+/// A thread that writes. No other writer uses its keys, so the order of their rows is that of its
 /// transactions.
 pub(crate) struct Writer(JoinHandle<Written>);
 
 const KEYS: usize = 5;
 
-/// What a message says that means nothing.
+/// Message texts that look like errors.
 const WORDS: [&str; 5] = [
     "my dog has lost connection to his owner",
     "ERROR: deadlock detected; terminating connection; database is locked",
@@ -57,7 +57,7 @@ const WORDS: [&str; 5] = [
 struct New {
     key: Option<String>,
     body: String,
-    /// Whether its id is written as other services write it.
+    /// Whether its id is spelled as other services spell it.
     is_respelled: bool,
 }
 
@@ -65,7 +65,7 @@ impl New {
     fn at_random(random: &mut StdRng, writer: usize) -> Self {
         let key = format!("{writer}-{}", random.random_range(0..KEYS));
         let mut body = WORDS[random.random_range(0..WORDS.len())].to_owned();
-        // One byte most often, seldom a hundred thousand and a million.
+        // Mostly one byte, seldom a hundred thousand or a million.
         let length = match random.random_range(0..500) {
             0 => 1_000_000,
             1..5 => 100_000,
@@ -84,12 +84,13 @@ impl New {
 impl Writer {
     pub(crate) fn start<C: Subject>(
         world: &World,
+        destination: String,
         number: usize,
         rows: usize,
         seed: usize,
         progress: &Arc<Progress>,
     ) -> Self {
-        let (url, destination) = (world.database.url.clone(), world.destination());
+        let url = world.database.url.clone();
         let progress = Arc::clone(progress);
         let mut random = StdRng::seed_from_u64(u64::try_from(seed * 10 + number).unwrap());
         Self(std::thread::spawn(move || {
@@ -112,7 +113,7 @@ impl Writer {
     }
 }
 
-/// Writes rows, or does not. Where the database is away it waits, and finds out what has become of
+/// Writes rows, or rolls them back. If the database is not available it waits, and finds out the result of
 /// its transaction.
 fn transaction<C: Subject>(
     url: &str,
@@ -160,7 +161,7 @@ fn transaction<C: Subject>(
         written.rolled_back.append(&mut ids);
         *conn = Some(open);
     } else if let Some(first) = ids.first() {
-        // Its COMMIT may have been heard all the same: the rows themselves tell.
+        // The server may have received its COMMIT all the same: the rows themselves show it.
         drop(open);
         let mut again = loop {
             match C::open(url) {

@@ -1,32 +1,37 @@
-//! Which failures are the database's, and which are a message's that only looks as if they were.
+//! Failures that the database causes, and failures of messages that only look like those.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use diesel_outbox::subscriber::Handled;
+use diesel_outbox::subscriber::SubscriberStats;
 use diesel_outbox::{BoxError, Outcome, Payload, Registry};
 
 use crate::log::Log;
 use crate::place::{Place, Subject, next, wait_until};
 
-/// Handles messages by `act`, the first ones of which are to be given up, and `good` ones behind them.
-fn spoiled<C: Subject>(
+/// Handles messages by `act`: the first ones must go to the dead letters, and the `good` ones after them must not.
+pub(crate) fn spoiled<C: Subject>(
     place: &Place,
     workers: usize,
     bad: &[&str],
     act: impl Fn(&mut C, &str) -> Result<(), BoxError> + Send + Sync + 'static,
-) -> (Handled, Log) {
+) -> (SubscriberStats, Log) {
     const GOOD: i64 = 8;
     place.declare::<C>();
     let letters = place.dead_letters();
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        let id = payload.msg_id();
-        if !id.starts_with("good") {
-            act(conn, id)?;
-        }
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            let id = payload.msg_id();
+            if !id.starts_with("good") {
+                act(conn, id)?;
+            }
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     for id in bad {
         place.send_raw(id, b"{}");
     }
@@ -43,11 +48,13 @@ fn spoiled<C: Subject>(
     let handled = consumer.stop();
     assert_eq!(handled.done, GOOD as u64);
     assert_eq!(handled.dead, bad.len() as u64);
-    assert_eq!(log.count("is away"), 0, "{}", log.text());
+    assert_eq!(log.count("is not available"), 0, "{}", log.text());
+    // `tests/processes/programs.rs` looks for this text.
+    assert_eq!(log.count("no further attempt"), bad.len());
     (handled, log)
 }
 
-/// The server's error quotes what the message says.
+/// The server's error quotes the content of the message.
 pub(crate) fn words_of_a_message_are_no_outage<C: Subject>(place: &Place) {
     const WORDS: [&str; 3] = [
         "my dog has lost connection to his owner",
@@ -67,7 +74,7 @@ pub(crate) fn words_of_a_message_are_no_outage<C: Subject>(place: &Place) {
     });
 }
 
-/// The schema's own rules speak as they like.
+/// The schema's own constraints may raise any text.
 pub(crate) fn words_of_a_trigger_are_no_outage<C: Subject>(place: &Place) {
     const WORDS: [&str; 2] = [
         "cannot execute the transfer",
@@ -82,7 +89,7 @@ pub(crate) fn words_of_a_trigger_are_no_outage<C: Subject>(place: &Place) {
     });
 }
 
-/// It ends its own session, or sends what the server answers by ending it.
+/// It ends its own session, or sends something that makes the server end it.
 pub(crate) fn who_loses_the_database_alone_has_failed<C: Subject>(place: &Place) {
     let bad: &[&str] = match C::NAME {
         "PostgreSQL" => &["ends its session", "takes too long"],
@@ -121,14 +128,14 @@ pub(crate) fn too_many_values_are_the_messages_own<C: Subject>(place: &Place) {
     assert_eq!(log.count("it is tried again"), 0, "it is known at once");
 }
 
-/// In a database that has no letter for it.
+/// The database's character set lacks the character.
 #[cfg(feature = "postgres")]
 pub(crate) fn an_id_that_the_database_cannot_hold_is_given_up<C: Subject>(place: &Place) {
     spoiled::<C>(place, 1, &["żółw"], |_, _| unreachable!());
 }
 
-/// Fails so often by `act`, and then not; fewer attempts than that are allowed.
-fn endures<C: Subject>(
+/// Fails this often by `act`, and then succeeds; fewer attempts than that are allowed.
+pub(crate) fn endures<C: Subject>(
     place: &Place,
     act: impl Fn(&mut C) -> Result<(), BoxError> + Send + Sync + 'static,
 ) {
@@ -136,15 +143,24 @@ fn endures<C: Subject>(
     place.declare::<C>();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, _: &Payload| {
-        if counted.fetch_add(1, Ordering::SeqCst) < FAILURES {
-            act(conn)?;
-        }
-        conn.batch_execute("insert into effects (note) values ('x')")?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              _: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if counted.fetch_add(1, Ordering::SeqCst) < FAILURES {
+                act(conn)?;
+            }
+            conn.batch_execute("insert into effects (note) values ('x')")?;
+            Ok(Outcome::Done)
+        },
+    );
     place.send_raw("it", b"{}");
     let consumer = place.subscribe(&registry);
+    // Not before: the fault may affect the session that checks, too.
+    wait_until("it no longer fails", || {
+        calls.load(Ordering::SeqCst) > FAILURES
+    });
     let effects = || place.connect::<C>().number("select count(*) from effects");
     wait_until("the effect", || effects() == 1);
     let handled = consumer.stop();
@@ -171,7 +187,7 @@ pub(crate) fn a_snapshot_that_is_out_of_date_is_nobodys_fault<C: Subject>(place:
     });
 }
 
-/// A lock wait and a deadlock, on a session that speaks German.
+/// A lock wait and a deadlock, on a session with German error texts.
 #[cfg(feature = "mysql")]
 pub(crate) fn locks_are_nobodys_fault_in_any_language<C: Subject>(place: &Place) {
     let mut holder = place.connect::<C>();
@@ -188,7 +204,7 @@ pub(crate) fn locks_are_nobodys_fault_in_any_language<C: Subject>(place: &Place)
     });
 }
 
-/// A deadlock, twice: found by the server, as it happens to callbacks.
+/// A deadlock, twice: detected by the server, as it happens to callbacks.
 pub(crate) fn a_deadlock_is_nobodys_fault_in_any_language<C: Subject>(place: &Place) {
     let rows: Vec<String> = (1..=100).map(|n| format!("({n}, 0)")).collect();
     let rows = rows.join(", ");
@@ -208,7 +224,7 @@ pub(crate) fn a_deadlock_is_nobodys_fault_in_any_language<C: Subject>(place: &Pl
         };
         conn.batch_execute(language)?;
         conn.batch_execute("update stock set n = 1 where id = 1")?;
-        // The other one has written more, so that InnoDB ends ours; PostgreSQL ends who looks first.
+        // The other session has written more, so InnoDB ends ours; PostgreSQL ends the one that detects it first.
         let mut other = C::establish(&url)?;
         other.batch_execute("begin")?;
         other.batch_execute("update stock set n = 2 where id > 1")?;
@@ -235,7 +251,7 @@ pub(crate) fn a_deadlock_is_nobodys_fault_in_any_language<C: Subject>(place: &Pl
     });
 }
 
-/// PostgreSQL's own words in German, and a tablespace that is full.
+/// PostgreSQL's own errors in German, and a tablespace that is full.
 #[cfg(feature = "postgres")]
 pub(crate) fn what_the_server_says_is_nobodys_fault<C: Subject>(place: &Place) {
     const SAID: [(&str, &str); 3] = [
@@ -257,7 +273,7 @@ pub(crate) fn what_the_server_says_is_nobodys_fault<C: Subject>(place: &Place) {
     });
 }
 
-/// What a callback's statements meet, by the server's own errors.
+/// Errors that a callback's statements receive from the server itself.
 fn met<C: Subject>() -> Vec<(&'static str, Vec<&'static str>)> {
     match C::NAME {
         "PostgreSQL" => vec![
@@ -366,17 +382,22 @@ pub(crate) fn what_a_statement_meets_is_nobodys_fault<C: Subject>(place: &Place)
     }
     for (name, statements) in met::<C>() {
         let mut conn = place.connect::<C>();
-        let registry = Registry::<C>::new().on("it", move |conn: &mut C, _: &Payload| {
-            for statement in &statements {
-                if *statement == "wait" {
-                    // The server's own clock ends the session; nothing tells when.
-                    std::thread::sleep(std::time::Duration::from_millis(1_500));
-                    continue;
+        let registry = Registry::<C>::new().on(
+            "it",
+            move |conn: &mut C,
+                  _: &Payload|
+                  -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+                for statement in &statements {
+                    if *statement == "wait" {
+                        // The server's own time limit ends the session at an unknown moment.
+                        std::thread::sleep(std::time::Duration::from_millis(1_500));
+                        continue;
+                    }
+                    conn.batch_execute(statement)?;
                 }
-                conn.batch_execute(statement)?;
-            }
-            Ok(Outcome::Done)
-        });
+                Ok(Outcome::Done)
+            },
+        );
         let message = Message::new(place.topic(), 1);
         let handling = testing::handle(&mut conn, &registry, "it", message).unwrap();
         assert!(
@@ -386,8 +407,8 @@ pub(crate) fn what_a_statement_meets_is_nobodys_fault<C: Subject>(place: &Place)
     }
 }
 
-/// What a callback's statement meets once and again while its connection lives and others can write: a
-/// tablespace that is full, memory, a page that cannot be read.
+/// Errors that a callback's statement receives repeatedly while its connection lives and others can write: a
+/// full tablespace, memory, a page that cannot be read.
 pub(crate) fn a_full_disk_is_nobodys_fault_however_often<C: Subject>(place: &Place) {
     for (name, statements) in met::<C>() {
         if !["53100", "58030", "1114", "SQLITE_FULL"].contains(&name) {

@@ -33,13 +33,18 @@ pub(crate) fn a_message_has_its_effect_once<C: Subject>(place: &Place) {
     assert_eq!(place.relay::<C>().sent, 1);
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        noted(conn, payload)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            noted(conn, payload)
+        },
+    );
     let consumer = place.subscribe(&registry);
     wait_until("the effect", || effects::<C>(place) == 1);
-    // The relay did not learn of its receipt, and sends it again.
+    // The relay did not receive its receipt, and sends it again.
     conn.batch_execute("update published set status = 1")
         .unwrap();
     assert_eq!(place.relay::<C>().sent, 1);
@@ -63,7 +68,7 @@ pub(crate) fn a_message_has_its_effect_once<C: Subject>(place: &Place) {
     );
 }
 
-/// MySQL's comparisons pay no heed to spaces at the end.
+/// MySQL's comparisons ignore trailing spaces.
 pub(crate) fn ids_may_differ_by_a_space_or_a_case<C: Subject>(place: &Place) {
     place.declare::<C>();
     for id in ["a", "a ", "A", "a", "a "] {
@@ -180,8 +185,8 @@ pub(crate) fn any_body_is_handed_over<C: Subject>(place: &Place) {
     let (sender, bodies) = channel();
     let sender = Mutex::new(sender);
     let tells = move |_: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
-        let told = (payload.body().clone(), payload.raw().to_vec());
-        sender.lock().unwrap().send(told)?;
+        let received = (payload.body().clone(), payload.raw().to_vec());
+        sender.lock().unwrap().send(received)?;
         Ok(Outcome::Done)
     };
     place.declare::<C>();
@@ -243,8 +248,8 @@ pub(crate) fn a_queue_collects_while_nobody_listens<C: Subject>(place: &Place) {
     assert_eq!(consumer.stop().done, 20);
 }
 
-/// On MariaDB it is longer than a statement may be (`max_allowed_packet`), and the server closes the
-/// connection for it.
+/// On MariaDB it is longer than a statement may be (`max_allowed_packet`), so the server closes the
+/// connection.
 pub(crate) fn a_body_of_any_length_is_handed_over<C: Subject>(place: &Place) {
     const LONG: usize = 16 * 1024 * 1024 + 1;
     let (sender, lengths) = channel();
@@ -267,8 +272,8 @@ pub(crate) fn a_body_of_any_length_is_handed_over<C: Subject>(place: &Place) {
     let fits = !conn.limits_statements() || conn.longest_statement().unwrap() > LONG + 64 * 1024;
     let whole = conn.number("select count(*) from received where body is not null");
     assert_eq!(whole, if fits { 2 } else { 1 });
-    let told = conn.number("select count(*) from received where headers is not null");
-    assert_eq!(told, 2);
+    let received = conn.number("select count(*) from received where headers is not null");
+    assert_eq!(received, 2);
 }
 
 /// The same for a callback that saves by itself.
@@ -287,4 +292,53 @@ pub(crate) fn a_managed_callback_saves_a_body_of_any_length<C: Subject>(place: &
     wait_until("the effect", || effects::<C>(place) == 1);
     assert_eq!(consumer.stop().done, 1);
     assert_eq!(place.counts::<C>().received, 1);
+}
+
+/// The number of earlier failures: the callback in the inbox transaction, the managed and the external one.
+pub(crate) fn a_row_of_any_kind_of_callback_has_its_attempts<C: Subject>(place: &Place) {
+    // The third one succeeds.
+    let fails = || {
+        let calls = AtomicUsize::new(0);
+        move || calls.fetch_add(1, Ordering::SeqCst) < 2
+    };
+    let settings = place
+        .settings()
+        .set("callback_attempts", 3)
+        .build()
+        .unwrap();
+    place.declare::<C>();
+    let (plain, managed, external) = (fails(), fails(), Arc::new(fails()));
+    let registry = Registry::<C>::new()
+        .on("plain", move |_: &mut C, _: &Payload| match plain() {
+            true => Err("on purpose"),
+            false => Ok(()),
+        })
+        .on_managed("managed", move |conn: &mut C, payload: &Payload| {
+            conn.transaction(|conn| {
+                let proof = payload.save(conn)?;
+                match managed() {
+                    true => Err::<_, BoxError>("on purpose".into()),
+                    false => Ok(proof),
+                }
+            })
+        })
+        .on_external("external", move |_| {
+            let external = Arc::clone(&external);
+            async move {
+                match external() {
+                    true => Err("on purpose"),
+                    false => Ok(Outcome::Done),
+                }
+            }
+        });
+    for (count, kind) in [(1, "plain"), (2, "managed"), (3, "external")] {
+        let consumer = place.subscribe_with(&registry, kind, &settings);
+        place.send(Message::new(place.topic(), kind));
+        wait_until(kind, || place.counts::<C>().received == count);
+        assert_eq!(consumer.stop().done, 1, "{kind}");
+        let retries = place
+            .connect::<C>()
+            .number("select sum(retry) from received");
+        assert_eq!(retries, 2 * count, "{kind}");
+    }
 }

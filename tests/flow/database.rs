@@ -1,5 +1,5 @@
-//! What goes wrong between the programs and a database server.
-#![cfg_attr(not(feature = "postgres"), allow(unused_imports))] // one case is PostgreSQL's alone
+//! Faults between the programs and a database server.
+#![cfg_attr(not(feature = "postgres"), allow(unused_imports))] // one case is for PostgreSQL only
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ fn through(place: &Place, network: &Network) -> Builder {
         .set("database_url", network.address_for(place.database_url()))
         .set("database_timeout", "300ms")
         .set("maximum_backoff", "1s")
-        // A claim may be made by the server after its connection was cut.
+        // The server may make a claim after its connection was closed.
         .set("receipt_timeout", "3s")
         .set("lease", "5s")
 }
@@ -49,7 +49,7 @@ pub(crate) fn a_relay_outlives_its_database<C: Subject>(place: &Place) {
             place.counts::<C>().sent == 20 + round * 20
         });
     }
-    // Receipts that come while the database is away are settled when it is back.
+    // Receipts that arrive while the database is away are settled when it is back.
     let broker = place.loopback();
     let before = broker.view(|view| view.sent().len());
     write::<C>(place, 200);
@@ -60,23 +60,28 @@ pub(crate) fn a_relay_outlives_its_database<C: Subject>(place: &Place) {
     network.set(Mode::Well);
     wait_until("all is settled", || place.counts::<C>().sent == 280);
     relay.stop();
-    assert_eq!(place.counts::<C>().failed, 0);
+    assert_eq!(place.counts::<C>().parked, 0);
 }
 
 pub(crate) fn a_lost_database_is_not_the_messages_fault<C: Subject>(place: &Place) {
     let network = Arc::new(Network::to(place.database_url()));
     let calls = Arc::new(AtomicUsize::new(0));
     let (shut, counted) = (Arc::clone(&network), Arc::clone(&calls));
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        // The connection is lost in the middle of four calls, more than there are attempts.
-        if counted.fetch_add(1, Ordering::SeqCst) < 4 {
-            shut.set(Mode::Away);
-            shut.set(Mode::Well);
-        }
-        let id = payload.msg_id();
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            // The connection is lost in the middle of four calls, more than the maximum number of attempts.
+            if counted.fetch_add(1, Ordering::SeqCst) < 4 {
+                shut.set(Mode::Away);
+                shut.set(Mode::Well);
+            }
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     place.declare::<C>();
     let config = through(place, &network).build().unwrap();
     let consumer = place.subscribe_with(&registry, "it", &config);
@@ -88,9 +93,9 @@ pub(crate) fn a_lost_database_is_not_the_messages_fault<C: Subject>(place: &Plac
     assert_eq!(calls.load(Ordering::SeqCst), 5);
 }
 
-/// The count of a message that comes again cannot be taken back while the database is away, nor is the
-/// message there for a further attempt: the connection to the broker is lost as well. It is not taken
-/// for one that kills.
+/// While the database is away, the count of a redelivery cannot be undone, and
+/// if the connection to the broker is lost as well, the message cannot be retried. It is not taken
+/// for a message that kills its process.
 pub(crate) fn an_attempt_that_lost_everything_is_not_counted<C: Subject>(place: &Place) {
     const LOSSES: usize = 4;
     let broker = place.loopback();
@@ -100,18 +105,23 @@ pub(crate) fn an_attempt_that_lost_everything_is_not_counted<C: Subject>(place: 
     let (called, calling) = std::sync::mpsc::channel();
     let (cut, wait) = std::sync::mpsc::channel();
     let both = std::sync::Mutex::new((called, wait));
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        if counted.fetch_add(1, Ordering::SeqCst) < LOSSES {
-            shut.set(Mode::Away);
-            let both = both.lock().unwrap();
-            both.0.send(()).unwrap();
-            // Until the broker's connection is lost as well.
-            let () = both.1.recv().unwrap();
-        }
-        let id = payload.msg_id();
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if counted.fetch_add(1, Ordering::SeqCst) < LOSSES {
+                shut.set(Mode::Away);
+                let both = both.lock().unwrap();
+                both.0.send(()).unwrap();
+                // Until the broker's connection is lost as well.
+                let () = both.1.recv().unwrap();
+            }
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     place.declare::<C>();
     let config = through(place, &network).set("delivery_limit", 1);
     let (consumer, log) = place.subscribe_logged(&registry, &config.build().unwrap());
@@ -119,12 +129,11 @@ pub(crate) fn an_attempt_that_lost_everything_is_not_counted<C: Subject>(place: 
     for _ in 0..LOSSES {
         next(&calling);
         let logins = broker.view(|view| view.logins());
-        broker.cut();
+        broker.disconnect_all();
         assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
             view.logins() > logins && view.unacknowledged(&place.name) == 1
         }));
-        // It is told that it is away, or that it is still away.
-        let failures = || log.count(" away");
+        let failures = || log.outages("");
         let before = failures();
         cut.send(()).unwrap();
         wait_until("it has failed", || failures() > before);
@@ -140,7 +149,7 @@ pub(crate) fn an_attempt_that_lost_everything_is_not_counted<C: Subject>(place: 
     assert_eq!(calls.load(Ordering::SeqCst), LOSSES + 1);
 }
 
-/// The sessions on the place's database but for the caller's.
+/// The number of sessions on the place's database, except the caller's.
 fn others<C: Subject>() -> &'static str {
     if C::NAME == "PostgreSQL" {
         "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
@@ -149,8 +158,18 @@ fn others<C: Subject>() -> &'static str {
     }
 }
 
-/// Closes all connections to the place's database, as a server does with idle ones.
+/// Closes all connections to the place's database, as a server does with idle connections.
 fn close_all<C: Subject>(place: &Place) {
+    kill_all::<C>(place);
+    let mut conn = place.connect::<C>();
+    wait_until("they are gone", || {
+        let others = others::<C>();
+        C::NAME == "PostgreSQL" || conn.number(&format!("select count(*) {others}")) == 0
+    });
+}
+
+/// The same, while a program opens new ones.
+fn kill_all<C: Subject>(place: &Place) {
     let mut conn = place.connect::<C>();
     let others = others::<C>();
     if C::NAME == "PostgreSQL" {
@@ -161,12 +180,9 @@ fn close_all<C: Subject>(place: &Place) {
     }
     let ids = conn.text(&format!("select group_concat(id) {others}"));
     for id in ids.iter().flat_map(|ids| ids.split(',')) {
-        // It may have gone by itself.
+        // It may have ended by itself.
         let _ = conn.batch_execute(&format!("kill {id}"));
     }
-    wait_until("they are gone", || {
-        conn.number(&format!("select count(*) {others}")) == 0
-    });
 }
 
 pub(crate) fn an_external_callback_runs_once_though_its_connections_are_closed<C: Subject>(
@@ -178,7 +194,7 @@ pub(crate) fn an_external_callback_runs_once_though_its_connections_are_closed<C
     let registry = Registry::<C>::new().on_external("it", move |_| {
         call.lock().unwrap().send(()).unwrap();
         let () = closed.lock().unwrap().recv().unwrap();
-        std::future::ready(Ok(Outcome::Done))
+        std::future::ready(Outcome::Done)
     });
     place.declare::<C>();
     let consumer = place.subscribe(&registry);
@@ -204,17 +220,19 @@ pub(crate) fn what_is_done_is_kept_until_the_database_is_back<C: Subject>(place:
     let registry = Registry::<C>::new().on_external("it", move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
         shut.set(Mode::Away);
-        std::future::ready(Ok(Outcome::Done))
+        std::future::ready(Outcome::Done)
     });
     place.declare::<C>();
     let config = through(place, &network).build().unwrap();
     let (consumer, log) = place.subscribe_logged(&registry, &config);
     let broker = place.loopback();
     place.send(Message::new(place.topic(), 1));
-    wait_until("it cannot be remembered", || log.count("is still away") > 0);
-    // Nor does another connection to the broker make it run again.
+    wait_until("it cannot be remembered", || {
+        log.count("is not available yet") > 0
+    });
+    // Another connection to the broker does not make it run again either.
     let logins = broker.view(|view| view.logins());
-    broker.cut();
+    broker.disconnect_all();
     assert!(broker.wait_for(std::time::Duration::from_secs(20), |view| {
         view.logins() > logins && view.unacknowledged(&place.name) == 1
     }));
@@ -228,13 +246,13 @@ pub(crate) fn what_is_done_is_kept_until_the_database_is_back<C: Subject>(place:
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
-/// A wish to stop is not held up by what cannot be remembered.
+/// What cannot be recorded does not delay a shutdown request.
 pub(crate) fn what_cannot_be_remembered_does_not_hold_up_a_stop<C: Subject>(place: &Place) {
     let network = Arc::new(Network::to(place.database_url()));
     let shut = Arc::clone(&network);
     let registry = Registry::<C>::new().on_external("it", move |_| {
         shut.set(Mode::Away);
-        std::future::ready(Ok(Outcome::Done))
+        std::future::ready(Outcome::Done)
     });
     place.declare::<C>();
     let settings = through(place, &network).set("shutdown_timeout", "100ms");
@@ -248,16 +266,18 @@ pub(crate) fn what_cannot_be_remembered_does_not_hold_up_a_stop<C: Subject>(plac
         None,
     )
     .unwrap();
-    let heeded = shutdown.clone();
+    let signal = shutdown.clone();
     let consuming = std::thread::spawn(move || {
         let _guard = collected.collect(tracing::Level::DEBUG);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let outcome = runtime.block_on(subscriber.run(&heeded));
+        let outcome = runtime.block_on(subscriber.run(&signal));
         runtime.shutdown_background();
         outcome
     });
     place.send(Message::new(place.topic(), 1));
-    wait_until("it cannot be remembered", || log.count("is away") > 0);
+    wait_until("it cannot be remembered", || {
+        log.count("is not available") > 0
+    });
     shutdown.stop();
     assert!(consuming.join().unwrap().is_err());
     let broker = place.loopback();
@@ -268,10 +288,13 @@ pub(crate) fn what_cannot_be_remembered_does_not_hold_up_a_stop<C: Subject>(plac
 pub(crate) fn a_connection_closed_while_idle_costs_no_attempt<C: Subject>(place: &Place) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let registry = Registry::<C>::new().on("it", move |_: &mut C, _: &Payload| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C, _: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(Outcome::Done)
+        },
+    );
     place.declare::<C>();
     let (consumer, log) = place.subscribe_logged(&registry, &place.config());
     place.send(Message::new(place.topic(), 1));
@@ -288,8 +311,22 @@ pub(crate) fn a_connection_closed_while_idle_costs_no_attempt<C: Subject>(place:
     place.send(Message::new(place.topic(), 2));
     wait_until("the second is done", || place.counts::<C>().received == 2);
     assert_eq!(consumer.stop().done, 2);
-    assert_eq!(log.count(" away"), 0, "{}", log.text());
+    assert_eq!(log.outages(""), 0, "{}", log.text());
     assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+/// A relay polls, so that it finds a closed connection before it was idle for long.
+pub(crate) fn a_relay_whose_connections_are_closed_has_no_outage<C: Subject>(place: &Place) {
+    let (relay, log) = Running::logged::<C>(place.settings());
+    for n in 1..=5 {
+        write::<C>(place, 1);
+        wait_until("it is sent", || place.counts::<C>().sent == n);
+        kill_all::<C>(place);
+    }
+    write::<C>(place, 1);
+    wait_until("the last is sent", || place.counts::<C>().sent == 6);
+    relay.stop();
+    assert_eq!(log.outages(""), 0, "{}", log.text());
 }
 
 /// PostgreSQL has aborted the transaction by then.
@@ -310,7 +347,7 @@ pub(crate) fn going_on_after_a_failed_statement_is_a_failure<C: Subject>(place: 
     assert_eq!(place.counts::<C>().received, 0);
 }
 
-/// So many that claims no longer begin at the first of them each time.
+/// Enough that claims no longer begin at the first of them each time.
 #[cfg(feature = "postgres")]
 pub(crate) fn what_waits_behind_many_blocked_rows_is_sent<C: Subject>(place: &Place) {
     const BLOCKED: i64 = 60_000;
@@ -330,7 +367,7 @@ pub(crate) fn what_waits_behind_many_blocked_rows_is_sent<C: Subject>(place: &Pl
     wait_until("the rows without a key are sent", || {
         place.counts::<C>().sent == 1_000
     });
-    // One that is written while claims begin further on, and one that was numbered long before.
+    // One that is written while claims begin further on, and one with an earlier number.
     write::<C>(place, 1);
     conn.batch_execute("update published set key = null where body = to_jsonb(7)")
         .unwrap();
@@ -340,7 +377,7 @@ pub(crate) fn what_waits_behind_many_blocked_rows_is_sent<C: Subject>(place: &Pl
     assert_eq!(place.counts::<C>().waiting, BLOCKED - 1);
     conn.batch_execute("delete from published where key is not null and body::text::int > 500")
         .unwrap();
-    assert_eq!(conn.skip_failed(&[id]).unwrap(), 1);
+    assert_eq!(diesel_outbox::admin::skip(&mut conn, [id]).unwrap().rows, 1);
     wait_until("what was blocked is sent", || {
         place.counts::<C>().waiting == 0
     });
@@ -360,7 +397,7 @@ pub(crate) fn what_waits_behind_many_blocked_rows_is_sent<C: Subject>(place: &Pl
     });
 }
 
-/// Law 2: while frames wait for a broker that does not read, and a callback for a web server.
+/// Law 2: also while frames wait for a broker that does not read, and a callback for a web server.
 #[cfg(feature = "postgres")]
 pub(crate) fn no_transaction_waits_for_the_broker<C: Subject>(place: &Place) {
     let broker = place.loopback();
@@ -369,7 +406,7 @@ pub(crate) fn no_transaction_waits_for_the_broker<C: Subject>(place: &Place) {
     let calling = std::sync::Mutex::new(calling);
     let registry = Registry::<C>::new().on_external("it", move |_| {
         calling.lock().unwrap().send(()).unwrap();
-        std::future::pending()
+        std::future::pending::<Outcome>()
     });
     let settings = place.settings().set("shutdown_timeout", "100ms");
     let subscriber = Subscriber::<C>::new(
@@ -381,10 +418,10 @@ pub(crate) fn no_transaction_waits_for_the_broker<C: Subject>(place: &Place) {
     )
     .unwrap();
     let shutdown = Shutdown::new();
-    let heeded = shutdown.clone();
+    let signal = shutdown.clone();
     let consuming = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(subscriber.run(&heeded))
+        runtime.block_on(subscriber.run(&signal))
     });
     place.send(Message::new(place.topic(), 1));
     next(&called);
@@ -414,7 +451,7 @@ pub(crate) fn no_transaction_waits_for_the_broker<C: Subject>(place: &Place) {
     );
 }
 
-/// Sessions that were opened while the database was read-only stay so, as those to a former primary do.
+/// Sessions that were opened while the database was read-only stay so, like those to a former primary.
 #[cfg(feature = "postgres")]
 pub(crate) fn a_former_primary_is_left<C: Subject>(place: &Place) {
     let (_, name) = place.database_url().rsplit_once('/').unwrap();
@@ -426,15 +463,18 @@ pub(crate) fn a_former_primary_is_left<C: Subject>(place: &Place) {
         ))
         .unwrap();
     write_on(&mut admin, place, 20);
-    let registry = Registry::<C>::new().on("it", |conn: &mut C, _: &Payload| {
-        conn.batch_execute("insert into effects (note) values ('x')")?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        |conn: &mut C, _: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            conn.batch_execute("insert into effects (note) values ('x')")?;
+            Ok(Outcome::Done)
+        },
+    );
     let impatient = || place.settings().set("maximum_backoff", "1s");
     let (consumer, consumed) = place.subscribe_logged(&registry, &impatient().build().unwrap());
     place.send(Message::new(place.topic(), 1));
     let (relay, relayed) = Running::logged::<C>(impatient());
-    let is_noticed = |log: &Log| log.count("is away") > 0;
+    let is_noticed = |log: &Log| log.count("is not available") > 0;
     wait_until("it is noticed", || {
         is_noticed(&consumed) && is_noticed(&relayed)
     });

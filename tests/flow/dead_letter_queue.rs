@@ -1,9 +1,10 @@
-//! The queue of dead letters, where it goes away.
+//! Dead-letter queues that disappear.
 
 use std::time::Duration;
 
 use diesel_outbox::config::Builder;
 use diesel_outbox::stomp::{Client, Options, SendFrame};
+use diesel_outbox::testing::{LoopbackBroker, QueuedMessage};
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry};
 
 use crate::amqp::Publisher;
@@ -36,7 +37,7 @@ fn are_there(place: &Place, count: usize) {
     });
 }
 
-/// Each time a message is given up after the queue was deleted, in each mode.
+/// Each time a message is sent to the dead letters after their queue was deleted, in each mode.
 pub(crate) fn letters_find_their_queue_though_it_was_deleted<C: Subject>(place: &Place) {
     place.declare::<C>();
     for mode in ["outbox", "broker"] {
@@ -46,13 +47,13 @@ pub(crate) fn letters_find_their_queue_though_it_was_deleted<C: Subject>(place: 
             place.send(Message::new(place.topic(), round));
             are_there(place, 1);
             delete(place);
-            // For so long `broker` takes it for there.
+            // For this time `broker` assumes that it exists.
             std::thread::sleep(Duration::from_millis(1_100));
         }
         place.send(Message::new(place.topic(), "last"));
         are_there(place, 1);
         assert_eq!(consumer.stop().dead, 4, "{mode}");
-        // It was declared as a subscriber declares it: another one is let in.
+        // It was declared as a subscriber declares it: another one is accepted.
         let consumer = place.subscribe_with(&fails::<C>(), "it", &settings);
         place.send(Message::new(place.topic(), "behind"));
         are_there(place, 2);
@@ -61,7 +62,7 @@ pub(crate) fn letters_find_their_queue_though_it_was_deleted<C: Subject>(place: 
     }
 }
 
-/// With arguments of their own: the queue is there, and that is enough.
+/// With other arguments: the queue exists, and that is enough.
 pub(crate) fn letters_go_to_a_queue_that_others_have_declared<C: Subject>(place: &Place) {
     place.declare::<C>();
     for mode in ["outbox", "broker"] {
@@ -79,7 +80,7 @@ pub(crate) fn letters_go_to_a_queue_that_others_have_declared<C: Subject>(place:
     }
 }
 
-/// The same from the start, and after a lost connection: such a queue costs no subscription.
+/// The same from the start, and after a lost connection: this queue ends no subscription.
 pub(crate) fn a_subscription_takes_a_queue_that_others_have_declared<C: Subject>(place: &Place) {
     place.declare::<C>();
     delete(place);
@@ -89,11 +90,11 @@ pub(crate) fn a_subscription_takes_a_queue_that_others_have_declared<C: Subject>
     place.send(Message::new(place.topic(), 1));
     are_there(place, 2);
     assert_eq!(consumer.stop().dead, 1);
-    assert_eq!(log.count("declared with other arguments than ours"), 1);
+    assert_eq!(log.count("exists with other arguments than ours"), 1);
     delete(place);
 }
 
-/// RabbitMQ may drop what is rejected from a queue that we do not declare.
+/// RabbitMQ may drop messages that are rejected from a queue that we do not declare.
 pub(crate) fn a_queue_of_others_without_letters_is_warned_of<C: Subject>(place: &Place) {
     place.declare::<C>();
     let warnings = |mode: &str| {
@@ -110,7 +111,7 @@ pub(crate) fn a_queue_of_others_without_letters_is_warned_of<C: Subject>(place: 
     assert_eq!(warnings("outbox"), 0);
 }
 
-/// A subscriber whose queue is there.
+/// A subscriber whose queue exists.
 fn subscribed<C: Subject>(place: &Place, settings: Builder) -> Consumer {
     let consumer = place.subscribe_with(&fails::<C>(), "it", &settings.build().unwrap());
     wait_until("its queue is there", || {
@@ -131,7 +132,7 @@ pub(crate) fn letters_find_their_queue_though_it_has_expired<C: Subject>(place: 
             // Until the queue is gone.
             wait_until("it has expired", || {
                 let (_, said) = run(place, "list", &[]);
-                // A look at it lets it live for longer.
+                // Checking it prolongs its life.
                 std::thread::sleep(Duration::from_millis(700));
                 said.contains("there is no queue")
             });
@@ -143,7 +144,7 @@ pub(crate) fn letters_find_their_queue_though_it_has_expired<C: Subject>(place: 
     }
 }
 
-/// Straight to the queue, which its subscriber has declared.
+/// Directly to the queue, which its subscriber has declared.
 fn send_to_queue(place: &Place) {
     let options = Options::from_url(place.broker_url()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -156,7 +157,7 @@ fn send_to_queue(place: &Place) {
     });
 }
 
-/// What the settings say of a queue that is not to stay is not said of its letters.
+/// The settings of a temporary queue do not apply to its dead letters.
 pub(crate) fn letters_outlive_what_deletes_the_queue_of_their_messages<C: Subject>(place: &Place) {
     let settings = place.settings().set(
         "queue_headers",
@@ -175,7 +176,7 @@ pub(crate) fn letters_outlive_what_deletes_the_queue_of_their_messages<C: Subjec
     delete(place);
 }
 
-/// Those that the queue had are gone with it; all others are letters still.
+/// The queue's dead letters are lost with it; all later ones are kept.
 pub(crate) fn a_replay_to_a_queue_that_is_deleted_loses_no_letter<C: Subject>(place: &Place) {
     use std::process::{Command, Stdio};
     const ROWS: usize = 2_000;
@@ -204,7 +205,8 @@ pub(crate) fn a_replay_to_a_queue_that_is_deleted_loses_no_letter<C: Subject>(pl
     });
     let (left, deleted) = broker.view(|view| {
         let left = view.messages(&letters);
-        let left = left.filter(|stored| !stored.body.is_empty()).count();
+        let is_letter = |stored: &&QueuedMessage| stored.header("outbox-marker").is_none();
+        let left = left.filter(is_letter).count();
         (left, view.deleted(&place.name))
     });
     assert!(
@@ -213,23 +215,30 @@ pub(crate) fn a_replay_to_a_queue_that_is_deleted_loses_no_letter<C: Subject>(pl
     );
 }
 
-/// As at one that is too long with its story. It is none of the subscription's business.
-pub(crate) fn a_letter_that_the_broker_closes_at_is_left_to_it<C: Subject>(place: &Place) {
+/// As a user that may not write to the queue. This does not affect the subscription.
+pub(crate) fn a_letter_that_the_broker_refuses_is_left_to_it<C: Subject>(place: &Place) {
     let broker = place.loopback();
     place.declare::<C>();
     for kind in ["queue", "amq/queue"] {
-        broker.poison(format!("/{kind}/DLQ.{}", place.name));
+        broker.reject_sends_to(format!("/{kind}/DLQ.{}", place.name));
     }
-    let registry = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
-        if payload.body() == "well" {
-            conn.batch_execute("insert into effects (note) values ('well')")?;
-            return Ok(Outcome::Done);
-        }
-        Err(Permanent::new("on purpose").into())
-    });
-    let settings = place.settings().set("dead_letter", "outbox");
-    let settings = settings.set("maximum_backoff", "1s").build().unwrap();
-    let logins = broker.view(|view| view.logins());
+    let registry = Registry::<C>::new().on(
+        "it",
+        |conn: &mut C,
+         payload: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if payload.body() == "well" {
+                conn.batch_execute("insert into effects (note) values ('well')")?;
+                return Ok(Outcome::Done);
+            }
+            Err(Permanent::new("on purpose").into())
+        },
+    );
+    let settings = place
+        .settings()
+        .set("maximum_backoff", "1s")
+        .build()
+        .unwrap();
     let consumer = place.subscribe_with(&registry, "it", &settings);
     for body in ["bad", "well"] {
         place.send(Message::new(place.topic(), body));
@@ -237,8 +246,6 @@ pub(crate) fn a_letter_that_the_broker_closes_at_is_left_to_it<C: Subject>(place
     wait_until("the other effect", || {
         place.connect::<C>().number("select count(*) from effects") == 1
     });
-    // Two senders, the subscriber, its queue of dead letters, three letters, that queue again.
-    assert_eq!(broker.view(|view| view.logins()) - logins, 8);
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (1, 1));
     broker.view(|view| {
@@ -249,4 +256,78 @@ pub(crate) fn a_letter_that_the_broker_closes_at_is_left_to_it<C: Subject>(place
             .collect();
         assert_eq!(reasons, [Some("rejected".to_owned())]);
     });
+}
+
+/// RabbitMQ drops messages that are rejected from a queue that we do not declare. However the dead letter is
+/// refused, the message stays until it is accepted.
+pub(crate) fn a_message_that_would_be_dropped_is_kept<C: Subject>(place: &Place) {
+    let broker = place.loopback();
+    let settings = place
+        .settings()
+        .set("maximum_backoff", "1s")
+        .build()
+        .unwrap();
+    let refuse: [fn(&LoopbackBroker, String); 2] = [
+        |broker, destination| broker.reject_sends_to(destination),
+        |broker, destination| broker.close_on_send_to(destination),
+    ];
+    for (round, refuse) in refuse.into_iter().enumerate() {
+        let queue = format!("{}-{round}", place.name);
+        let letters = format!("DLQ.{queue}");
+        for kind in ["queue", "amq/queue"] {
+            refuse(broker, format!("/{kind}/{letters}"));
+        }
+        // Declares it without a dead-letter queue.
+        let frame = SendFrame::new(format!("/queue/{queue}"), "1");
+        place.send_frame(frame.header("dop-msg-id", &queue));
+        let destination = format!("/amq/queue/{queue}");
+        let (consumer, log) =
+            place.subscribe_logged_as(&destination, None, &fails::<C>(), &settings);
+        let words = "the broker refuses the dead letter";
+        wait_until("it is refused", || log.count(words) == 1);
+        wait_until("and again", || {
+            log.count("dead letter is refused again") >= 2
+        });
+        assert_eq!(log.count(words), 1, "it is said once");
+        assert_eq!(broker.view(|view| view.unacknowledged(&queue)), 1);
+        broker.clear_faults();
+        wait_until("the letter is there", || {
+            broker.view(|view| view.ready(&letters) == 1 && view.unacknowledged(&queue) == 0)
+        });
+        assert_eq!(consumer.stop().dead, 1);
+        broker.view(|view| {
+            let letter = view.messages(&letters).next().unwrap();
+            assert_eq!(letter.header("outbox-error"), Some("on purpose"));
+        });
+    }
+}
+
+/// RabbitMQ closes the connection at a message for this kind of queue, and drops what it dead-letters to it.
+pub(crate) fn a_full_queue_loses_no_message<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    delete(place);
+    let letters = format!("DLQ.{}", place.name);
+    let mut admin = Publisher::connect(place.broker_url());
+    admin.declare_full_at_one(&letters);
+    let settings = place.settings().set("maximum_backoff", "1s");
+    let (consumer, log) = place.subscribe_logged(&fails::<C>(), &settings.build().unwrap());
+    let ids: Vec<String> = (0..3)
+        .map(|n| place.send(Message::new(place.topic(), n)).to_string())
+        .collect();
+    let mut seen = Vec::new();
+    wait_until("the queue is full", || {
+        log.count("the broker refuses the dead letter") == 1
+    });
+    while seen.len() < ids.len() {
+        are_there(place, 1);
+        let shown = command(place, "show", &[]);
+        seen.push(shown.lines().next().unwrap().to_owned());
+        assert!(shown.contains("outbox-error: on purpose"), "{shown}");
+        let dropped = command(place, "drop", &["--all"]);
+        assert!(dropped.contains("1 deleted of 1"), "{dropped}");
+    }
+    assert_eq!(seen, ids);
+    assert_eq!(consumer.stop().dead, 3);
+    admin.delete(&letters);
+    admin.close();
 }

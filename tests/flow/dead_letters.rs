@@ -1,4 +1,4 @@
-//! What becomes of messages that are given up.
+//! Messages that are sent to the dead letters.
 
 #[cfg(feature = "testing")]
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ fn created<C: Subject>(
 
 pub(crate) fn a_body_that_does_not_fit_is_given_up_at_once<C: Subject>(place: &Place) {
     place.declare::<C>();
-    let letters = place.letters();
+    let letters = place.dead_letters();
     let registry = Registry::<C>::new().on_json("it", created::<C>);
     let settings = place.settings().set("dead_letter", "outbox");
     let settings = settings.set("callback_attempts", 1000);
@@ -39,6 +39,7 @@ pub(crate) fn a_body_that_does_not_fit_is_given_up_at_once<C: Subject>(place: &P
     let letter = next(&letters);
     let why = letter.header("outbox-error").unwrap();
     assert!(why.contains("expected i32"), "{why}");
+    assert!(!why.contains("seven"), "no value of the body: {why}");
     assert_eq!(letter.header("outbox-attempts"), Some("1"));
     let mut conn = place.connect::<C>();
     wait_until("the other effect", || {
@@ -54,15 +55,18 @@ pub(crate) fn a_body_that_does_not_fit_is_given_up_at_once<C: Subject>(place: &P
 
 pub(crate) fn a_letter_tells_its_story<C: Subject>(place: &Place) {
     place.declare::<C>();
-    let letters = place.letters();
-    let registry = Registry::<C>::new().on("it", |_: &mut C, payload: &Payload| {
-        if payload.body() == "useless" {
-            return Ok(Outcome::Discard("of no use".to_owned()));
-        }
-        Err("on\npurpose".into())
-    });
-    let settings = place.settings().set("dead_letter", "outbox");
-    let settings = settings.set("consumer", "billing").build().unwrap();
+    let letters = place.dead_letters();
+    let registry = Registry::<C>::new().on(
+        "it",
+        |_: &mut C, payload: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if payload.body() == "useless" {
+                return Ok(Outcome::Discard("of no use".to_owned()));
+            }
+            Err("on\npurpose".into())
+        },
+    );
+    // The default.
+    let settings = place.settings().set("consumer", "billing").build().unwrap();
     let consumer = place.subscribe_with(&registry, "it", &settings);
     let message = Message::new(place.topic(), json!([1])).header("x", "y: z\n");
     let id = place.send(message);
@@ -89,13 +93,18 @@ pub(crate) fn a_letter_tells_its_story<C: Subject>(place: &Place) {
 
 pub(crate) fn where_nobody_wants_them_they_are_dropped<C: Subject>(place: &Place) {
     place.declare::<C>();
-    let registry = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
-        if payload.body() == "last" {
-            conn.batch_execute("insert into effects (note) values ('last')")?;
-            return Ok(Outcome::Done);
-        }
-        Err(Permanent::new("on purpose").into())
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        |conn: &mut C,
+         payload: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if payload.body() == "last" {
+                conn.batch_execute("insert into effects (note) values ('last')")?;
+                return Ok(Outcome::Done);
+            }
+            Err(Permanent::new("on purpose").into())
+        },
+    );
     let settings = place.settings().set("dead_letter", "none").build().unwrap();
     let letters = place.dead_letters();
     let consumer = place.subscribe_with(&registry, "it", &settings);
@@ -121,7 +130,7 @@ pub(crate) fn run(place: &Place, task: &str, more: &[&str]) -> (Option<i32>, Str
     (output.status.code(), String::from_utf8(text).unwrap())
 }
 
-/// What `outbox dead-letters` says of the case's queue.
+/// The output of `outbox dead-letters` for the case's queue.
 pub(crate) fn command(place: &Place, task: &str, more: &[&str]) -> String {
     let (code, said) = run(place, task, more);
     assert_eq!(code, Some(0), "{said}");
@@ -131,18 +140,21 @@ pub(crate) fn command(place: &Place, task: &str, more: &[&str]) -> String {
 pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place) {
     const ROWS: usize = 30;
     place.declare::<C>();
-    let fails = Registry::<C>::new().on("it", |_: &mut C, payload: &Payload| {
-        let kind = payload.body().as_u64().unwrap_or(0) % 3;
-        Err(Permanent::new(format!("of the kind {kind}")).into())
-    });
+    let fails = Registry::<C>::new().on(
+        "it",
+        |_: &mut C, payload: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            let kind = payload.body().as_u64().unwrap_or(0) % 3;
+            Err(Permanent::new(format!("of the kind {kind}")).into())
+        },
+    );
     let settings = place.settings().set("dead_letter", "outbox");
     let settings = settings.set("workers", 4).build().unwrap();
     let ids: Vec<String> = (0..ROWS)
         .map(|n| place.send(Message::new(place.topic(), n)).to_string())
         .collect();
     let consumer = place.subscribe_with(&fails, "it", &settings);
-    wait_until("all are given up", || {
-        // It is not there before the subscriber has declared it.
+    wait_until("all are dead letters", || {
+        // It does not exist before the subscriber has declared it.
         let (_, said) = run(place, "list", &[]);
         said.contains(&format!("{ROWS} listed of {ROWS} in DLQ."))
     });
@@ -169,13 +181,18 @@ pub(crate) fn the_letters_are_looked_at_and_sent_back<C: Subject>(place: &Place)
     assert!(command(place, "list", &[]).contains("0 listed of 0"));
 
     // As if a replay had been killed before it could acknowledge.
-    let calm = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
-        assert_eq!(payload.header("outbox-error"), None);
-        assert!(payload.header("dop-msg-sent-time").is_some());
-        let id = payload.msg_id();
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let calm = Registry::<C>::new().on(
+        "it",
+        |conn: &mut C,
+         payload: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            assert_eq!(payload.header("outbox-error"), None);
+            assert!(payload.header("dop-msg-sent-time").is_some());
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     let consumer = place.subscribe_with(&calm, "it", &settings);
     let effects = || place.connect::<C>().number("select count(*) from effects");
     wait_until("all effects", || effects() == 20);
@@ -203,7 +220,7 @@ pub(crate) fn many_letters_are_read_to_their_end<C: Subject>(place: &Place) {
     assert!(command(place, "list", &[]).contains("0 listed of 0"));
 }
 
-/// More than a subscriber would let wait: nothing of it is acknowledged before all is seen.
+/// More than a subscriber would keep waiting: none is acknowledged before all are seen.
 #[cfg(feature = "sqlite")]
 pub(crate) fn a_long_queue_is_read_to_its_end<C: Subject>(place: &Place) {
     const ROWS: usize = 96;
@@ -214,15 +231,18 @@ pub(crate) fn a_long_queue_is_read_to_its_end<C: Subject>(place: &Place) {
     assert!(dropped.contains("96 deleted of 96"), "{dropped}");
 }
 
-/// Whenever a replay is killed, each letter is in one of the two queues at least.
+/// Whenever a replay is killed, each dead letter is in at least one of the two queues.
 #[cfg(feature = "testing")]
 pub(crate) fn a_killed_replay_loses_nothing<C: Subject>(place: &Place) {
     const ROWS: usize = 400;
     let broker = place.loopback();
     place.declare::<C>();
-    let fails = Registry::<C>::new().on("it", |_: &mut C, _: &Payload| {
-        Err(Permanent::new("on purpose").into())
-    });
+    let fails = Registry::<C>::new().on(
+        "it",
+        |_: &mut C, _: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            Err(Permanent::new("on purpose").into())
+        },
+    );
     let mut conn = place.connect::<C>();
     for n in 0..ROWS {
         Message::new(place.topic(), n).publish(&mut conn).unwrap();
@@ -230,7 +250,7 @@ pub(crate) fn a_killed_replay_loses_nothing<C: Subject>(place: &Place) {
     assert_eq!(place.relay::<C>().sent, ROWS as u64);
     let consumer = place.subscribe(&fails);
     let letters = format!("DLQ.{}", place.name);
-    wait_until("all are given up", || {
+    wait_until("all are dead letters", || {
         broker.view(|view| view.ready(&letters) == ROWS)
     });
     consumer.stop();
@@ -252,15 +272,15 @@ pub(crate) fn a_killed_replay_loses_nothing<C: Subject>(place: &Place) {
             let both = [&letters, &place.name].map(|queue| view.messages(queue));
             both.into_iter()
                 .flatten()
+                .filter(|stored| stored.header("outbox-marker").is_none())
                 .map(|stored| stored.body.to_vec())
-                .filter(|body| !body.is_empty())
                 .collect()
         });
         assert_eq!(there.len(), ROWS, "after {kill} kills");
     }
 }
 
-/// The letters are the subscriber's own, and a receipt is not waited for long.
+/// The dead letters belong to the subscriber, and it waits only shortly for a receipt.
 #[cfg(feature = "testing")]
 fn impatient(place: &Place) -> diesel_outbox::config::Config {
     let settings = place.settings().set("dead_letter", "outbox");
@@ -268,7 +288,7 @@ fn impatient(place: &Place) -> diesel_outbox::config::Config {
     settings.set("maximum_backoff", "1s").build().unwrap()
 }
 
-/// That each letter tells its story, and that nothing else is left of the messages.
+/// Each dead letter has its headers, and nothing else is left of the messages.
 #[cfg(feature = "testing")]
 fn all_is_told(place: &Place, least: usize) {
     let broker = place.loopback();
@@ -293,19 +313,22 @@ pub(crate) fn a_broker_that_stands_still_costs_no_story<C: Subject>(place: &Plac
     let (begin, begun) = std::sync::mpsc::channel();
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
     let both = std::sync::Mutex::new((begin, wait));
-    let registry = Registry::<C>::new().on("it", move |_: &mut C, _: &Payload| {
-        // Until the broker stands still.
-        let both = both.lock().unwrap();
-        both.0.send(()).unwrap();
-        let _ = both.1.recv();
-        Err(Permanent::new("on purpose").into())
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C, _: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            // Until the broker stops responding.
+            let both = both.lock().unwrap();
+            both.0.send(()).unwrap();
+            let _ = both.1.recv();
+            Err(Permanent::new("on purpose").into())
+        },
+    );
     let (consumer, log) = place.subscribe_logged(&registry, &impatient(place));
     place.send(Message::new(place.topic(), 1));
     next(&begun);
     broker.stall(true);
     drop(go_on);
-    wait_until("it waits", || log.count("the broker stands still") == 1);
+    wait_until("it waits", || log.count("broker not responding") == 1);
     broker.stall(false);
     all_is_told(place, 1);
     assert!(log.count(" subscribed ") < 2, "{}", log.text());
@@ -313,23 +336,28 @@ pub(crate) fn a_broker_that_stands_still_costs_no_story<C: Subject>(place: &Plac
     assert_eq!((handled.done, handled.dead), (0, 1));
 }
 
-/// Each of the first ones was taken: all are there, and none is the broker's own.
+/// Each of the first ones was taken: all are there, and none was moved by the broker itself.
 #[cfg(feature = "testing")]
 pub(crate) fn a_letter_is_sent_until_its_receipt_comes<C: Subject>(place: &Place) {
     let broker = place.loopback();
     place.declare::<C>();
-    let registry = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
-        if payload.body() == "calm" {
-            conn.batch_execute("insert into effects (note) values ('calm')")?;
-            return Ok(Outcome::Done);
-        }
-        Err(Permanent::new("on purpose").into())
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        |conn: &mut C,
+         payload: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if payload.body() == "calm" {
+                conn.batch_execute("insert into effects (note) values ('calm')")?;
+                return Ok(Outcome::Done);
+            }
+            Err(Permanent::new("on purpose").into())
+        },
+    );
     let settings = impatient(place);
     for body in ["bad", "calm"] {
         place.send(Message::new(place.topic(), body));
     }
-    broker.swallow_receipts(true);
+    broker.withhold_receipts(true);
     let consumer = place.subscribe_with(&registry, "it", &settings);
     let letters = format!("DLQ.{}", place.name);
     let patience = std::time::Duration::from_secs(20);
@@ -337,15 +365,15 @@ pub(crate) fn a_letter_is_sent_until_its_receipt_comes<C: Subject>(place: &Place
     let mut conn = place.connect::<C>();
     let effects = "select count(*) from effects";
     assert_eq!(conn.number(effects), 0, "the next one waits");
-    broker.heal();
+    broker.clear_faults();
     all_is_told(place, 4);
     wait_until("the other effect", || conn.number(effects) == 1);
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (1, 1));
 }
 
-/// `script` of bsdutils gives it a pseudo-terminal. It counts what there is for its bar, and what it
-/// has counted comes back all the same.
+/// `script` of bsdutils gives it a pseudo-terminal. It counts the messages for its progress bar, and
+/// the counted messages are replayed all the same.
 pub(crate) fn a_terminal_sees_how_far_it_is<C: Subject>(place: &Place) {
     const ROWS: usize = 30;
     if !cfg!(target_os = "linux") {
@@ -353,15 +381,18 @@ pub(crate) fn a_terminal_sees_how_far_it_is<C: Subject>(place: &Place) {
         return;
     }
     place.declare::<C>();
-    let fails = Registry::<C>::new().on("it", |_: &mut C, _: &Payload| {
-        Err(Permanent::new("on purpose").into())
-    });
+    let fails = Registry::<C>::new().on(
+        "it",
+        |_: &mut C, _: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            Err(Permanent::new("on purpose").into())
+        },
+    );
     for n in 0..2 * ROWS {
         place.send(Message::new(place.topic(), n));
     }
     let settings = place.settings().set("dead_letter", "outbox").build();
     let consumer = place.subscribe_with(&fails, "it", &settings.unwrap());
-    wait_until("all are given up", || {
+    wait_until("all are dead letters", || {
         let (_, said) = run(place, "list", &[]);
         said.contains(&format!("{0} listed of {0} in DLQ.", 2 * ROWS))
     });

@@ -15,7 +15,7 @@ fn effects<C: Subject>(place: &Place) -> i64 {
     place.connect::<C>().number("select count(*) from effects")
 }
 
-/// The body is what the callback executes in the midst of its work; `fails` at its end lets it fail.
+/// The callback executes the body in the middle of its work; `fails` at its end makes it fail.
 fn executes<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Outcome, BoxError> {
     let text = payload.body().as_str().unwrap_or_default();
     note(conn)?;
@@ -30,14 +30,19 @@ fn executes<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Outcome, BoxE
     Ok(Outcome::Done)
 }
 
-/// Each of them ends at the dead letters after one call, and what comes behind them is well.
+/// Each of them goes to the dead letters after one call, and the messages after them are handled.
 fn are_given_up<C: Subject>(place: &Place, bodies: &[&str], words: &str) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        executes(conn, payload)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            executes(conn, payload)
+        },
+    );
     place.declare::<C>();
     let dead_letters = place.dead_letters();
     let (consumer, log) = place.subscribe_logged(&registry, &place.config());

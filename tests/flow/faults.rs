@@ -1,4 +1,4 @@
-//! What goes wrong between the relay, the subscriber and the broker, and what does not then.
+//! Faults between the relay, the subscriber and the broker, and what must work in spite of them.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel_outbox::config::Builder;
-use diesel_outbox::relay::{Relay, RelayError, Sent};
+use diesel_outbox::relay::{Relay, RelayError, RelayStats};
 use diesel_outbox::testing::LoopbackBroker;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry, Shutdown};
 
@@ -16,10 +16,10 @@ use crate::support::network::{Mode, Network};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A relay that runs.
+/// A running relay.
 pub(crate) struct Running {
     shutdown: Shutdown,
-    thread: std::thread::JoinHandle<Result<Sent, RelayError>>,
+    thread: std::thread::JoinHandle<Result<RelayStats, RelayError>>,
 }
 
 impl Running {
@@ -27,36 +27,40 @@ impl Running {
         Self::start_with::<C, ()>(settings, || ())
     }
 
-    /// Starts it on a thread that holds what `prepare` gives.
+    /// Starts it on a thread that keeps the result of `prepare`.
     pub(crate) fn start_with<C: Subject, T>(
         settings: Builder,
         prepare: impl FnOnce() -> T + Send + 'static,
     ) -> Self {
         let relay = Relay::<C>::new(&settings.build().unwrap()).unwrap();
         let shutdown = Shutdown::new();
-        let heeded = shutdown.clone();
+        let signal = shutdown.clone();
         let thread = std::thread::spawn(move || {
             let _held = prepare();
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(relay.run(&heeded))
+            runtime.block_on(relay.run(&signal))
         });
         Self { shutdown, thread }
     }
 
-    /// The same with a look at its log.
+    /// The same, with access to its log.
     pub(crate) fn logged<C: Subject>(settings: Builder) -> (Self, Log) {
-        let relay = Relay::<C>::new(&settings.build().unwrap()).unwrap();
+        Self::logged_of(Relay::<C>::new(&settings.build().unwrap()).unwrap())
+    }
+
+    /// Runs this relay, with access to its log.
+    pub(crate) fn logged_of<C: Subject>(relay: Relay<C>) -> (Self, Log) {
         let (shutdown, log) = (Shutdown::new(), Log::default());
-        let (heeded, collected) = (shutdown.clone(), log.clone());
+        let (signal, collected) = (shutdown.clone(), log.clone());
         let thread = std::thread::spawn(move || {
             let _guard = collected.collect(tracing::Level::DEBUG);
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(relay.run(&heeded))
+            runtime.block_on(relay.run(&signal))
         });
         (Self { shutdown, thread }, log)
     }
 
-    pub(crate) fn stop(self) -> Sent {
+    pub(crate) fn stop(self) -> RelayStats {
         self.shutdown.stop();
         self.thread.join().unwrap().unwrap()
     }
@@ -66,7 +70,7 @@ fn relay<C: Subject>(place: &Place) -> Running {
     Running::start::<C>(impatient(place))
 }
 
-/// Settings that make the test short.
+/// Settings that keep the test short.
 fn impatient(place: &Place) -> Builder {
     place
         .settings()
@@ -100,7 +104,7 @@ fn blamed<C: Subject>(place: &Place) -> i64 {
         .number("select count(*) from published where retry > 0 or status = -1")
 }
 
-/// How often each row came to the broker, and whether each key's rows came first in their order.
+/// How often each row reached the broker, and whether each key's rows first arrived in their order.
 fn arrivals(broker: &LoopbackBroker) -> usize {
     broker.view(|view| {
         let mut seen = HashSet::new();
@@ -110,7 +114,7 @@ fn arrivals(broker: &LoopbackBroker) -> usize {
             if !seen.insert(n) {
                 continue;
             }
-            // Rows of the same remainder have the same key in these tests.
+            // Rows with the same remainder have the same key in these tests.
             let before = last.insert(n % KEYS, n).unwrap_or(-1);
             assert!(before < n, "{n} after {before}");
         }
@@ -126,14 +130,14 @@ fn keyed(n: usize) -> Option<String> {
 
 pub(crate) fn without_its_receipt_no_row_is_settled<C: Subject>(place: &Place) {
     let broker = place.loopback();
-    broker.swallow_receipts(true);
+    broker.withhold_receipts(true);
     write::<C>(place, 20, keyed);
     let relay = relay::<C>(place);
-    // Given up and tried again, on another connection.
+    // Abandoned and retried on another connection.
     assert!(broker.wait_for(PATIENCE, |view| view.logins() >= 2
         && view.sent().len() >= 2));
     assert_eq!(place.counts::<C>().sent, 0);
-    broker.heal();
+    broker.clear_faults();
     all_sent::<C>(place, 20);
     assert_eq!(blamed::<C>(place), 0, "a missing receipt is nobody's fault");
     relay.stop();
@@ -142,7 +146,7 @@ pub(crate) fn without_its_receipt_no_row_is_settled<C: Subject>(place: &Place) {
 
 pub(crate) fn a_row_that_is_refused_by_name_fails_alone<C: Subject>(place: &Place) {
     let broker = place.loopback();
-    broker.reject("/queue/rejected");
+    broker.reject_sends_to("/queue/rejected");
     let mut conn = place.connect::<C>();
     let key = || Some("k".to_owned());
     Message::new("/queue/rejected", 0)
@@ -155,7 +159,7 @@ pub(crate) fn a_row_that_is_refused_by_name_fails_alone<C: Subject>(place: &Plac
         .unwrap();
     write::<C>(place, 50, |_| None);
     let relay = relay::<C>(place);
-    wait_until("it is parked", || place.counts::<C>().failed == 1);
+    wait_until("it is parked", || place.counts::<C>().parked == 1);
     all_sent::<C>(place, 50);
     assert_eq!(broker.view(|view| view.logins()), 1, "on one connection");
     let reason = conn.text("select last_error from published where status = -1");
@@ -163,25 +167,28 @@ pub(crate) fn a_row_that_is_refused_by_name_fails_alone<C: Subject>(place: &Plac
     let retries = conn.number("select retry from published where status = -1");
     assert_eq!(retries, 3);
     assert_eq!(place.counts::<C>().waiting, 1, "the next of its key waits");
-    broker.heal();
+    broker.clear_faults();
     let id = conn
         .text("select id from published where status = -1")
         .unwrap();
-    assert_eq!(conn.retry_failed(&[id]).unwrap(), 1);
+    assert_eq!(
+        diesel_outbox::admin::retry(&mut conn, [id]).unwrap().rows,
+        1
+    );
     all_sent::<C>(place, 52);
     relay.stop();
 }
 
 pub(crate) fn a_row_at_which_the_broker_closes_fails_alone<C: Subject>(place: &Place) {
     let broker = place.loopback();
-    broker.poison("/queue/poison");
+    broker.close_on_send_to("/queue/poison");
     write::<C>(place, 30, |_| None);
     let mut conn = place.connect::<C>();
     Message::new("/queue/poison", 0).publish(&mut conn).unwrap();
     Message::new("/queue/poison", 0).publish(&mut conn).unwrap();
     write::<C>(place, 30, |_| None);
     let relay = relay::<C>(place);
-    wait_until("both are parked", || place.counts::<C>().failed == 2);
+    wait_until("both are parked", || place.counts::<C>().parked == 2);
     all_sent::<C>(place, 60);
     assert_eq!(blamed::<C>(place), 2, "and nobody else");
     relay.stop();
@@ -189,15 +196,15 @@ pub(crate) fn a_row_at_which_the_broker_closes_fails_alone<C: Subject>(place: &P
 
 pub(crate) fn while_the_broker_is_away_rows_wait<C: Subject>(place: &Place) {
     let broker = place.loopback();
-    broker.go_down();
+    broker.shut_down();
     write::<C>(place, 20, keyed);
     let relay = relay::<C>(place);
-    broker.come_up().unwrap();
+    broker.restart().unwrap();
     all_sent::<C>(place, 20);
     for round in 1..=3 {
-        broker.go_down();
+        broker.shut_down();
         write::<C>(place, 20, keyed);
-        broker.come_up().unwrap();
+        broker.restart().unwrap();
         all_sent::<C>(place, 20 + round * 20);
     }
     assert_eq!(blamed::<C>(place), 0);
@@ -222,13 +229,13 @@ pub(crate) fn a_stalled_broker_is_waited_for<C: Subject>(place: &Place) {
 pub(crate) fn cut_connections_lose_nothing_and_keep_the_order<C: Subject>(place: &Place) {
     let broker = place.loopback();
     write::<C>(place, 600, keyed);
-    broker.cut_after(50);
+    broker.disconnect_after(50);
     let relay = relay::<C>(place);
     for _ in 0..4 {
         let before = broker.view(|view| view.logins());
         let next = broker.view(|view| view.sent().len()) + 30;
         assert!(broker.wait_for(PATIENCE, |view| view.sent().len() >= next));
-        broker.cut();
+        broker.disconnect_all();
         assert!(broker.wait_for(PATIENCE, |view| view.logins() > before));
     }
     all_sent::<C>(place, 600);
@@ -250,8 +257,8 @@ pub(crate) fn several_relays_share_the_work<C: Subject>(place: &Place) {
     assert_eq!(arrivals(broker), 0, "no row twice");
 }
 
-/// Each waits for its receipts as long as a lease is for a few rows: what is left of a chunk when its
-/// lease ends is the other's.
+/// Each waits for its receipts as long as a lease is for a few rows: the rest of a chunk when its
+/// lease ends goes to the other one.
 pub(crate) fn nothing_is_sent_after_the_end_of_a_lease<C: Subject>(place: &Place) {
     const ROWS: usize = 60;
     let broker = place.loopback();
@@ -269,7 +276,7 @@ pub(crate) fn nothing_is_sent_after_the_end_of_a_lease<C: Subject>(place: &Place
     for relay in relays {
         relay.stop();
     }
-    // At the end of each lease one row may be under way.
+    // At the end of each lease one row may be in flight.
     let repeated = broker.view(|view| view.sent().len()) - ROWS;
     assert!(repeated <= 15, "{repeated}");
 }
@@ -285,7 +292,7 @@ pub(crate) fn a_refused_login_ends_the_relay_at_the_start_only<C: Subject>(place
     let relay = relay::<C>(place);
     all_sent::<C>(place, 1);
     broker.refuse_logins(true);
-    broker.cut();
+    broker.disconnect_all();
     write::<C>(place, 1, keyed);
     broker.refuse_logins(false);
     all_sent::<C>(place, 2);
@@ -297,12 +304,17 @@ pub(crate) fn a_subscriber_outlives_its_broker<C: Subject>(place: &Place) {
     place.declare::<C>();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        let id = payload.msg_id();
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     let config = place.settings().set("maximum_backoff", "1s").build();
     let consumer = place.subscribe_with(&registry, "it", &config.unwrap());
     write::<C>(place, 300, keyed);
@@ -310,10 +322,10 @@ pub(crate) fn a_subscriber_outlives_its_broker<C: Subject>(place: &Place) {
     for round in 1..=3 {
         wait_until("effects", || calls.load(Ordering::SeqCst) >= round * 20);
         if round == 3 {
-            broker.cut();
+            broker.disconnect_all();
         } else {
-            broker.go_down();
-            broker.come_up().unwrap();
+            broker.shut_down();
+            broker.restart().unwrap();
         }
     }
     let effects = || place.connect::<C>().number("select count(*) from effects");
@@ -334,14 +346,17 @@ pub(crate) fn a_slow_callback_costs_no_heart_beat<C: Subject>(place: &Place) {
     let before = broker.view(|view| view.logins());
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
-    let registry = Registry::<C>::new().on("it", move |_: &mut C, _: &Payload| {
-        // The thread is blocked for ten times what the broker would bear.
-        let _ = wait
-            .lock()
-            .unwrap()
-            .recv_timeout(Duration::from_millis(1_500));
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C, _: &Payload| -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            // The thread is blocked for ten times what the broker would tolerate.
+            let _ = wait
+                .lock()
+                .unwrap()
+                .recv_timeout(Duration::from_millis(1_500));
+            Ok(Outcome::Done)
+        },
+    );
     let config = place
         .settings()
         .set("heartbeat_send", "50ms")
@@ -353,20 +368,25 @@ pub(crate) fn a_slow_callback_costs_no_heart_beat<C: Subject>(place: &Place) {
     wait_until("it is done", || place.counts::<C>().received == 1);
     drop(release);
     assert_eq!(consumer.stop().done, 1);
-    // That of the subscriber, of its declaration of the dead letters, of the sender.
+    // The subscriber's, its declaration of the dead-letter queue's, and the sender's.
     assert_eq!(broker.view(|view| view.logins()) - before, 3);
 }
 
-/// Deleted again and again, as by a script that went wrong.
+/// Deleted repeatedly, as by a faulty script.
 pub(crate) fn a_deleted_queue_is_subscribed_to_again<C: Subject>(place: &Place) {
     const DELETIONS: usize = 3;
     let broker = place.loopback();
     place.declare::<C>();
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        let id = payload.msg_id();
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     let config = place.settings().set("maximum_backoff", "1s").build();
     let (consumer, log) = place.subscribe_logged(&registry, &config.unwrap());
     let effects = || place.connect::<C>().number("select count(*) from effects");
@@ -375,43 +395,48 @@ pub(crate) fn a_deleted_queue_is_subscribed_to_again<C: Subject>(place: &Place) 
         place.send(Message::new(place.topic(), deletion));
         wait_until("its effect", || effects() == deletion as i64);
         broker.delete_queue(&place.name);
-        wait_until("it is told", || {
-            log.count("the subscription is back") == deletion
+        wait_until("it is logged", || {
+            log.count("the subscription is available again") == deletion
         });
     }
     place.send(Message::new(place.topic(), "last"));
     wait_until("the last effect", || effects() == DELETIONS as i64 + 1);
     let handled = consumer.stop();
     assert_eq!((handled.done, handled.dead), (DELETIONS as u64 + 1, 0));
-    // Once for each, with the broker's reason, and nothing else is found to be away.
+    // Once for each, with the broker's reason; no other outage is reported.
     assert_eq!(log.count("WARN"), DELETIONS, "{}", log.text());
     assert_eq!(log.count("Server cancelled subscription"), DELETIONS);
 }
 
-/// What runs when its queue is deleted has its effect, and the ACK is not sent to the next queue.
+/// A callback that runs when its queue is deleted has its effect, and the ACK is not sent to the next queue.
 pub(crate) fn what_runs_when_its_queue_is_deleted_has_its_effect<C: Subject>(place: &Place) {
     let broker = place.loopback();
     place.declare::<C>();
     let (begin, begun) = std::sync::mpsc::channel();
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
     let both = std::sync::Mutex::new((begin, wait));
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        {
-            let both = both.lock().unwrap();
-            both.0.send(()).unwrap();
-            let _ = both.1.recv();
-        }
-        let id = payload.msg_id();
-        conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            {
+                let both = both.lock().unwrap();
+                both.0.send(()).unwrap();
+                let _ = both.1.recv();
+            }
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
     let config = place.settings().set("maximum_backoff", "1s").build();
     let (consumer, log) = place.subscribe_logged(&registry, &config.unwrap());
     place.send(Message::new(place.topic(), 1));
     crate::place::next(&begun);
     broker.delete_queue(&place.name);
     wait_until("it subscribes again", || {
-        log.count("the subscription is back") == 1
+        log.count("the subscription is available again") == 1
     });
     drop(go_on);
     place.send(Message::new(place.topic(), 2));

@@ -1,4 +1,4 @@
-//! Functions of the user's that a relay tells of its rows.
+//! Functions of the user that a relay calls for its rows.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::channel;
@@ -19,18 +19,18 @@ fn relay<C: Subject>(place: &Place) -> Relay<C> {
 }
 
 pub(crate) fn hooks_are_told_what_became_of_each_row<C: Subject>(place: &Place) {
-    place.loopback().reject("/queue/rejected");
+    place.loopback().reject_sends_to("/queue/rejected");
     let mut conn = place.connect::<C>();
     let good = Message::new(place.topic(), "good").key("k".to_owned());
     let good = good.publish(&mut conn).unwrap();
     let bad = Message::new("/queue/rejected", "bad")
         .publish(&mut conn)
         .unwrap();
-    let (sender, told) = channel();
+    let (sender, events) = channel();
     let sender = Arc::new(Mutex::new(sender));
     let to = |what: &'static str| {
         let sender = Arc::clone(&sender);
-        move |row: &diesel_outbox::relay::Told| {
+        move |row: &diesel_outbox::relay::RowEvent| {
             let reason = row.reason.clone().unwrap_or_default();
             sender
                 .lock()
@@ -44,11 +44,11 @@ pub(crate) fn hooks_are_told_what_became_of_each_row<C: Subject>(place: &Place) 
         .on_failed(to("failed"))
         .on_parked(to("parked"));
     let shutdown = Shutdown::new();
-    let heeded = shutdown.clone();
-    let running = std::thread::spawn(move || place_runtime().block_on(relay.run(&heeded)));
+    let signal = shutdown.clone();
+    let running = std::thread::spawn(move || place_runtime().block_on(relay.run(&signal)));
     let mut fates = Vec::new();
     for _ in 0..4 {
-        let (what, id, body, reason) = next(&told);
+        let (what, id, body, reason) = next(&events);
         if id == good {
             assert_eq!((body.as_str(), reason.as_str()), ("\"good\"", ""));
         } else {
@@ -68,10 +68,10 @@ pub(crate) fn a_hook_that_panics_or_blocks_harms_nothing<C: Subject>(place: &Pla
     for n in 0..300 {
         Message::new(place.topic(), n).publish(&mut conn).unwrap();
     }
-    // It goes on when this is dropped.
+    // It continues when this is dropped.
     let (gate, closed) = channel::<()>();
     let closed = Mutex::new(closed);
-    let (sender, told) = channel();
+    let (sender, events) = channel();
     let sender = Mutex::new(sender);
     let relay = relay::<C>(place).on_published(move |row| {
         if row.body == "0" {
@@ -81,17 +81,17 @@ pub(crate) fn a_hook_that_panics_or_blocks_harms_nothing<C: Subject>(place: &Pla
         sender.lock().unwrap().send(row.seq).unwrap();
     });
     let shutdown = Shutdown::new();
-    let heeded = shutdown.clone();
-    let running = std::thread::spawn(move || place_runtime().block_on(relay.run(&heeded)));
+    let signal = shutdown.clone();
+    let running = std::thread::spawn(move || place_runtime().block_on(relay.run(&signal)));
     crate::place::wait_until("all is sent", || place.counts::<C>().sent == 300);
     drop(gate);
-    let seen: BTreeSet<i64> = (0..299).map(|_| next(&told)).collect();
+    let seen: BTreeSet<i64> = (0..299).map(|_| next(&events)).collect();
     assert_eq!(seen.len(), 299, "each of the others once");
     shutdown.stop();
     assert_eq!(running.join().unwrap().unwrap().sent, 300);
 }
 
-/// It is told of no more than fits into a quarter of the memory, and of the rest that it was not.
+/// It is called for no more rows than fit into a quarter of the memory; the log has the number of the others.
 pub(crate) fn a_slow_hook_keeps_no_more_than_its_share<C: Subject>(place: &Place) {
     const LIMIT: usize = 1 << 20;
     let mut conn = place.connect::<C>();
@@ -102,7 +102,7 @@ pub(crate) fn a_slow_hook_keeps_no_more_than_its_share<C: Subject>(place: &Place
     }
     let (gate, closed) = channel::<()>();
     let closed = Mutex::new(closed);
-    let (sender, told) = channel();
+    let (sender, events) = channel();
     let sender = Mutex::new(sender);
     let config = place.settings().set("memory_limit", LIMIT).build();
     let relay = Relay::<C>::new(&config.unwrap())
@@ -114,16 +114,16 @@ pub(crate) fn a_slow_hook_keeps_no_more_than_its_share<C: Subject>(place: &Place
     let log = crate::log::Log::default();
     let collected = log.clone();
     let shutdown = Shutdown::new();
-    let heeded = shutdown.clone();
+    let signal = shutdown.clone();
     let running = std::thread::spawn(move || {
         let _guard = collected.collect(tracing::Level::WARN);
-        place_runtime().block_on(relay.run(&heeded))
+        place_runtime().block_on(relay.run(&signal))
     });
     crate::place::wait_until("all is sent", || place.counts::<C>().sent == 60);
     drop(gate);
     shutdown.stop();
     assert_eq!(running.join().unwrap().unwrap().sent, 60);
-    let bytes: Vec<usize> = told.iter().collect();
+    let bytes: Vec<usize> = events.iter().collect();
     assert!(!bytes.is_empty() && bytes.iter().sum::<usize>() <= LIMIT / 4);
     let untold = format!("rows={}", 60 - bytes.len());
     assert_eq!(log.count(&untold), 1, "{}", log.text());

@@ -7,7 +7,7 @@ use diesel_outbox::Message;
 use crate::faults::Running;
 use crate::place::{Place, Subject, wait_until};
 
-/// The bodies that the broker has had, in the order of their arrival.
+/// The bodies that the broker has received, in the order of their arrival.
 fn arrived(place: &Place) -> Vec<i64> {
     place.loopback().view(|view| {
         let bodies = view.sent().iter().map(|sent| sent.body.clone());
@@ -17,7 +17,7 @@ fn arrived(place: &Place) -> Vec<i64> {
     })
 }
 
-/// A session that has locked these rows, one by one: MySQL locks what a range looks at.
+/// A session that has locked these rows, one by one: MySQL locks all rows that a range reads.
 fn lock<C: Subject>(place: &Place, rows: impl IntoIterator<Item = i64>) -> C {
     let mut other = place.connect::<C>();
     other.batch_execute("begin").unwrap();
@@ -28,7 +28,7 @@ fn lock<C: Subject>(place: &Place, rows: impl IntoIterator<Item = i64>) -> C {
     other
 }
 
-/// More of them than a claim brings, at the head of all others.
+/// More locked rows than a claim returns, before all others.
 pub(crate) fn locked_rows_stop_no_other<C: Subject>(place: &Place) {
     let mut conn = place.connect::<C>();
     for n in 1..=60 {
@@ -67,7 +67,7 @@ pub(crate) fn what_became_of_a_locked_row_is_recorded_later<C: Subject>(place: &
     let relay = Running::start::<C>(place.settings());
     wait_until("it is connected", || place.counts::<C>().sent == 1);
     broker.stall(true);
-    // At once: while nothing can be settled, a relay that has found nothing more does not look again.
+    // At once: while nothing can be settled, a relay that has found nothing more does not claim again.
     conn.transaction::<(), diesel_outbox::Error, _>(|conn| {
         (1..=20).try_for_each(|n| Message::new(place.topic(), n).publish(conn).map(drop))
     })
@@ -87,7 +87,7 @@ pub(crate) fn what_became_of_a_locked_row_is_recorded_later<C: Subject>(place: &
     assert_eq!(arrived(place).len(), 26, "each was sent once");
 }
 
-/// It has all that is due but for what is locked, and ends.
+/// It has sent all rows that are due and not locked, and ends.
 pub(crate) fn a_relay_that_runs_once_does_not_wait_for_locks<C: Subject>(place: &Place) {
     let mut conn = place.connect::<C>();
     for n in 0..30 {

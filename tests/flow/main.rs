@@ -1,25 +1,24 @@
 //! From the outbox through a broker to the inbox: one suite, on every database with every broker.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
-// Some cases are for one database alone.
+// Some cases are for one database only.
 #![cfg_attr(
     not(all(feature = "sqlite", feature = "postgres", feature = "mysql")),
     allow(dead_code)
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
-
-#[cfg(feature = "sqlite")]
-#[path = "../support/amqp.rs"]
-mod amqp;
 #[cfg(feature = "testing")]
 mod blame;
 mod blocking;
+mod consumer;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
+mod dead_letter_listener;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod dead_letter_queue;
 mod dead_letters;
+mod dead_letters_api;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod destinations;
 #[cfg(feature = "testing")]
 mod disorder;
 mod external;
@@ -29,34 +28,56 @@ mod faults;
 mod flood;
 #[cfg(feature = "testing")]
 mod hooks;
+mod letters;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod locks;
 #[cfg(feature = "testing")]
-#[path = "../support/log.rs"]
-mod log;
-#[cfg(feature = "testing")]
 mod managed;
+#[cfg(all(feature = "postgres", feature = "testing"))]
+mod own_language;
+#[cfg(all(feature = "mysql", feature = "testing"))]
+mod own_mariadb;
+#[cfg(all(feature = "postgres", feature = "testing"))]
+mod own_postgres;
+#[cfg(all(feature = "postgres", feature = "testing"))]
+mod own_start;
 mod place;
 #[cfg(feature = "testing")]
 mod poisoned;
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+mod refusals;
 #[cfg(feature = "testing")]
 mod retention;
 #[cfg(feature = "testing")]
 mod rules;
 mod sending;
+#[cfg(feature = "testing")]
+mod service_pool;
+#[cfg(feature = "testing")]
+mod signatures;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod silence;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod slow_link;
 #[cfg(feature = "testing")]
 mod spelling;
+#[cfg(feature = "testing")]
+mod status;
 #[cfg(feature = "sqlite")]
 mod stranger;
+#[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
+mod survivors;
 #[cfg(feature = "sqlite")]
 mod unreadable;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
+
+use outbox_test_support as support;
+#[cfg(feature = "sqlite")]
+use outbox_test_support::amqp;
+#[cfg(feature = "testing")]
+use outbox_test_support::log;
 
 macro_rules! suite {
     ($($module:ident: $($case:ident),*;)*) => {
@@ -93,8 +114,8 @@ macro_rules! suite {
     };
 }
 
-/// A long body by each broker. ActiveMQ, in memory and small, keeps each that went through a topic: one
-/// is enough, where it is longer than a statement may be.
+/// A long body through each broker. ActiveMQ, in memory and small, keeps each that went through a topic: one
+/// is enough, if it is longer than a statement may be.
 #[cfg(feature = "mysql")]
 mod long {
     suite!(@broker activemq, diesel::MysqlConnection, mysql,
@@ -120,6 +141,13 @@ mod on_demand {
                     spelling: an_id_in_another_spelling_is_sent_once;
                     rules: a_failing_destination_is_set_aside, a_rule_orders_a_destination,
                         a_stream_may_park_and_go_on, an_unknown_stream_is_refused;
+                    signatures: a_row_that_was_changed_is_parked,
+                        a_name_that_is_there_twice_is_not_sent,
+                        a_row_is_not_sent_before_its_signed_time,
+                        without_require_a_row_is_sent_whatever_its_signature,
+                        keys_are_replaced_while_rows_wait, a_key_that_a_rule_gives_is_no_change,
+                        what_a_callback_publishes_is_signed, any_document_is_valid_as_it_is_stored,
+                        a_document_that_is_too_deep_is_not_signed;
                     dead_letters: a_killed_replay_loses_nothing,
                         a_broker_that_stands_still_costs_no_story,
                         a_letter_is_sent_until_its_receipt_comes;
@@ -131,12 +159,19 @@ mod on_demand {
                         a_body_that_its_column_cannot_hold_is_left_out;
                     retention: a_relay_leaves_the_inbox_alone,
                         the_inbox_is_kept_as_long_as_any_subscriber_wants,
-                        the_inbox_is_never_emptied_at_once;
+                        the_inbox_is_never_emptied_at_once,
+                        cleaning_ends_whatever_is_sent_meanwhile;
                     disorder: a_callback_that_commits_is_given_up,
                         a_callback_that_rolls_back_is_given_up;
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
                         failing_over_and_over_kills_nobody, being_left_at_a_stop_kills_nobody;
-                    wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it;);
+                    status: a_monitor_shows_what_a_subscriber_does;
+                    wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it,
+                        a_commit_of_a_pool_wakes_each_relay;
+                    service_pool: rows_are_sent_and_the_settings_restored,
+                        messages_are_handled_and_the_settings_restored,
+                        a_commit_wakes_a_relay_with_a_pool,
+                        an_exhausted_pool_is_waited_for, a_pool_that_is_too_small_is_refused;);
             }
         };
         ($($case:ident),*) => {
@@ -175,12 +210,15 @@ mod on_demand {
             what_is_done_is_kept_until_the_database_is_back,
             what_cannot_be_remembered_does_not_hold_up_a_stop,
             a_connection_closed_while_idle_costs_no_attempt,
+            a_relay_whose_connections_are_closed_has_no_outage,
             going_on_after_a_failed_statement_is_a_failure,
             what_waits_behind_many_blocked_rows_is_sent,
             no_transaction_waits_for_the_broker, a_former_primary_is_left;
             silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
                 a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time,
                 a_message_that_another_holds_costs_one_thread;
+            service_pool: killed_connections_are_replaced, a_lost_connection_is_not_the_messages_fault,
+                a_silent_database_is_outlived, a_pool_of_a_former_primary_is_left;
             managed: what_was_committed_before_the_connection_died_counts;
             blame: a_full_disk_is_nobodys_fault_however_often, words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
                 who_loses_the_database_alone_has_failed, too_many_values_are_the_messages_own,
@@ -206,11 +244,14 @@ mod on_demand {
             an_external_callback_runs_once_though_its_connections_are_closed,
             what_is_done_is_kept_until_the_database_is_back,
             what_cannot_be_remembered_does_not_hold_up_a_stop,
-            a_connection_closed_while_idle_costs_no_attempt;
+            a_connection_closed_while_idle_costs_no_attempt,
+            a_relay_whose_connections_are_closed_has_no_outage;
             disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;
             silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
                 a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time,
                 a_message_that_another_holds_costs_one_thread;
+            service_pool: killed_connections_are_replaced, a_lost_connection_is_not_the_messages_fault,
+                a_silent_database_is_outlived;
             managed: what_was_committed_before_the_connection_died_counts;
             blame: a_full_disk_is_nobodys_fault_however_often, words_of_a_message_are_no_outage, words_of_a_trigger_are_no_outage,
                 who_loses_the_database_alone_has_failed,
@@ -228,7 +269,7 @@ mod on_demand {
     }
 }
 
-/// Cases that take a lot of memory or messages, and no database.
+/// Cases that need a lot of memory or messages, and no database.
 #[cfg(feature = "sqlite")]
 mod large {
     #[cfg(feature = "testing")]
@@ -238,7 +279,7 @@ mod large {
         dead_letters: a_long_queue_is_read_to_its_end, many_letters_are_read_to_their_end;);
 }
 
-/// Messages of publishers that speak AMQP, to a database of any make.
+/// Messages of AMQP publishers, with any database.
 #[cfg(feature = "sqlite")]
 mod foreign {
     suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
@@ -251,29 +292,43 @@ mod foreign {
             letters_go_to_a_queue_that_others_have_declared,
             a_subscription_takes_a_queue_that_others_have_declared,
             a_queue_of_others_without_letters_is_warned_of,
-            letters_find_their_queue_though_it_has_expired,
+            letters_find_their_queue_though_it_has_expired, a_full_queue_loses_no_message,
             letters_outlive_what_deletes_the_queue_of_their_messages;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,
-            a_letter_that_the_broker_closes_at_is_left_to_it;);
+            a_letter_that_the_broker_refuses_is_left_to_it,
+            a_message_that_would_be_dropped_is_kept;
+        letters: a_list_says_what_letters_lack;);
+    }
+
+    #[cfg(feature = "testing")]
+    mod queues {
+        suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
+            destinations: each_row_on_rabbitmq, what_a_broker_does_not_know_is_refused,
+                a_send_that_would_declare_a_consumed_queue_says_what_to_do;
+            letters: a_list_says_what_letters_lack;);
+        suite!(@broker activemq, diesel::SqliteConnection, sqlite,
+            destinations: each_row_on_activemq, what_a_broker_does_not_know_is_refused;);
     }
 }
 
 suite! {
     blocking: a_message_has_its_effect_once, ids_may_differ_by_a_space_or_a_case, a_failing_callback_ends_at_the_dead_letters,
         a_panic_is_the_failure_of_one_message, a_discarded_message_leaves_no_row,
-        a_managed_callback_proves_what_it_did, a_proof_without_a_commit_is_a_failure,
+        a_managed_callback_proves_what_it_did, a_row_of_any_kind_of_callback_has_its_attempts, a_proof_without_a_commit_is_a_failure,
         any_body_is_handed_over,
         what_a_callback_publishes_is_correlated,
         a_queue_collects_while_nobody_listens;
     dead_letters: a_body_that_does_not_fit_is_given_up_at_once, a_letter_tells_its_story,
         where_nobody_wants_them_they_are_dropped, the_letters_are_looked_at_and_sent_back,
         a_terminal_sees_how_far_it_is;
+    dead_letters_api: a_service_lists_replays_and_deletes, what_cannot_be_is_an_error_of_its_own;
+    letters: those_of_the_broker_lack_a_reason, a_writers_headers_survive_a_replay;
     workers: as_many_block_as_there_are_workers, as_many_wait_as_there_are_workers, keys_keep_their_order_side_by_side,
         one_that_fails_holds_up_no_other, a_message_that_comes_twice_at_once_has_one_effect,
         a_wish_to_stop_waits_for_all_that_block, a_wish_to_stop_waits_for_all_that_run;
-    external: a_program_gets_body_and_headers, a_program_may_discard_or_fail,
+    external: a_program_gets_body_and_headers, a_header_that_no_variable_can_carry_is_left_out, a_program_may_discard_or_fail,
         a_program_is_asked_before_it_is_killed, a_program_that_has_ended_is_not_waited_for,
         a_program_ends_with_a_subscriber_that_is_dropped,
         an_async_callback_holds_no_connection;

@@ -1,4 +1,4 @@
-//! Callbacks that open their own transaction, and go wrong.
+//! Callbacks that open their own transaction, and fail.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ fn well<C: Subject>(conn: &mut C, payload: &Payload) -> Result<Proof, BoxError> 
     })
 }
 
-/// Sends a message that works, and waits for its effect: nothing that was before it holds it up.
+/// Sends a message that works, and waits for its effect: earlier messages do not block it.
 fn goes_on<C: Subject>(place: &Place, consumer: Consumer, dead: u64) {
     let before = effects::<C>(place);
     place.send_raw("well", b"\"well\"");
@@ -54,7 +54,7 @@ pub(crate) fn a_panic_in_its_own_transaction_is_one_messages_failure<C: Subject>
     let (consumer, log) = place.subscribe_logged(&registry, &place.config());
     place.send_raw("panics", b"1");
     assert_eq!(&next(&dead_letters).body[..], b"1");
-    assert_eq!(log.count(" away"), 0, "{}", log.text());
+    assert_eq!(log.outages(""), 0, "{}", log.text());
     assert_eq!(effects::<C>(place), 0);
     goes_on::<C>(place, consumer, 1);
 }
@@ -112,7 +112,7 @@ pub(crate) fn a_proof_holds_for_its_attempt_only<C: Subject>(place: &Place) {
             payload.body().as_str(),
             calls.fetch_add(1, Ordering::SeqCst),
         ) {
-            // Keeps proofs for others, and one for its next attempt.
+            // Keeps proofs of other messages, and one for its next attempt.
             (Some("keeps"), 0) => {
                 kept.extend([payload.nack(), payload.nack(), payload.nack()]);
                 Err("on purpose".into())
@@ -153,7 +153,7 @@ pub(crate) fn an_error_after_its_commit_is_looked_at_by_a_person<C: Subject>(pla
     assert_eq!(calls.load(Ordering::SeqCst), 1, "no second effect");
 }
 
-/// MariaDB's JSON holds 32 levels.
+/// MariaDB's JSON is limited to 32 levels.
 pub(crate) fn a_body_that_its_column_cannot_hold_is_left_out<C: Subject>(place: &Place) {
     const DEPTH: usize = 40;
     let registry = Registry::<C>::new().on_managed("it", well);
@@ -172,7 +172,7 @@ pub(crate) fn a_body_that_its_column_cannot_hold_is_left_out<C: Subject>(place: 
     assert_eq!(left_out, i64::from(is_mariadb));
 }
 
-/// PostgreSQL aborts the transaction for it.
+/// PostgreSQL aborts the transaction because of it.
 #[cfg(feature = "postgres")]
 pub(crate) fn a_body_that_the_encoding_cannot_hold_is_left_out<C: Subject>(place: &Place) {
     let calls = Arc::new(AtomicUsize::new(0));
@@ -213,7 +213,7 @@ pub(crate) fn a_second_transaction_that_is_left_open_is_a_failure<C: Subject>(pl
     goes_on::<C>(place, consumer, 1);
 }
 
-/// The answer to COMMIT is lost, and the callback's error tells nothing of it.
+/// The answer to COMMIT is lost, and the callback's error does not show it.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 pub(crate) fn what_was_committed_before_the_connection_died_counts<C: Subject>(place: &Place) {
     let calls = Arc::new(AtomicUsize::new(0));

@@ -1,31 +1,31 @@
-//! Where a case happens: a database, a broker, names of its own.
+//! The environment of a case: a database, a broker, names that no other case uses.
 
 use std::any::Any;
-use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use diesel_outbox::backend::{Backend, Counts};
+use diesel_outbox::admin::{self, Status};
+use diesel_outbox::backend::Backend;
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::migrations::Migrate;
-use diesel_outbox::relay::{Relay, Sent};
-use diesel_outbox::stomp::{Broker, Client, Delivery, Options, Subscribe};
-use diesel_outbox::subscriber::{Handled, Subscriber};
+use diesel_outbox::relay::{Relay, RelayStats};
+use diesel_outbox::stomp::{Broker, Client, Options, Subscribe};
+use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{Message, Producer, Registry, Shutdown};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+pub(crate) use crate::consumer::Consumer;
 use crate::support::TestDatabase;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection that the suite runs on.
 pub(crate) trait Subject: Backend + Migrate {
-    /// The one number that a query selects.
+    /// The number that a query selects.
     fn number(&mut self, query: &str) -> i64;
 
-    /// The one text that a query selects.
+    /// The text that a query selects.
     fn text(&mut self, query: &str) -> Option<String>;
 }
 
@@ -78,26 +78,26 @@ pub(crate) mod databases {
 
     #[cfg(feature = "sqlite")]
     pub(crate) fn sqlite() -> Option<TestDatabase> {
-        Some(crate::support::sqlite())
+        Some(crate::support::sqlite::<diesel::SqliteConnection>())
     }
 
     #[cfg(feature = "mysql")]
     pub(crate) fn mysql() -> Option<TestDatabase> {
-        crate::support::mysql()
+        crate::support::mysql::<diesel::MysqlConnection>()
     }
 
     #[cfg(feature = "postgres")]
     pub(crate) fn postgres() -> Option<TestDatabase> {
-        crate::support::postgres()
+        crate::support::postgres::<diesel::PgConnection>()
     }
 
     #[cfg(all(feature = "postgres", feature = "testing"))]
     pub(crate) fn postgres_in_latin1() -> Option<TestDatabase> {
-        crate::support::postgres_in_latin1()
+        crate::support::postgres_in_latin1::<diesel::PgConnection>()
     }
 }
 
-/// A broker of the case's own, or one that it shares with others.
+/// A broker for this case alone, or one that it shares with others.
 pub(crate) struct BrokerPlace {
     pub(crate) url: String,
     pub(crate) guard: Box<dyn Any>,
@@ -132,13 +132,13 @@ pub(crate) mod brokers {
     }
 }
 
-/// A database, a broker, names of the case's own.
+/// A database, a broker, and names that no other case uses.
 pub(crate) struct Place {
     database: TestDatabase,
     broker: BrokerPlace,
-    /// A name that no other case has: that of the queue.
+    /// A name that no other case uses: that of the queue.
     pub(crate) name: String,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
 }
 
 impl Place {
@@ -184,12 +184,12 @@ impl Place {
             .set("callback_first_delay", "1ms")
             .set("callback_attempts", 2)
             .set("poll_interval", "20ms")
-            // The broker is to forget the queues of the tests.
+            // The tests' queues must be deleted from the broker.
             .set("queue_headers", "x-expires:600000")
             .set("dead_letter_headers", self.dead_letter_headers())
     }
 
-    /// One that ends with its case has nothing to forget.
+    /// A broker that ends with its case has nothing to delete.
     fn dead_letter_headers(&self) -> &str {
         match self.broker.guard.is::<()>() {
             true => "x-expires:600000",
@@ -201,13 +201,13 @@ impl Place {
         self.settings().build().unwrap()
     }
 
-    /// The broker, where it is the one that breaks on demand.
+    /// The broker, if it is the one that breaks on demand.
     #[cfg(feature = "testing")]
     pub(crate) fn loopback(&self) -> &diesel_outbox::testing::LoopbackBroker {
         self.broker.guard.downcast_ref().unwrap()
     }
 
-    /// Whether it is that one.
+    /// Whether it is the broker that breaks on demand.
     #[cfg(feature = "testing")]
     pub(crate) fn is_loopback(&self) -> bool {
         self.broker
@@ -215,23 +215,23 @@ impl Place {
             .is::<diesel_outbox::testing::LoopbackBroker>()
     }
 
-    pub(crate) fn counts<C: Subject>(&self) -> Counts {
-        self.connect::<C>().counts().unwrap()
+    pub(crate) fn counts<C: Subject>(&self) -> Status {
+        admin::status(&mut self.connect::<C>()).unwrap()
     }
 
-    /// Sends all that is due.
-    pub(crate) fn relay<C: Subject>(&self) -> Sent {
+    /// Sends all rows that are due.
+    pub(crate) fn relay<C: Subject>(&self) -> RelayStats {
         self.relay_with::<C>(&self.config())
     }
 
-    pub(crate) fn relay_with<C: Subject>(&self, config: &Config) -> Sent {
+    pub(crate) fn relay_with<C: Subject>(&self, config: &Config) -> RelayStats {
         let relay = Relay::<C>::new(config).unwrap();
         self.runtime
             .block_on(relay.run_once(&Shutdown::new()))
             .unwrap()
     }
 
-    /// Sends one message straight to the broker.
+    /// Sends one message directly to the broker.
     pub(crate) fn send(&self, message: Message) -> Uuid {
         self.runtime.block_on(async {
             let producer = Producer::connect(&self.config()).await.unwrap();
@@ -241,7 +241,7 @@ impl Place {
         })
     }
 
-    /// Sends a body as it is.
+    /// Sends a body unchanged.
     pub(crate) fn send_raw(&self, id: &str, body: &[u8]) {
         let options = Options::from_url(&self.broker.url).unwrap();
         let frame = diesel_outbox::stomp::SendFrame::new(self.topic(), body.to_vec())
@@ -254,7 +254,28 @@ impl Place {
         });
     }
 
-    /// Sends so many of one body to a queue of dead letters.
+    /// Sends a frame unchanged.
+    pub(crate) fn send_frame(&self, frame: diesel_outbox::stomp::SendFrame) {
+        let options = Options::from_url(&self.broker.url).unwrap();
+        self.runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            client.send(frame).await.unwrap();
+            client.disconnect().await.unwrap();
+        });
+    }
+
+    /// The kind of the broker.
+    pub(crate) fn broker(&self) -> Broker {
+        let options = Options::from_url(&self.broker.url).unwrap();
+        self.runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            let broker = client.broker();
+            client.disconnect().await.unwrap();
+            broker
+        })
+    }
+
+    /// Sends this many copies of a body to a dead-letter queue.
     #[cfg(feature = "sqlite")]
     pub(crate) fn send_letters(&self, count: usize, body: &[u8]) {
         let options = Options::from_url(&self.broker.url).unwrap();
@@ -287,7 +308,7 @@ impl Place {
         Consumer::of(subscriber)
     }
 
-    /// The same with a look at its log.
+    /// The same, with access to its log.
     #[cfg(feature = "testing")]
     pub(crate) fn subscribe_logged<C: Subject>(
         &self,
@@ -304,19 +325,22 @@ impl Place {
         registry: &Registry<C>,
         config: &Config,
     ) -> (Consumer, crate::log::Log) {
-        let name = Some(self.name.as_str());
-        let subscriber = Subscriber::new(config, registry, "it", destination, name).unwrap();
-        let log = crate::log::Log::default();
-        let collected = log.clone();
-        let consumer = Consumer::start(move |shutdown| {
-            let _guard = collected.collect(tracing::Level::DEBUG);
-            let runtime = Runtime::new().unwrap();
-            runtime.block_on(subscriber.run(shutdown)).unwrap()
-        });
-        (consumer, log)
+        self.subscribe_logged_as(destination, Some(&self.name), registry, config)
     }
 
-    /// Makes the queue, as a subscriber that has gone again would leave it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn subscribe_logged_as<C: Subject>(
+        &self,
+        destination: &str,
+        queue: Option<&str>,
+        registry: &Registry<C>,
+        config: &Config,
+    ) -> (Consumer, crate::log::Log) {
+        let subscriber = Subscriber::new(config, registry, "it", destination, queue).unwrap();
+        Consumer::logged_of(subscriber)
+    }
+
+    /// Creates the queue as a subscriber that has ended would leave it.
     pub(crate) fn declare<C: Subject>(&self) {
         let options = Options::from_url(&self.broker.url).unwrap();
         self.runtime.block_on(async {
@@ -332,7 +356,7 @@ impl Place {
         });
     }
 
-    /// A queue is there when a second subscriber of the same arguments is let in.
+    /// The queue exists if a second subscriber with the same arguments is accepted.
     async fn is_declared(&self, client: &Client) {
         let queue = self.name.as_str();
         let dead_letters = format!("DLQ.{queue}");
@@ -355,7 +379,7 @@ impl Place {
         subscription.unsubscribe().await.unwrap();
     }
 
-    /// What a subscriber of ours makes on ActiveMQ: its name is the topic's, its owner the queue's.
+    /// The durable subscription of our subscribers on ActiveMQ: named after the topic, owned by the queue.
     async fn leave_durable_subscription(&self, options: &Options) {
         let client = Client::connect(&options.clone().client_id(&self.name))
             .await
@@ -368,116 +392,9 @@ impl Place {
         subscription.unsubscribe().await.unwrap();
         client.disconnect().await.unwrap();
     }
-
-    /// Listens to the queue of dead letters that a subscriber writes itself.
-    pub(crate) fn letters(&self) -> Receiver<Delivery> {
-        let options = Options::from_url(&self.broker.url).unwrap();
-        let name = self.name.clone();
-        let (sender, receiver) = channel();
-        self.runtime.spawn(async move {
-            loop {
-                let client = Client::connect(&options).await.unwrap();
-                let kind = match client.broker() {
-                    Broker::ActiveMq => "queue",
-                    _ => "amq/queue",
-                };
-                let subscribe = Subscribe {
-                    destination: format!("/{kind}/DLQ.{name}"),
-                    headers: Vec::new(),
-                };
-                // Not there before the subscriber has declared it.
-                let Ok(mut subscription) = client.subscribe(subscribe).await else {
-                    continue;
-                };
-                while let Some(delivery) = subscription.next().await {
-                    let _ = client.ack(&delivery).await;
-                    if sender.send(delivery).is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        receiver
-    }
-
-    /// Listens to the queue of dead letters.
-    pub(crate) fn dead_letters(&self) -> Receiver<Delivery> {
-        let options = Options::from_url(&self.broker.url).unwrap();
-        let (name, topic) = (self.name.clone(), self.topic());
-        let (sender, receiver) = channel();
-        self.runtime.spawn(async move {
-            let mut seen = BTreeSet::new();
-            loop {
-                let client = Client::connect(&options).await.unwrap();
-                let is_shared = client.broker() == Broker::ActiveMq;
-                let subscribe = if is_shared {
-                    // That of all tests: it may be looked at only.
-                    Subscribe {
-                        destination: "/queue/ActiveMQ.DLQ".to_owned(),
-                        headers: vec![("browser".to_owned(), "true".to_owned())],
-                    }
-                } else {
-                    Subscribe {
-                        destination: format!("/amq/queue/DLQ.{name}"),
-                        headers: Vec::new(),
-                    }
-                };
-                // Not there before the subscriber has declared it.
-                let Ok(mut subscription) = client.subscribe(subscribe).await else {
-                    continue;
-                };
-                while let Some(delivery) = subscription.next().await {
-                    if is_shared {
-                        if delivery.header("browser") == Some("end") {
-                            break;
-                        }
-                        let is_ours = delivery.header("original-destination") == Some(&topic);
-                        if !is_ours || !seen.insert(delivery.message_id.clone()) {
-                            continue;
-                        }
-                    } else {
-                        let _ = client.ack(&delivery).await;
-                    }
-                    if sender.send(delivery).is_err() {
-                        return;
-                    }
-                }
-                client.abort();
-            }
-        });
-        receiver
-    }
 }
 
-/// A subscriber that runs.
-pub(crate) struct Consumer {
-    shutdown: Shutdown,
-    thread: JoinHandle<Handled>,
-}
-
-impl Consumer {
-    fn start(run: impl FnOnce(&Shutdown) -> Handled + Send + 'static) -> Self {
-        let shutdown = Shutdown::new();
-        let heeded = shutdown.clone();
-        let thread = std::thread::spawn(move || run(&heeded));
-        Self { shutdown, thread }
-    }
-
-    pub(crate) fn of<C: Subject>(subscriber: Subscriber<C>) -> Self {
-        Self::start(move |shutdown| {
-            let runtime = Runtime::new().unwrap();
-            runtime.block_on(subscriber.run(shutdown)).unwrap()
-        })
-    }
-
-    /// Stops it gracefully.
-    pub(crate) fn stop(self) -> Handled {
-        self.shutdown.stop();
-        self.thread.join().unwrap()
-    }
-}
-
-/// Asks again and again, for what sends no word of its own.
+/// Polls, for events that are not signalled.
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
@@ -486,7 +403,7 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The next of what comes from a channel.
+/// The next item of a channel.
 pub(crate) fn next<T>(receiver: &Receiver<T>) -> T {
     receiver.recv_timeout(PATIENCE).unwrap()
 }

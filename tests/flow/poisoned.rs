@@ -1,12 +1,12 @@
-//! Rows that no broker takes, among good ones to the same destination.
+//! Rows that every broker refuses, among valid rows to the same destination.
 
 use diesel_outbox::Message;
 
 use crate::faults::Running;
 use crate::place::{Place, Subject, wait_until};
 
-/// RabbitMQ closes the connection at such a header. There are more of these rows than it takes to
-/// set the destination aside, for longer than this test lasts.
+/// RabbitMQ closes the connection at this header. There are more of these rows than it takes to
+/// open the destination's circuit, for longer than this test runs.
 pub(crate) fn bad_rows_do_not_starve_good_ones<C: Subject>(place: &Place) {
     const BAD: i64 = 6;
     let mut conn = place.connect::<C>();

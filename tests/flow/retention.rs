@@ -1,10 +1,10 @@
-//! How long rows are kept, and whose word counts.
+//! How long rows are kept, and which program decides it.
 
 use diesel_outbox::{Message, Registry};
 
 use crate::place::{Place, Subject, wait_until};
 
-/// A row of the inbox that is so many hours old.
+/// A row of the inbox with this age in hours.
 fn received<C: Subject>(place: &Place, msg_id: &str, hours: i64) {
     let added = chrono::Utc::now() - chrono::TimeDelta::hours(hours);
     place
@@ -21,7 +21,7 @@ fn is_there<C: Subject>(place: &Place, msg_id: &str) -> bool {
     place.connect::<C>().is_received(msg_id, "").unwrap()
 }
 
-/// One that sends decides nothing for those that receive, nor the other way round.
+/// A sending program decides nothing for receiving programs, and the other way round.
 pub(crate) fn a_relay_leaves_the_inbox_alone<C: Subject>(place: &Place) {
     let mut conn = place.connect::<C>();
     Message::new(place.topic(), 1).publish(&mut conn).unwrap();
@@ -62,7 +62,7 @@ pub(crate) fn the_inbox_is_kept_as_long_as_any_subscriber_wants<C: Subject>(plac
     cleans(days(365), "by the one that wants a year", 366 * 24);
     cleans(days(1), "by the other one", 366 * 24);
     assert!(is_there::<C>(place, "hundred days"));
-    // The first one was not there for a week.
+    // The first one did not run for a week.
     place
         .connect::<C>()
         .batch_execute(
@@ -73,13 +73,18 @@ pub(crate) fn the_inbox_is_kept_as_long_as_any_subscriber_wants<C: Subject>(plac
     assert!(!is_there::<C>(place, "hundred days"));
 }
 
-/// Without a row a message that comes again would have its effect again.
+/// Without its row a redelivered message would have its effect again.
 pub(crate) fn the_inbox_is_never_emptied_at_once<C: Subject>(place: &Place) {
     received::<C>(place, "hours", 4);
     received::<C>(place, "days", 60);
-    let registry = Registry::<C>::new().on("it", |_: &mut C, _: &diesel_outbox::Payload| {
-        Ok(diesel_outbox::Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        |_: &mut C,
+         _: &diesel_outbox::Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            Ok(diesel_outbox::Outcome::Done)
+        },
+    );
     let log = crate::log::Log::default();
     let guard = log.collect(tracing::Level::WARN);
     let settings = place.settings().set("inbox_days_to_keep", 0);
@@ -89,4 +94,38 @@ pub(crate) fn the_inbox_is_never_emptied_at_once<C: Subject>(place: &Place) {
     consumer.stop();
     assert!(is_there::<C>(place, "hours"));
     assert_eq!(log.count("the inbox is kept for 1 day"), 1);
+}
+
+/// With `days_to_keep = 0` all sent rows are old, and more are sent while they are deleted.
+pub(crate) fn cleaning_ends_whatever_is_sent_meanwhile<C: Subject>(place: &Place) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let is_over = AtomicBool::new(false);
+    let mut conn = place.connect::<C>();
+    let config = place.settings().set("days_to_keep", 0).build().unwrap();
+    let relay = diesel_outbox::relay::Relay::<C>::new(&config).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let shutdown = diesel_outbox::Shutdown::new();
+    std::thread::scope(|scope| {
+        // As other relays of this outbox would leave them.
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                conn.batch_execute(&format!(
+                    "insert into published (id, destination, body, headers, status)
+                     values ('{}', '/queue/it', '1', '{{}}', 2)",
+                    uuid::Uuid::new_v4()
+                ))
+                .unwrap();
+            }
+        });
+        wait_until("some are there", || place.counts::<C>().sent > 0);
+        let signal = shutdown.clone();
+        scope.spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let _ = sender.send(runtime.block_on(relay.run_once(&signal)));
+        });
+        let ended = receiver.recv_timeout(std::time::Duration::from_secs(20));
+        is_over.store(true, Ordering::Relaxed);
+        assert!(ended.is_ok(), "it never ends");
+    });
 }

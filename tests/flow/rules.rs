@@ -1,4 +1,4 @@
-//! What the settings say of destinations, streams and keys.
+//! The rules for destinations, streams and keys in the settings.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use crate::place::{Place, Subject, wait_until};
 
 pub(crate) fn a_failing_destination_is_set_aside<C: Subject>(place: &Place) {
     let broker = place.loopback();
-    broker.reject("/queue/rejected");
+    broker.reject_sends_to("/queue/rejected");
     let mut conn = place.connect::<C>();
     for n in 0..60 {
         let message = Message::new("/queue/rejected", n);
         message.publish(&mut conn).unwrap();
     }
-    // Behind a row of the other destination.
+    // After a row of the other destination.
     for destination in ["/queue/rejected", "/queue/good"] {
         let message = Message::new(destination, "k").key("k".to_owned());
         message.publish(&mut conn).unwrap();
@@ -38,7 +38,7 @@ pub(crate) fn a_failing_destination_is_set_aside<C: Subject>(place: &Place) {
     let spent = |conn: &mut C| conn.number("select sum(retry) from published");
     wait_until("it is tried again", || spent(&mut conn) >= 5);
     assert!(spent(&mut conn) < 30, "most rows have not been tried");
-    broker.heal();
+    broker.clear_faults();
     wait_until("all is sent", || place.counts::<C>().sent == 102);
     relay.stop();
     let order: Vec<String> = broker.view(|view| {
@@ -57,7 +57,7 @@ pub(crate) fn a_rule_orders_a_destination<C: Subject>(place: &Place) {
             .publish(&mut conn)
             .unwrap();
     }
-    broker.cut_after(100);
+    broker.disconnect_after(100);
     let relays: Vec<Running> = (0..3)
         .map(|_| {
             let settings = place.settings().set("chunk_size", 7);
@@ -85,7 +85,7 @@ pub(crate) fn a_rule_orders_a_destination<C: Subject>(place: &Place) {
 
 pub(crate) fn a_stream_may_park_and_go_on<C: Subject>(place: &Place) {
     let broker = place.loopback();
-    broker.reject("/queue/rejected");
+    broker.reject_sends_to("/queue/rejected");
     let mut conn = place.connect::<C>();
     for stream in ["audit", "orders"] {
         for destination in ["/queue/rejected", "/queue/good"] {
@@ -97,7 +97,7 @@ pub(crate) fn a_stream_may_park_and_go_on<C: Subject>(place: &Place) {
     let settings = place
         .settings()
         .set("retry_of", vec!["/queue/rejected attempts=1"])
-        .set("when_spent_of", vec!["audit=park"]);
+        .set("when_exhausted_of", vec!["audit=park"]);
     let config = settings.build().unwrap();
     let sent = place.relay_with::<C>(&config);
     assert_eq!((sent.sent, sent.parked), (1, 2));
@@ -116,11 +116,11 @@ pub(crate) fn an_unknown_stream_is_refused<C: Subject>(place: &Place) {
         runtime.block_on(relay.run_once(&Shutdown::new()))
     };
     let error = run("order").unwrap_err();
-    assert!(matches!(error, RelayError::UnknownStream { .. }));
+    assert!(matches!(error, RelayError::UnknownStream(_)));
     assert_eq!(
         error.to_string(),
-        "stream `order`: no row has it; there are `orders`; if it is yet to come, \
-         `outbox resume --stream order` makes it known"
+        "stream `order`: no row has it; existing streams: `orders`; if rows will have it later, \
+         make it known with `outbox resume --stream order`"
     );
     assert_eq!(place.counts::<C>().waiting, 1, "nothing was sent");
     assert_eq!(run("orders").unwrap().sent, 1);

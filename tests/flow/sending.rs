@@ -1,4 +1,4 @@
-//! The way out.
+//! Sending.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -12,10 +12,15 @@ use crate::place::{Place, Subject, next};
 pub(crate) fn a_relay_sends_what_was_saved_and_nothing_else<C: Subject>(place: &Place) {
     let (sender, received) = channel();
     let sender = Mutex::new(sender);
-    let registry = Registry::<C>::new().on("it", move |_: &mut C, payload: &Payload| {
-        sender.lock().unwrap().send(payload.clone())?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            sender.lock().unwrap().send(payload.clone())?;
+            Ok(Outcome::Done)
+        },
+    );
     place.declare::<C>();
     let consumer = place.subscribe(&registry);
     let mut conn = place.connect::<C>();
@@ -70,10 +75,15 @@ pub(crate) fn a_producer_sends_without_an_outbox<C: Subject>(place: &Place) {
     let id = place.send(Message::new(place.topic(), json!({"a": 1})).header("x", "y"));
     let (sender, received) = channel();
     let sender = Mutex::new(sender);
-    let registry = Registry::<C>::new().on("it", move |_: &mut C, payload: &Payload| {
-        sender.lock().unwrap().send(payload.clone())?;
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            sender.lock().unwrap().send(payload.clone())?;
+            Ok(Outcome::Done)
+        },
+    );
     let consumer = place.subscribe(&registry);
     let payload = next(&received);
     assert_eq!(payload.msg_id(), id.to_string());

@@ -13,16 +13,16 @@ use crate::faults::Running;
 use crate::log::Log;
 use crate::place::{BrokerPlace, Place, Subject as _, databases, wait_until};
 
-/// More than the systems at both ends of a connection hold.
+/// More than the buffers at both ends of a connection hold.
 const BODY: usize = 24 << 20;
 const LEASE: Duration = Duration::from_secs(4);
 
-/// What a peer has seen of the large frame: how many bytes of its body on each connection, and whether
-/// it was whole.
+/// What a peer has received of the large frame: how many bytes of its body on each connection, and whether
+/// it was complete.
 type Seen = Arc<Mutex<Vec<(usize, bool)>>>;
 
 /// A peer that takes half of a lease for its first receipt, and then reads so slowly that the rest is
-/// too short for the second frame; on its next connections it is well.
+/// too short for the second frame; on its next connections it works normally.
 fn start() -> (String, Seen) {
     start_slow(|number| number == 0)
 }
@@ -92,7 +92,7 @@ fn serve(mut socket: &TcpStream, is_slow: bool, seen: &Seen) {
     }
 }
 
-/// Another relay may send the row from then on.
+/// After this another relay may send the row.
 #[test]
 fn a_row_that_is_half_written_at_the_end_of_its_lease_is_cut_off() {
     let (url, seen) = start();
@@ -114,11 +114,11 @@ fn a_row_that_is_half_written_at_the_end_of_its_lease_is_cut_off() {
     let relay = Relay::<SqliteConnection>::new(&settings.build().unwrap()).unwrap();
     let log = Log::default();
     let shutdown = Shutdown::new();
-    let (collected, heeded) = (log.clone(), shutdown.clone());
+    let (collected, signal) = (log.clone(), shutdown.clone());
     let running = std::thread::spawn(move || {
         let _guard = collected.collect(tracing::Level::INFO);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(relay.run(&heeded)).unwrap()
+        runtime.block_on(relay.run(&signal)).unwrap()
     });
     wait_until("both rows are sent", || {
         conn.number("select count(*) from published where status = 2") == 2
@@ -130,7 +130,7 @@ fn a_row_that_is_half_written_at_the_end_of_its_lease_is_cut_off() {
         seen.lock().unwrap().len() >= 2
     });
     let mut seen = seen.lock().unwrap();
-    // The slow one may be the last to notice.
+    // The slow relay may be the last to notice.
     seen.sort();
     let [(part, false), (_, true)] = seen[..] else {
         panic!("{seen:?}");

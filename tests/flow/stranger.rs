@@ -1,4 +1,4 @@
-//! A broker of another make, with rules of its own.
+//! Another kind of broker, with its own rules.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
 
 use crate::place::{BrokerPlace, Place, Subject, databases, wait_until};
 
-/// A peer that speaks STOMP 1.0 as it was written, and may hang up on every second connection.
+/// A peer that implements STOMP 1.0 literally, and may close every second connection.
 struct Stranger {
     url: String,
-    /// When connections were asked for.
+    /// When connections were opened.
     asked: Arc<Mutex<Vec<Instant>>>,
 }
 
@@ -22,7 +22,7 @@ impl Stranger {
         Self::saying(hangs_up, "")
     }
 
-    /// One that says this behind each SUBSCRIBE to a topic.
+    /// A peer that sends this after each SUBSCRIBE to a topic.
     fn with(words: &'static str) -> Self {
         Self::saying(false, words)
     }
@@ -56,7 +56,7 @@ impl Stranger {
     }
 }
 
-/// Answers until the other one goes.
+/// Answers until the other side disconnects.
 fn serve(mut socket: &TcpStream, words: &str) {
     let mut reader = BufReader::new(socket.try_clone().unwrap());
     let mut frame = Vec::new();
@@ -85,7 +85,7 @@ fn serve(mut socket: &TcpStream, words: &str) {
     }
 }
 
-/// The connection that declares the dead letters' queue is not let in: no reason to hammer.
+/// The connection that declares the dead-letter queue is refused: it is retried with pauses.
 #[test]
 fn a_subscription_that_fails_is_tried_ever_more_slowly() {
     let stranger = Stranger::start(true);
@@ -102,17 +102,21 @@ fn a_subscription_that_fails_is_tried_ever_more_slowly() {
     assert!(took > Duration::from_millis(700), "{took:?}");
 }
 
-/// A frame that does not even say what would answer it comes again with each subscription.
+/// A frame without the headers of an answer is delivered again to each subscription.
 #[cfg(feature = "testing")]
 #[test]
 fn a_frame_that_nobody_can_answer_is_not_asked_for_without_a_pause() {
     let stranger = Stranger::with("MESSAGE\nmessage-id:1\nx\n\n\0");
     let place = stranger.place();
     let settings = place.settings().set("stomp_versions", "1.0").build();
-    let registry = Registry::<SqliteConnection>::new()
-        .on("it", |_: &mut SqliteConnection, _: &Payload| {
+    let registry = Registry::<SqliteConnection>::new().on(
+        "it",
+        |_: &mut SqliteConnection,
+         _: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
             Ok::<_, BoxError>(Outcome::Done)
-        });
+        },
+    );
     let (consumer, log) = place.subscribe_logged(&registry, &settings.unwrap());
     // Two connections an attempt.
     let asked = || stranger.asked.lock().unwrap().clone();
@@ -122,10 +126,10 @@ fn a_frame_that_nobody_can_answer_is_not_asked_for_without_a_pause() {
     // Three pauses of a quarter of a second at least.
     assert!(took > Duration::from_millis(700), "{took:?}");
     assert_eq!(log.count("ERROR"), 1, "{}", log.text());
-    assert_eq!(log.count("names nothing to answer it by"), 1);
+    assert_eq!(log.count("has no id to answer it by"), 1);
 }
 
-/// What STOMP 1.0 cannot carry is the row's own fault, and no reason to try again for ever.
+/// A row that STOMP 1.0 cannot carry fails by its own fault and is not retried for ever.
 #[test]
 fn a_row_that_cannot_be_carried_is_parked() {
     let stranger = Stranger::start(false);

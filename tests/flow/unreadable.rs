@@ -1,18 +1,18 @@
-//! Messages of AMQP publishers that a STOMP client cannot read, or not within its limits.
+//! Messages of AMQP publishers that a STOMP client cannot decode, or that exceed its limits.
 
 use std::process::Command;
 
 use diesel_outbox::config::{Builder, Config};
-use diesel_outbox::subscriber::{Handled, Subscriber};
+use diesel_outbox::subscriber::{Subscriber, SubscriberStats};
 use diesel_outbox::{BoxError, Outcome, Payload, Registry};
 
 use crate::amqp::Publisher;
 use crate::place::{Consumer, Place, Subject, next, wait_until};
 
-/// A name and a value.
+/// A header's name and value.
 type Header<'a> = (&'a [u8], &'a [u8]);
 
-/// The longest body that is taken.
+/// The longest body that is accepted.
 const BODY: usize = 2048;
 
 fn settings(place: &Place, dead_letter: &str) -> Config {
@@ -22,14 +22,19 @@ fn settings(place: &Place, dead_letter: &str) -> Config {
 }
 
 fn registry<C: Subject>() -> Registry<C> {
-    Registry::new().on("it", |conn: &mut C, payload: &Payload| {
-        let note = payload.body().to_string();
-        conn.batch_execute(&format!("insert into effects (note) values ('{note}')"))?;
-        Ok::<_, BoxError>(Outcome::Done)
-    })
+    Registry::new().on(
+        "it",
+        |conn: &mut C,
+         payload: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            let note = payload.body().to_string();
+            conn.batch_execute(&format!("insert into effects (note) values ('{note}')"))?;
+            Ok::<_, BoxError>(Outcome::Done)
+        },
+    )
 }
 
-/// One of each kind, and behind each one that is well.
+/// One of each kind, each followed by a valid message.
 fn publish(place: &Place) -> usize {
     let many: Vec<(Vec<u8>, Vec<u8>)> = (0..1500)
         .map(|n| (format!("h{n}").into_bytes(), b"v".to_vec()))
@@ -52,7 +57,11 @@ fn publish(place: &Place) -> usize {
     bad.len()
 }
 
-fn all_others_are_handled<C: Subject>(place: &Place, consumer: Consumer, well: usize) -> Handled {
+fn all_others_are_handled<C: Subject>(
+    place: &Place,
+    consumer: Consumer,
+    well: usize,
+) -> SubscriberStats {
     wait_until("those behind them are handled", || {
         place.connect::<C>().number("select count(*) from effects") == well as i64
     });
@@ -73,7 +82,7 @@ fn command(place: &Place, task: &str, more: &[&str]) -> String {
     said
 }
 
-/// Whoever writes the letters: the broker puts the message to them as it is.
+/// Whoever writes the dead letters: the broker moves the message to them unchanged.
 pub(crate) fn they_go_to_the_dead_letters<C: Subject>(place: &Place) {
     place.declare::<C>();
     for mode in ["broker", "outbox"] {
@@ -117,8 +126,8 @@ pub(crate) fn where_nobody_wants_them_they_are_acknowledged<C: Subject>(place: &
     assert!(command(place, "list", &[]).contains("0 listed of 0"));
 }
 
-/// A queue of somebody else's, which need not have dead letters of the broker's: what could be
-/// decoded is sent there, with what is wrong with it.
+/// Another client's queue, which need not have dead letters at the broker: the decoded part of a message
+/// is sent there, with the defect.
 pub(crate) fn from_a_queue_of_others_their_letters_are_ours<C: Subject>(place: &Place) {
     place.declare::<C>();
     let count = publish(place);
@@ -126,7 +135,7 @@ pub(crate) fn from_a_queue_of_others_their_letters_are_ours<C: Subject>(place: &
     let name = Some(place.name.as_str());
     let settings = settings(place, "outbox");
     let subscriber = Subscriber::new(&settings, &registry::<C>(), "it", &destination, name);
-    let letters = place.letters();
+    let letters = place.dead_letters();
     let consumer = Consumer::of(subscriber.unwrap());
     for _ in 0..count {
         let letter = next(&letters);
@@ -140,7 +149,7 @@ pub(crate) fn from_a_queue_of_others_their_letters_are_ours<C: Subject>(place: &
     assert_eq!(handled.dead, count as u64);
 }
 
-/// RabbitMQ 3.10 hands over one of two such headers, and writes the true one behind it.
+/// RabbitMQ 3.10 delivers one of two headers with the same name, and writes the true one after it.
 pub(crate) fn a_length_that_the_sender_makes_up_is_not_heeded<C: Subject>(place: &Place) {
     place.declare::<C>();
     let mut publisher = Publisher::connect(place.broker_url());

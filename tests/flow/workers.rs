@@ -1,4 +1,4 @@
-//! Several callbacks at a time.
+//! Several callbacks at the same time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ fn workers(place: &Place, count: usize) -> Config {
     settings.set("maximum_backoff", "1s").build().unwrap()
 }
 
-/// Callbacks that run, and a door that keeps them.
+/// Counts running callbacks, and keeps them waiting behind a door.
 #[derive(Default)]
 struct Room {
     state: Mutex<(usize, bool)>,
@@ -73,7 +73,7 @@ enum Kind {
     Async,
 }
 
-/// A callback that is kept in the room, with no transaction open: on SQLite there can be only one.
+/// A callback that waits in the room with no transaction open: on SQLite there can be only one.
 fn keeping<C: Subject>(room: &Arc<Room>, kind: Kind) -> Registry<C> {
     let room = Arc::clone(room);
     match kind {
@@ -87,7 +87,7 @@ fn keeping<C: Subject>(room: &Arc<Room>, kind: Kind) -> Registry<C> {
             let room = Arc::clone(&room);
             async move {
                 tokio::task::spawn_blocking(move || room.enter()).await?;
-                Ok(Outcome::Done)
+                Ok::<_, diesel_outbox::BoxError>(Outcome::Done)
             }
         }),
     }
@@ -128,16 +128,21 @@ pub(crate) fn keys_keep_their_order_side_by_side<C: Subject>(place: &Place) {
     let seen = Arc::new(Mutex::new(HashMap::<String, Vec<u64>>::new()));
     let failures = AtomicUsize::new(0);
     let noted = Arc::clone(&seen);
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        let n = payload.body().as_u64().unwrap();
-        if n.is_multiple_of(7) && failures.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
-            return Err("on purpose".into());
-        }
-        note(conn, payload)?;
-        let key = payload.header("key").unwrap().to_owned();
-        noted.lock().unwrap().entry(key).or_default().push(n);
-        Ok(Outcome::Done)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            let n = payload.body().as_u64().unwrap();
+            if n.is_multiple_of(7) && failures.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+                return Err("on purpose".into());
+            }
+            note(conn, payload)?;
+            let key = payload.header("key").unwrap().to_owned();
+            noted.lock().unwrap().entry(key).or_default().push(n);
+            Ok(Outcome::Done)
+        },
+    );
     let settings = place.settings().set("workers", 8).set("prefetch_count", 60);
     let settings = settings.set("callback_attempts", 100).build().unwrap();
     let consumer = place.subscribe_with(&registry, "it", &settings);
@@ -146,7 +151,7 @@ pub(crate) fn keys_keep_their_order_side_by_side<C: Subject>(place: &Place) {
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 5);
     for (key, numbers) in seen.iter() {
-        // A transaction that had to be made anew may have noted its number twice.
+        // A transaction that was repeated may have recorded its number twice.
         let mut numbers = numbers.clone();
         numbers.dedup();
         assert!(numbers.is_sorted(), "{key}: {numbers:?}");
@@ -156,12 +161,17 @@ pub(crate) fn keys_keep_their_order_side_by_side<C: Subject>(place: &Place) {
 
 pub(crate) fn one_that_fails_holds_up_no_other<C: Subject>(place: &Place) {
     place.declare::<C>();
-    let registry = Registry::<C>::new().on("it", |conn: &mut C, payload: &Payload| {
-        if payload.body() == "bad" {
-            return Err("on purpose".into());
-        }
-        note(conn, payload)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        |conn: &mut C,
+         payload: &Payload|
+         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            if payload.body() == "bad" {
+                return Err("on purpose".into());
+            }
+            note(conn, payload)
+        },
+    );
     let settings = place.settings().set("workers", 2);
     let settings = settings.set("callback_first_delay", "1h");
     let settings = settings.set("retry_maximum_delay", "2h").build().unwrap();
@@ -184,13 +194,13 @@ pub(crate) fn a_message_that_comes_twice_at_once_has_one_effect<C: Subject>(plac
             place.send_raw(&format!("m{n}"), b"{}");
         }
     }
-    // Two processes' worth, each with several workers.
+    // As many as two processes handle, each with several workers.
     let consumers = [0, 1].map(|_| place.subscribe_with(&registry(), "it", &workers(place, 4)));
     wait_until("all effects", || effects::<C>(place) >= 20);
     place.send_raw("last", b"{}");
     wait_until("the last one", || effects::<C>(place) >= 21);
     let handled = consumers.map(crate::place::Consumer::stop);
-    let total = |of: fn(&diesel_outbox::subscriber::Handled) -> u64| -> u64 {
+    let total = |of: fn(&diesel_outbox::subscriber::SubscriberStats) -> u64| -> u64 {
         handled.iter().map(of).sum()
     };
     assert_eq!(effects::<C>(place), 21);
@@ -200,7 +210,7 @@ pub(crate) fn a_message_that_comes_twice_at_once_has_one_effect<C: Subject>(plac
     assert!(dead_letters.try_recv().is_err());
 }
 
-/// What runs goes on to its commit; the redelivery waits for it, and finds its row.
+/// A running callback continues to its commit; the redelivery waits for it, and finds its row.
 #[cfg(feature = "testing")]
 pub(crate) fn what_runs_when_the_connection_is_lost_has_its_effect<C: Subject>(place: &Place) {
     let broker = place.loopback();
@@ -208,16 +218,21 @@ pub(crate) fn what_runs_when_the_connection_is_lost_has_its_effect<C: Subject>(p
     let room = Arc::new(Room::default());
     let (entered, calls) = (Arc::clone(&room), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&calls);
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        entered.enter();
-        note(conn, payload)
-    });
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            entered.enter();
+            note(conn, payload)
+        },
+    );
     let consumer = place.subscribe_with(&registry, "it", &workers(place, 2));
     place.send(Message::new(place.topic(), 1));
     room.wait_for(1);
     let logins = broker.view(|view| view.logins());
-    broker.cut();
+    broker.disconnect_all();
     assert!(broker.wait_for(PATIENCE, |view| view.logins() > logins
         && view.unacknowledged(&place.name) == 1));
     room.open();
@@ -236,7 +251,7 @@ pub(crate) fn a_wish_to_stop_waits_for_all_that_run<C: Subject>(place: &Place) {
     stop_waits_for_all::<C>(place, Kind::Async);
 }
 
-/// What runs may finish and is acknowledged; what waits is left to others.
+/// Running callbacks may finish and are acknowledged; waiting messages are left to other subscribers.
 fn stop_waits_for_all<C: Subject>(place: &Place, kind: Kind) {
     place.declare::<C>();
     let room = Arc::new(Room::default());
@@ -258,7 +273,7 @@ fn stop_waits_for_all<C: Subject>(place: &Place, kind: Kind) {
     assert_eq!((handled.done, handled.duplicates), (3, 0));
 }
 
-/// Only attempts that the process did not outlive are counted, however often they fail.
+/// Only attempts that ended with the process are counted, however often attempts fail.
 #[cfg(feature = "testing")]
 pub(crate) fn failing_over_and_over_kills_nobody<C: Subject>(place: &Place) {
     let broker = place.loopback();
@@ -267,14 +282,19 @@ pub(crate) fn failing_over_and_over_kills_nobody<C: Subject>(place: &Place) {
         Arc::new(AtomicUsize::new(0)),
         Arc::new(AtomicBool::new(false)),
     );
-    let (counted, heeded) = (Arc::clone(&calls), Arc::clone(&is_well));
-    let registry = Registry::<C>::new().on("it", move |conn: &mut C, payload: &Payload| {
-        counted.fetch_add(1, Ordering::SeqCst);
-        if heeded.load(Ordering::SeqCst) {
-            return note(conn, payload);
-        }
-        Err("on purpose".into())
-    });
+    let (counted, works) = (Arc::clone(&calls), Arc::clone(&is_well));
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C,
+              payload: &Payload|
+              -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
+            counted.fetch_add(1, Ordering::SeqCst);
+            if works.load(Ordering::SeqCst) {
+                return note(conn, payload);
+            }
+            Err("on purpose".into())
+        },
+    );
     let settings = place.settings().set("workers", 2).set("delivery_limit", 1);
     let settings = settings.set("callback_attempts", 1000);
     let settings = settings.set("callback_first_delay", "20ms");
@@ -285,7 +305,7 @@ pub(crate) fn failing_over_and_over_kills_nobody<C: Subject>(place: &Place) {
         let before = calls.load(Ordering::SeqCst);
         wait_until("it fails", || calls.load(Ordering::SeqCst) > before + 2);
         let logins = broker.view(|view| view.logins());
-        broker.cut();
+        broker.disconnect_all();
         assert!(broker.wait_for(PATIENCE, |view| view.logins() > logins
             && view.unacknowledged(&place.name) == 1));
     }
@@ -297,7 +317,7 @@ pub(crate) fn failing_over_and_over_kills_nobody<C: Subject>(place: &Place) {
     assert_eq!(conn.number("select count(*) from outbox_deliveries"), 0);
 }
 
-/// What still runs at the end of `shutdown_timeout` is left by a process that lives.
+/// Callbacks that still run at the end of `shutdown_timeout` are abandoned by a process that lives.
 #[cfg(feature = "testing")]
 pub(crate) fn being_left_at_a_stop_kills_nobody<C: Subject>(place: &Place) {
     place.declare::<C>();
@@ -305,7 +325,7 @@ pub(crate) fn being_left_at_a_stop_kills_nobody<C: Subject>(place: &Place) {
     let calling = Mutex::new(calling);
     let hangs = Registry::<C>::new().on_external("it", move |_| {
         calling.lock().unwrap().send(()).unwrap();
-        std::future::pending()
+        std::future::pending::<Outcome>()
     });
     let settings = place.settings().set("delivery_limit", 1);
     let settings = settings.set("shutdown_timeout", "50ms").build().unwrap();
@@ -314,10 +334,10 @@ pub(crate) fn being_left_at_a_stop_kills_nobody<C: Subject>(place: &Place) {
         let topic = place.topic();
         let subscriber = Subscriber::<C>::new(&settings, &hangs, "it", &topic, None).unwrap();
         let shutdown = Shutdown::new();
-        let heeded = shutdown.clone();
+        let signal = shutdown.clone();
         let consuming = std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(subscriber.run(&heeded))
+            runtime.block_on(subscriber.run(&signal))
         });
         next(&called);
         shutdown.stop();

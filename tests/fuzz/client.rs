@@ -68,7 +68,7 @@ fn options(listener: &TcpListener, settings: u8) -> Options {
         .heartbeat(beat, beat)
         .versions(&[Version::V1_0, Version::V1_1, Version::V1_2])
         .limits(LIMITS)
-        .untaken_limit(2048)
+        .receive_budget(2048)
 }
 
 /// What the peer says by itself, so that the input need not.

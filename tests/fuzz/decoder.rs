@@ -1,7 +1,8 @@
 //! Bytes for the decoder, and how they are cut: in any pieces the same frames and the same error as
 //! whole, never more held than the limits, and what was decoded encodes to itself.
 
-use diesel_outbox::stomp::{Broker, Dialect, Limits, Version};
+use diesel_outbox::stomp::codec::Dialect;
+use diesel_outbox::stomp::{Broker, Limits, Version};
 
 use crate::pieces::{decode, go_round};
 

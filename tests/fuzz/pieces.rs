@@ -2,10 +2,8 @@
 //! and the fuzzing of the decoder share it.
 
 use bytes::BytesMut;
-use diesel_outbox::stomp::decoder::Decoder;
-use diesel_outbox::stomp::encoder::encode_frame;
-use diesel_outbox::stomp::frame::Frame;
-use diesel_outbox::stomp::{Dialect, Limits};
+use diesel_outbox::stomp::Limits;
+use diesel_outbox::stomp::codec::{Decoder, Dialect, Frame, encode_frame};
 use tokio_util::codec::Decoder as _;
 
 /// What comes of the bytes: the frames, and the error after them.

@@ -1,10 +1,10 @@
-//! Conversations that each broker has for itself, to the same ends.
+//! Conversations with the same result on each broker.
 
-use crate::place::Place;
+use crate::test_broker::TestBroker;
 use crate::wire::{LOGIN, Wire};
 
-pub(crate) fn a_login_is_answered(place: &Place) {
-    let mut wire = Wire::open(&place.place);
+pub(crate) fn a_login_is_answered(broker: &TestBroker) {
+    let mut wire = Wire::open(&broker.address);
     wire.say(&format!("{LOGIN}heart-beat:0,0\n\n\0"));
     let connected = wire.hear().is("CONNECTED");
     assert_eq!(connected.header("version"), "1.2");
@@ -14,8 +14,8 @@ pub(crate) fn a_login_is_answered(place: &Place) {
     wire.is_open();
 }
 
-pub(crate) fn a_wrong_password_is_refused(place: &Place) {
-    let mut wire = Wire::open(&place.place);
+pub(crate) fn a_wrong_password_is_refused(broker: &TestBroker) {
+    let mut wire = Wire::open(&broker.address);
     wire.say("CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:no\n\n\0");
     let error = wire.hear().is("ERROR");
     assert_eq!(error.header("message"), "Bad CONNECT");
@@ -26,10 +26,10 @@ pub(crate) fn a_wrong_password_is_refused(place: &Place) {
     wire.is_closed();
 }
 
-pub(crate) fn a_message_goes_round_and_ends_at_the_dead_letters(place: &Place) {
-    let mut wire = place.login();
-    let name = &place.name;
-    // As a subscriber declares the queue of dead letters.
+pub(crate) fn a_message_is_redelivered_and_then_dead_lettered(broker: &TestBroker) {
+    let mut wire = broker.login();
+    let name = &broker.name;
+    // As a subscriber declares the dead-letter queue.
     wire.subscribe(
         "dead",
         &format!("/queue/DLQ.{name}"),
@@ -38,7 +38,7 @@ pub(crate) fn a_message_goes_round_and_ends_at_the_dead_letters(place: &Place) {
              x-dead-letter-routing-key:DLQ.DLQ.DLQ.{name}\n"
         ),
     );
-    wire.subscribe("live", &format!("/topic/{name}"), &place.arguments());
+    wire.subscribe("live", &format!("/topic/{name}"), &broker.arguments());
     wire.say(&format!(
         "SEND\ndestination:/topic/{name}\nx-own:yes\ncontent-type:application/json\n\
          persistent:true\nreceipt:sent-1\ncontent-length:7\n\n{{\"n\":1}}\0"
@@ -55,7 +55,7 @@ pub(crate) fn a_message_goes_round_and_ends_at_the_dead_letters(place: &Place) {
     assert_eq!(message.header("redelivered"), "false");
     assert!(!message.header("message-id").is_empty());
 
-    // Put back, then given up.
+    // First requeued, then dead-lettered.
     wire.say(&format!("NACK\nid:{}\n\n\0", message.header("ack")));
     let again = wire.hear().is("MESSAGE");
     assert_eq!(again.header("redelivered"), "true");
@@ -83,16 +83,16 @@ pub(crate) fn a_message_goes_round_and_ends_at_the_dead_letters(place: &Place) {
     assert_eq!(wire.hear().is("RECEIPT").header("receipt-id"), "done");
 }
 
-pub(crate) fn a_second_ack_closes(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn a_second_ack_closes(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.subscribe(
         "live",
-        &format!("/topic/{}", place.name),
-        &place.arguments(),
+        &format!("/topic/{}", broker.name),
+        &broker.arguments(),
     );
     wire.say(&format!(
         "SEND\ndestination:/topic/{}\n\nonce\0",
-        place.name
+        broker.name
     ));
     let ack = wire.hear().is("MESSAGE").header("ack").to_owned();
     wire.say(&format!("ACK\nid:{ack}\n\n\0"));
@@ -102,19 +102,19 @@ pub(crate) fn a_second_ack_closes(place: &Place) {
     wire.is_closed();
 }
 
-pub(crate) fn other_arguments_close(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn other_arguments_close(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.subscribe(
         "live",
-        &format!("/topic/{}", place.name),
-        &place.arguments(),
+        &format!("/topic/{}", broker.name),
+        &broker.arguments(),
     );
-    let mut other = place.login();
+    let mut other = broker.login();
     other.say(&format!(
         "SUBSCRIBE\nid:other\ndestination:/topic/{0}\nack:client-individual\ndurable:true\n\
          auto-delete:false\nx-queue-name:{0}\nx-dead-letter-exchange:\n\
          x-dead-letter-routing-key:elsewhere\n\n\0",
-        place.name
+        broker.name
     ));
     let error = other.hear().is("ERROR");
     assert_eq!(error.header("message"), "precondition_failed");
@@ -128,8 +128,8 @@ pub(crate) fn other_arguments_close(place: &Place) {
     wire.is_open();
 }
 
-pub(crate) fn a_bad_destination_does_not_close(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn a_bad_destination_does_not_close(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.say("SEND\ndestination:/nowhere/a\nreceipt:bad\n\nx\0");
     let error = wire.hear().is("ERROR");
     assert_eq!(error.header("message"), "Unknown destination");
@@ -137,11 +137,11 @@ pub(crate) fn a_bad_destination_does_not_close(place: &Place) {
     wire.is_open();
 }
 
-pub(crate) fn a_message_id_on_a_send_is_refused(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn a_message_id_on_a_send_is_refused(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.say(&format!(
         "SEND\ndestination:/topic/{}\nmessage-id:mine\n\nx\0",
-        place.name
+        broker.name
     ));
     let error = wire.hear().is("ERROR");
     assert!(
@@ -150,45 +150,45 @@ pub(crate) fn a_message_id_on_a_send_is_refused(place: &Place) {
     );
 }
 
-pub(crate) fn a_malformed_frame_closes_without_a_word(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn a_malformed_frame_closes_without_an_error(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.say("SEND\nno-colon-in-this-line\n\nx\0");
     wire.is_closed();
 }
 
-pub(crate) fn special_characters_are_escaped(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn special_characters_are_escaped(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.subscribe(
         "live",
-        &format!("/topic/{}", place.name),
-        &place.arguments(),
+        &format!("/topic/{}", broker.name),
+        &broker.arguments(),
     );
     wire.say(&format!(
         "SEND\ndestination:/topic/{}\nx-own:a\\cb\\nc\\\\d\n\nbody\0",
-        place.name
+        broker.name
     ));
     let message = wire.hear().is("MESSAGE");
     assert_eq!(message.header("x-own"), "a\\cb\\nc\\\\d");
 }
 
-pub(crate) fn what_was_not_acknowledged_comes_again(place: &Place) {
-    let mut first = place.login();
+pub(crate) fn unacknowledged_messages_are_redelivered(broker: &TestBroker) {
+    let mut first = broker.login();
     first.subscribe(
         "live",
-        &format!("/topic/{}", place.name),
-        &place.arguments(),
+        &format!("/topic/{}", broker.name),
+        &broker.arguments(),
     );
     first.say(&format!(
         "SEND\ndestination:/topic/{}\n\nheld\0",
-        place.name
+        broker.name
     ));
     first.hear().is("MESSAGE");
     drop(first);
-    let mut second = place.login();
+    let mut second = broker.login();
     second.subscribe(
         "live",
-        &format!("/topic/{}", place.name),
-        &place.arguments(),
+        &format!("/topic/{}", broker.name),
+        &broker.arguments(),
     );
     let message = second.hear().is("MESSAGE");
     assert_eq!(message.header("redelivered"), "true");
@@ -197,9 +197,9 @@ pub(crate) fn what_was_not_acknowledged_comes_again(place: &Place) {
     second.is_open();
 }
 
-pub(crate) fn hearts_beat(place: &Place) {
-    let mut wire = Wire::open(&place.place);
-    // We want one each second, and send none.
+pub(crate) fn heartbeats_are_sent(broker: &TestBroker) {
+    let mut wire = Wire::open(&broker.address);
+    // The client wants a heart-beat each second and sends none.
     wire.say(&format!("{LOGIN}heart-beat:0,1000\n\n\0"));
     let connected = wire.hear().is("CONNECTED");
     let (sends, expects) = connected.header("heart-beat").split_once(',').unwrap();
@@ -210,14 +210,14 @@ pub(crate) fn hearts_beat(place: &Place) {
     assert_eq!(wire.unread[0], b'\n');
 }
 
-pub(crate) fn disconnect_is_confirmed(place: &Place) {
-    let mut wire = place.login();
+pub(crate) fn disconnect_is_confirmed(broker: &TestBroker) {
+    let mut wire = broker.login();
     wire.say("DISCONNECT\nreceipt:bye\n\n\0");
     assert_eq!(wire.hear().is("RECEIPT").header("receipt-id"), "bye");
     wire.is_closed();
 }
 
-pub(crate) fn the_highest_common_version_is_agreed_upon(place: &Place) {
+pub(crate) fn the_highest_common_version_is_agreed_upon(broker: &TestBroker) {
     for (accepted, agreed) in [
         ("", "1.0"),
         ("accept-version:1.0\n", "1.0"),
@@ -226,7 +226,7 @@ pub(crate) fn the_highest_common_version_is_agreed_upon(place: &Place) {
         ("accept-version:1.0,1.1,1.7\n", "1.1"),
     ] {
         for command in ["CONNECT", "STOMP"] {
-            let mut wire = Wire::open(&place.place);
+            let mut wire = Wire::open(&broker.address);
             wire.say(&format!(
                 "{command}\n{accepted}host:/\nlogin:guest\npasscode:guest\n\n\0"
             ));
@@ -236,8 +236,8 @@ pub(crate) fn the_highest_common_version_is_agreed_upon(place: &Place) {
     }
 }
 
-pub(crate) fn without_a_common_version_nobody_comes_in(place: &Place) {
-    let mut wire = Wire::open(&place.place);
+pub(crate) fn without_a_common_version_the_login_is_refused(broker: &TestBroker) {
+    let mut wire = Wire::open(&broker.address);
     wire.say("CONNECT\naccept-version:1.3\nhost:/\nlogin:guest\npasscode:guest\n\n\0");
     let error = wire.hear().is("ERROR");
     assert_eq!(error.header("message"), "Version mismatch");
@@ -245,19 +245,19 @@ pub(crate) fn without_a_common_version_nobody_comes_in(place: &Place) {
     assert_eq!(error.body, "Supported versions are 1.0,1.1,1.2\n");
 }
 
-pub(crate) fn before_1_2_a_message_is_acknowledged_by_its_message_id(place: &Place) {
+pub(crate) fn before_1_2_a_message_is_acknowledged_by_its_message_id(broker: &TestBroker) {
     for version in ["1.0", "1.1"] {
-        let mut wire = Wire::open(&place.place);
+        let mut wire = Wire::open(&broker.address);
         wire.say(&format!(
             "CONNECT\naccept-version:{version}\nhost:/\nlogin:guest\npasscode:guest\n\n\0"
         ));
         wire.hear().is("CONNECTED");
         wire.subscribe(
             "live",
-            &format!("/topic/{}", place.name),
-            &place.arguments(),
+            &format!("/topic/{}", broker.name),
+            &broker.arguments(),
         );
-        wire.say(&format!("SEND\ndestination:/topic/{}\n\nx\0", place.name));
+        wire.say(&format!("SEND\ndestination:/topic/{}\n\nx\0", broker.name));
         let message = wire.hear().is("MESSAGE");
         assert!(!message.headers.contains_key("ack"), "{message:?}");
         wire.say(&format!(

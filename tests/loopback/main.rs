@@ -1,14 +1,13 @@
-//! The loopback broker, byte by byte: what it says is what RabbitMQ says in the same conversation.
+//! The loopback broker, byte by byte: it answers like RabbitMQ in the same conversation.
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod conversations;
-mod place;
 mod scripts;
+mod test_broker;
 mod wire;
+
+use outbox_test_support as support;
 
 use diesel_outbox::testing::LoopbackBroker;
 
@@ -19,15 +18,15 @@ macro_rules! conversations {
         mod loopback {
             $(#[test]
             fn $case() {
-                let Some(place) = crate::place::Place::loopback() else { return };
-                crate::conversations::$case(&place);
+                let Some(broker) = crate::test_broker::TestBroker::loopback() else { return };
+                crate::conversations::$case(&broker);
             })*
         }
         mod rabbitmq {
             $(#[test]
             fn $case() {
-                let Some(place) = crate::place::Place::rabbitmq() else { return };
-                crate::conversations::$case(&place);
+                let Some(broker) = crate::test_broker::TestBroker::rabbitmq() else { return };
+                crate::conversations::$case(&broker);
             })*
         }
     };
@@ -36,22 +35,22 @@ macro_rules! conversations {
 conversations!(
     a_login_is_answered,
     a_wrong_password_is_refused,
-    a_message_goes_round_and_ends_at_the_dead_letters,
+    a_message_is_redelivered_and_then_dead_lettered,
     a_second_ack_closes,
     other_arguments_close,
     a_bad_destination_does_not_close,
     a_message_id_on_a_send_is_refused,
-    a_malformed_frame_closes_without_a_word,
+    a_malformed_frame_closes_without_an_error,
     special_characters_are_escaped,
-    what_was_not_acknowledged_comes_again,
-    hearts_beat,
+    unacknowledged_messages_are_redelivered,
+    heartbeats_are_sent,
     disconnect_is_confirmed,
     the_highest_common_version_is_agreed_upon,
-    without_a_common_version_nobody_comes_in,
+    without_a_common_version_the_login_is_refused,
     before_1_2_a_message_is_acknowledged_by_its_message_id,
 );
 
-/// Each byte that the loopback broker writes, where no other broker has to agree.
+/// Every byte that the loopback broker writes, for frames that no other broker needs to match.
 #[test]
 fn frames_are_written_as_the_specification_has_them() {
     let broker = LoopbackBroker::start().unwrap();

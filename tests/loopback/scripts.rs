@@ -1,10 +1,11 @@
-//! What both brokers are told in turn, and whether they answer with the same bytes.
+//! Sends the same frames to both brokers and compares the bytes of their answers.
 
-use crate::place::Place;
+use crate::test_broker::TestBroker;
 use crate::wire::Wire;
 
-/// Frames to say, and the commands of what is heard then; `end` is the end of the connection. NAME
-/// is the place's, ID the last message's `message-id`, MEANS the header by which it is acknowledged.
+/// Frames to send, and the commands of the expected answers; `end` is the end of the connection.
+/// NAME is the broker's unique name, ID the last message's `message-id`, MEANS the header that
+/// acknowledges it.
 type Script = &'static [(&'static str, &'static str)];
 
 const SUBSCRIBE: &str = "SUBSCRIBE\nid:s-1\ndestination:/topic/NAME\nack:client-individual\n\
@@ -110,19 +111,19 @@ const A_SECOND_LOGIN: Script = &[("CONNECT\n\n\0", "end")];
 
 const AN_UNDEFINED_ESCAPE: Script = &[("SEND\ndestination:/topic/NAME\nx:\\t\n\nx\0", "end")];
 
-/// What a broker says to a script, except for its own name, the session's and the place's.
-fn transcript(place: &Place, version: &str, script: Script) -> Vec<String> {
+/// The broker's answers to a script, without its own name, the session and NAME.
+fn transcript(broker: &TestBroker, version: &str, script: Script) -> Vec<String> {
     let login =
         format!("CONNECT\naccept-version:{version}\nhost:/\nlogin:guest\npasscode:guest\n\n\0");
     let means = if version == "1.2" { "id" } else { "message-id" };
-    let mut wire = Wire::open(&place.place);
+    let mut wire = Wire::open(&broker.address);
     let mut session = String::from("no session yet");
     let mut id = String::new();
     let mut said = Vec::new();
     for (frame, answers) in [(login.as_str(), "CONNECTED")].iter().chain(script) {
         wire.say(
             &frame
-                .replace("NAME", &place.name)
+                .replace("NAME", &broker.name)
                 .replace("MEANS", means)
                 .replace("ID", &id),
         );
@@ -145,7 +146,7 @@ fn transcript(place: &Place, version: &str, script: Script) -> Vec<String> {
                 .split('\n')
                 .map(|line| match line.split_once(':') {
                     Some(("server", _)) => "server:SERVER",
-                    // Of a body that has such names in it; `frame` has seen that it is right.
+                    // The body contains these names; `frame` has checked its length.
                     Some(("content-length", _)) if command == "ERROR" => "content-length:LENGTH",
                     _ => line,
                 })
@@ -153,7 +154,7 @@ fn transcript(place: &Place, version: &str, script: Script) -> Vec<String> {
                 .join("\n");
             said.push(
                 text.replace(&session, "SESSION")
-                    .replace(&place.name, "NAME"),
+                    .replace(&broker.name, "NAME"),
             );
         }
     }
@@ -162,8 +163,8 @@ fn transcript(place: &Place, version: &str, script: Script) -> Vec<String> {
 
 /// Byte by byte, in each version.
 #[test]
-fn both_brokers_say_the_same() {
-    let Some(rabbitmq) = Place::rabbitmq() else {
+fn both_brokers_answer_with_the_same_bytes() {
+    let Some(rabbitmq) = TestBroker::rabbitmq() else {
         return;
     };
     for version in ["1.0", "1.1", "1.2"] {
@@ -176,7 +177,7 @@ fn both_brokers_say_the_same() {
             A_SECOND_LOGIN,
             AN_UNDEFINED_ESCAPE,
         ] {
-            let loopback = Place::loopback().unwrap();
+            let loopback = TestBroker::loopback().unwrap();
             assert_eq!(
                 transcript(&loopback, version, script),
                 transcript(&rabbitmq, version, script),
@@ -186,13 +187,13 @@ fn both_brokers_say_the_same() {
     }
 }
 
-/// The first frame of a connection, and what is answered. (RabbitMQ closes some only after ten seconds.)
+/// The first frame of a connection and its answer. (RabbitMQ closes some only after 10 s.)
 #[test]
-fn both_brokers_let_the_same_in() {
-    let Some(rabbitmq) = Place::rabbitmq() else {
+fn both_brokers_accept_the_same_logins() {
+    let Some(rabbitmq) = TestBroker::rabbitmq() else {
         return;
     };
-    let loopback = Place::loopback().unwrap();
+    let loopback = TestBroker::loopback().unwrap();
     for first in [
         "CONNECT\n\n\0",
         "STOMP\r\naccept-version:1.1\r\nheart-beat:0,0\r\n\r\n\0",
@@ -205,8 +206,8 @@ fn both_brokers_let_the_same_in() {
         "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:no\n\n\0",
         "SEND\ndestination:/queue/a\n\nx\0",
     ] {
-        let answer = |place: &Place| {
-            let mut wire = Wire::open(&place.place);
+        let answer = |broker: &TestBroker| {
+            let mut wire = Wire::open(&broker.address);
             wire.say(first);
             let mut answer = wire.hear();
             answer.headers.remove("server");

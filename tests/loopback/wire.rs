@@ -1,4 +1,4 @@
-//! A socket that speaks STOMP by hand, and the frames that it hears.
+//! A socket that sends and receives hand-written STOMP.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -8,13 +8,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const LOGIN: &str = "CONNECT\naccept-version:1.2\nhost:/\nlogin:guest\npasscode:guest\n";
 
-/// A socket that speaks STOMP with neither the client nor its codec.
+/// A socket that uses neither the client nor its codec.
 pub(crate) struct Wire {
     socket: TcpStream,
     pub(crate) unread: Vec<u8>,
 }
 
-/// A frame as it was written, taken apart without unescaping.
+/// A frame as it was sent, split without unescaping.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Raw {
     pub(crate) command: String,
@@ -39,8 +39,8 @@ impl Raw {
 }
 
 impl Wire {
-    pub(crate) fn open(place: &str) -> Self {
-        let socket = TcpStream::connect(place).unwrap();
+    pub(crate) fn open(address: &str) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
         Self {
@@ -49,8 +49,8 @@ impl Wire {
         }
     }
 
-    pub(crate) fn login(place: &str) -> Self {
-        let mut wire = Self::open(place);
+    pub(crate) fn login(address: &str) -> Self {
+        let mut wire = Self::open(address);
         wire.say(&format!("{LOGIN}\n\0"));
         wire.hear().is("CONNECTED");
         wire
@@ -60,7 +60,7 @@ impl Wire {
         self.socket.write_all(text.as_bytes()).unwrap();
     }
 
-    /// More of what comes; `false` at the end.
+    /// Reads more bytes; `false` at the end.
     pub(crate) fn read(&mut self) -> bool {
         let mut chunk = [0; 4096];
         match self.socket.read(&mut chunk) {
@@ -74,7 +74,7 @@ impl Wire {
         }
     }
 
-    /// The bytes up to the next NUL outside a counted body.
+    /// Takes the bytes up to the next NUL outside a counted body.
     pub(crate) fn frame(&mut self) -> Option<Vec<u8>> {
         loop {
             let blank = self
@@ -120,7 +120,7 @@ impl Wire {
         }
     }
 
-    /// The next two, in the order of their commands.
+    /// Receives two frames and sorts them by command.
     pub(crate) fn hear_two(&mut self) -> (Raw, Raw) {
         let (first, second) = (self.hear(), self.hear());
         if first.command <= second.command {
@@ -138,7 +138,7 @@ impl Wire {
         assert_eq!(next, None);
     }
 
-    /// Still answers.
+    /// Checks that the broker still answers.
     pub(crate) fn is_open(&mut self) {
         self.say("BEGIN\ntransaction:still\nreceipt:still\n\n\0");
         let receipt = self.hear().is("RECEIPT");

@@ -1,10 +1,9 @@
-//! The steps of claiming, sending and settling as a model, looked at in every order in which they
-//! can happen: two publishers (one takes larger steps), three rows, time that passes, and one thing
-//! that goes wrong anywhere (a crash, a cut connection, a refusal, an answer of the database that is
-//! lost).
+//! A model of claiming, sending and settling. It explores every order of the steps: two publishers
+//! (one takes larger steps), three rows, time that passes, and one fault at any point (a crash, a
+//! lost connection, a refusal, a lost answer of the database).
 //!
-//! The steps are those of `src/relay/engine` and `src/backend`. That the model can fail is shown by
-//! taking its rules away one by one: each time a law breaks.
+//! The steps are those of `src/engine` and `src/backend`. To show that the model can fail, a
+//! test removes its rules one by one; each time a law is broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod publisher;
@@ -16,40 +15,40 @@ use std::collections::HashSet;
 use world::World;
 
 pub(crate) const ROWS: usize = 3;
-/// Rows claimed at a time.
+/// Rows per claim.
 pub(crate) const CHUNK: usize = 2;
-/// How long a lease is, how long claims share one, and when time ends.
+/// The length of a lease, how long claims share one, and the last moment of the model.
 pub(crate) const LEASE: u8 = 2;
 pub(crate) const YOUNG: u8 = 2;
 pub(crate) const END: u8 = 2;
 
-/// The publisher whose every step is looked at apart, and to whom things happen; the other one takes
-/// larger steps between them.
+/// The publisher whose steps are explored one by one and which faults affect; the other one takes
+/// larger steps in between.
 pub(crate) const FINE: usize = 0;
 pub(crate) const COARSE: usize = 1;
 
 pub(crate) type Row = u8;
 pub(crate) type Token = u8;
 
-/// A law that is broken.
+/// The law that a state breaks.
 pub(crate) type Broken = &'static str;
 
-/// What the laws rest on.
+/// The rules on which the laws depend.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
-    /// A row is settled as sent by its receipt only.
+    /// A row is settled as sent only by its receipt.
     pub(crate) receipts: bool,
-    /// Whatever ends a lease names its token.
+    /// Every statement that ends a lease names its token.
     pub(crate) fenced: bool,
     /// Nothing is written to the connection after the end of the lease.
     pub(crate) deadline: bool,
-    /// A claim passes by rows behind one of their key that is held up.
+    /// A claim skips rows behind a blocked row of their key.
     pub(crate) held: bool,
     /// Claims that share a lease share its end.
     pub(crate) one_end: bool,
-    /// A row that was claimed while an earlier one of its key failed is given back.
+    /// A row is released if an earlier row of its key failed while it was claimed.
     pub(crate) spoiled: bool,
-    /// A key with a row that was not sent is not passed by, until the database knows.
+    /// A key with an unsent row is not skipped until the database knows.
     pub(crate) troubled: bool,
 }
 
@@ -63,7 +62,7 @@ const ALL: Rules = Rules {
     troubled: true,
 };
 
-/// Looks at every state; the number of them, or the law that one breaks.
+/// Explores every state; returns their number, or the law that one of them breaks.
 fn explore(rules: Rules) -> Result<usize, Broken> {
     let mut seen = HashSet::from([World::default().fingerprint()]);
     let mut open = vec![World::default()];
@@ -84,12 +83,12 @@ fn the_laws_hold_in_every_state() {
     eprintln!("{states} states");
     assert!(
         states > 100_000,
-        "only {states} states: something is never done"
+        "only {states} states: some steps are never taken"
     );
 }
 
 #[test]
-fn without_any_of_the_rules_a_law_breaks() {
+fn without_any_one_rule_a_law_is_broken() {
     let without = [
         (
             "receipts",

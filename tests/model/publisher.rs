@@ -1,10 +1,10 @@
-//! A publisher: what it holds, and what it has yet to tell.
+//! A publisher: its leased rows and the outcomes that are not in the database yet.
 
 use std::collections::VecDeque;
 
 use crate::{Row, Token};
 
-/// A row under a lease of a publisher's.
+/// A row under a publisher's lease.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Held {
     pub(crate) row: Row,
@@ -30,19 +30,19 @@ impl Fate {
     }
 }
 
-/// A claim under way.
+/// A claim in progress.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct Claim {
     pub(crate) token: Token,
     pub(crate) deadline: u8,
-    /// Tokens whose rows it passes by.
+    /// Tokens whose rows it skips.
     pub(crate) own: Vec<Token>,
-    /// What the database has made of it.
+    /// The result from the database.
     pub(crate) rows: Option<Vec<Row>>,
 }
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub(crate) struct Publisher {
-    /// When the lease began whose end claims share.
+    /// The start of the lease whose end claims share.
     pub(crate) began: Option<u8>,
     pub(crate) claim: Option<Claim>,
     pub(crate) spoiled: bool,
@@ -51,10 +51,10 @@ pub(crate) struct Publisher {
     pub(crate) queued: VecDeque<Held>,
     /// Written, not yet at the broker.
     pub(crate) wire: VecDeque<Held>,
-    /// At the broker; the receipt is on its way.
+    /// At the broker; the receipt has not arrived.
     pub(crate) receipts: VecDeque<Held>,
     pub(crate) outcomes: Vec<(Held, Fate)>,
-    /// Outcomes that are told to the database: first those sent, then failed, then released.
+    /// Outcomes to settle in the database: first sent, then failed, then released.
     pub(crate) settling: Option<(Vec<(Held, Fate)>, Fate)>,
 }
 
@@ -70,7 +70,7 @@ impl Publisher {
         under_way.chain(outcomes)
     }
 
-    /// A statement that is about no row is none.
+    /// Skips statements without rows.
     pub(crate) fn pass_empty_statements(&mut self) {
         while let Some((batch, fate)) = self.settling.take() {
             if batch.iter().any(|(_, of)| *of == fate) {
@@ -103,7 +103,7 @@ impl Publisher {
             .chain(self.doubtful.as_mut())
     }
 
-    /// Whether a row that was not sent has yet to be told to the database.
+    /// Whether an unsent row is not settled in the database yet.
     pub(crate) fn has_trouble(&self) -> bool {
         let settling = self.settling.iter().flat_map(|(batch, _)| batch);
         self.outcomes
@@ -112,13 +112,13 @@ impl Publisher {
             .any(|(_, fate)| *fate != Fate::Sent)
     }
 
-    /// A row was not sent: what follows it waits.
+    /// A row was not sent; the later rows of its key wait.
     pub(crate) fn not_sent(&mut self, held: Held, fate: Fate) {
         self.spoiled = true;
         self.outcomes.push((held, fate));
     }
 
-    /// The connection is gone. What was written may still come to the broker.
+    /// The connection is lost. What was written may still arrive at the broker.
     pub(crate) fn lose_connection(&mut self, late: &mut VecDeque<Row>) {
         late.extend(self.wire.iter().map(|held| held.row));
         let receipts = std::mem::take(&mut self.receipts);

@@ -1,11 +1,11 @@
-//! The steps: what a state may become.
+//! The steps from one state to the next.
 
 use crate::publisher::{Claim, Fate, Held};
 use crate::world::World;
 use crate::{Broken, CHUNK, COARSE, END, FINE, LEASE, Rules, Token, YOUNG};
 
 impl World {
-    /// Every state that may follow.
+    /// All states that may follow.
     pub(crate) fn next(&self, rules: Rules) -> Result<Vec<Self>, Broken> {
         let mut found = Vec::new();
         if self.now < END {
@@ -76,7 +76,7 @@ impl World {
                 next.tokens += 1;
                 publisher.spoiled = false;
                 let deadline = if rules.one_end { began } else { self.now } + LEASE;
-                // Of those whose leases end together.
+                // Those whose leases end at the same time.
                 let mut own: Vec<Token> = publisher
                     .holds()
                     .filter(|held| held.deadline == deadline || !rules.one_end)
@@ -162,7 +162,7 @@ impl World {
         }
         if let Some(&row) = self.late[p].front() {
             let mut next = self.clone();
-            // Or it is lost, and with it what was written after it.
+            // Or it is lost, with everything written after it.
             let mut lost = next.clone();
             lost.late[p].clear();
             found.push(lost);
@@ -206,7 +206,7 @@ impl World {
         }
     }
 
-    /// What may go wrong, once.
+    /// The faults; one of them happens once.
     fn mishaps(&self, p: usize, found: &mut Vec<Self>) {
         let mut wrong = self.clone();
         wrong.went_wrong = true;
@@ -225,7 +225,7 @@ impl World {
             found.push(cut);
         }
         if let Some(&refused) = self.publishers[p].wire.front() {
-            // An ERROR that names the row; the broker closes, and takes nothing after it.
+            // An ERROR that names the row; the broker closes and accepts nothing after it.
             let mut next = wrong.clone();
             let publisher = &mut next.publishers[p];
             publisher.wire.clear();
@@ -246,7 +246,7 @@ impl World {
             found.push(lost);
         }
         if let Some((batch, _)) = &self.publishers[p].settling {
-            // It is told once more.
+            // The statement is repeated.
             let mut lost = wrong;
             let publisher = &mut lost.publishers[p];
             publisher.settling = Some((batch.clone(), Fate::Sent));

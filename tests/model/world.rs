@@ -1,4 +1,4 @@
-//! All there is in the model: the table, the publishers, the broker; and the laws.
+//! The state of the model: the table, the publishers and the broker; and the laws.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,15 +14,15 @@ pub(crate) struct Stored {
     pub(crate) due: u8,
 }
 
-/// All there is. The three rows have one key.
+/// The state of the model. The three rows have one key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub(crate) struct World {
     pub(crate) now: u8,
     pub(crate) rows: [Stored; ROWS],
     pub(crate) publishers: [Publisher; 2],
-    /// Written to connections that are gone since.
+    /// Rows written to connections that are lost now.
     pub(crate) late: [VecDeque<Row>; 2],
-    /// First arrivals at the broker.
+    /// The order of first arrivals at the broker.
     pub(crate) arrived: Vec<Row>,
     pub(crate) tokens: Token,
     pub(crate) went_wrong: bool,
@@ -39,11 +39,11 @@ impl World {
         Ok(())
     }
 
-    /// Law 3 and law 4, in any state.
+    /// Laws 3 and 4, which hold in every state.
     pub(crate) fn check(&self) -> Result<(), Broken> {
         for (row, stored) in (0..).zip(&self.rows) {
             if stored.succeeded && !self.arrived.contains(&row) {
-                return Err("law 3: SUCCEEDED, and the broker never had it");
+                return Err("law 3: SUCCEEDED, but the broker never received it");
             }
         }
         for publisher in &self.publishers {
@@ -60,7 +60,7 @@ impl World {
         Ok(())
     }
 
-    /// The claim's statement.
+    /// The statement of a claim.
     pub(crate) fn claimable(&self, claim: &Claim, rules: Rules) -> Vec<Row> {
         let is_held_up = |row: usize| {
             rules.held
@@ -81,7 +81,7 @@ impl World {
             .collect()
     }
 
-    /// One of the statements that settle.
+    /// One of the settle statements.
     pub(crate) fn settle(&mut self, held: Held, fate: Fate, rules: Rules) {
         let now = self.now;
         let stored = &mut self.rows[usize::from(held.row)];
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// The same state with other names for the tokens is the same.
+    /// Renames the tokens: states that differ only in their names are the same.
     pub(crate) fn named_alike(mut self) -> Self {
         let mut names: Vec<Token> = Vec::new();
         let in_rows = self.rows.iter_mut().filter_map(|row| row.token.as_mut());

@@ -163,3 +163,106 @@ fn a_key_that_may_be_carried() {
     .unwrap();
     assert_eq!(next.number, number + 1);
 }
+
+diesel::table! {
+    parts (id) {
+        id -> Integer,
+        name -> Text,
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Queryable, Selectable, Identifiable, Publish)]
+#[diesel(table_name = parts)]
+#[publish(destination = "/topic/parts")]
+struct Part {
+    id: i32,
+    name: String,
+}
+
+#[derive(Insertable, Publish)]
+#[diesel(table_name = parts)]
+#[publish(model = Part)]
+struct NewPart<'a> {
+    id: Option<i32>,
+    name: &'a str,
+}
+
+#[derive(Insertable, Publish)]
+#[diesel(table_name = parts)]
+#[publish(model = Part)]
+struct NewPartOfSequence<'a> {
+    name: &'a str,
+}
+
+/// The parts and what was published, after something that is an error.
+fn nothing_was_written(conn: &mut MysqlConnection, before: i64) {
+    assert_eq!(parts::table.count().get_result(conn), Ok(before));
+    assert_eq!(published::table.count().get_result(conn), Ok(0_i64));
+}
+
+#[test]
+fn a_key_that_a_default_gives_is_an_error_and_not_another_row() {
+    let Some(mut db) = connect() else { return };
+    let conn = &mut db.conn;
+    let made = conn.batch_execute(
+        "create sequence numbers;
+         create table parts (id integer primary key default nextval(numbers), name text not null)",
+    );
+    if made.is_err() {
+        // MySQL has no sequences.
+        return;
+    }
+    conn.batch_execute(
+        "insert into parts (id, name) values (7, 'other');
+         insert into tickets (note) values (''), (''), (''), (''), (''), (''), ('')",
+    )
+    .unwrap();
+    // AUTO_INCREMENT has given a key that a part has too.
+    conn.batch_execute("insert into tickets (number, note) values (null, '')")
+        .unwrap();
+    conn.batch_execute("update parts set id = 8").unwrap();
+    let error = NewPartOfSequence { name: "new" }.save(conn).unwrap_err();
+    assert!(error.to_string().contains("another key"), "{error}");
+    let error = NewPart {
+        id: None,
+        name: "new",
+    }
+    .save(conn)
+    .unwrap_err();
+    assert!(error.to_string().contains("another key"), "{error}");
+    nothing_was_written(conn, 1);
+    let carried = NewPart {
+        id: Some(9),
+        name: "new",
+    };
+    assert_eq!(carried.save(conn).unwrap().id, 9);
+}
+
+#[test]
+fn a_key_of_zero_is_an_error_where_the_server_replaces_it() {
+    let Some(mut db) = connect() else { return };
+    let conn = &mut db.conn;
+    conn.batch_execute(
+        "create table parts (id integer primary key auto_increment, name text not null)",
+    )
+    .unwrap();
+    let part = Part {
+        id: 0,
+        name: "new".to_owned(),
+    };
+    let error = part.clone().save(conn).unwrap_err();
+    assert!(error.to_string().contains("replaced 0"), "{error}");
+    let error = NewPart {
+        id: Some(0),
+        name: "new",
+    }
+    .save(conn)
+    .unwrap_err();
+    assert!(error.to_string().contains("replaced 0"), "{error}");
+    nothing_was_written(conn, 0);
+    conn.batch_execute("set sql_mode = concat(@@sql_mode, ',NO_AUTO_VALUE_ON_ZERO')")
+        .unwrap();
+    assert_eq!(part.save(conn).unwrap().id, 0);
+    let expected = json!({"id": 0, "name": "new"});
+    assert_eq!(last_body(conn), Document(expected));
+}

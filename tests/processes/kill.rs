@@ -1,4 +1,4 @@
-//! kill -9, in the middle of the work.
+//! kill -9, in the middle of work.
 
 use std::process::{Command, Stdio};
 
@@ -29,7 +29,7 @@ fn a_killed_relay_loses_nothing_and_repeats_little() {
         );
         let enough = listener.messages() + ROWS / (KILLS + 2);
         wait_until("the relay is under way", || listener.messages() >= enough);
-        // What it has under its lease comes again when that has ended.
+        // The rows that it has leased are sent again when the lease has ended.
         relay.kill();
         assert!(listener.messages() < ROWS, "killed too late, at {kill}");
     }
@@ -90,7 +90,7 @@ fn a_killed_subscriber_has_each_effect_once() {
     assert_eq!(world.counts().received, MESSAGES as i64);
 }
 
-/// Not a test of its own: the process that the one above kills.
+/// Not a test but the process that the test above kills.
 #[test]
 fn as_a_subscriber() {
     let Ok(arguments) = std::env::var(CHILD) else {
@@ -98,7 +98,7 @@ fn as_a_subscriber() {
     };
     let (destination, queue) = arguments.split_once(' ').unwrap();
     let config = Config::builder().env().build().unwrap();
-    diesel_outbox::logging::init(config.log_format, "info").unwrap();
+    diesel_outbox::cli::logging::init(config.log_format, "info").unwrap();
     let registry = Registry::<PgConnection>::new().on("effect", effect);
     let subscriber =
         Subscriber::new(&config, &registry, "effect", destination, Some(queue)).unwrap();

@@ -1,4 +1,4 @@
-//! What the broker has: every message of a topic, counted by its id.
+//! The messages that the broker has: every message of a topic, counted by its id.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ impl Listener {
         Self::to(world, &world.topic())
     }
 
-    /// Of another destination.
+    /// Listens to another destination.
     pub(crate) fn to(world: &World, destination: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -55,12 +55,12 @@ impl Listener {
         }
     }
 
-    /// Different messages.
+    /// The number of different messages.
     pub(crate) fn messages(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
-    /// Deliveries of messages that had been delivered before.
+    /// The number of redeliveries.
     pub(crate) fn duplicates(&self) -> usize {
         self.seen
             .lock()

@@ -2,23 +2,28 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod deadly;
 mod kill;
 mod large;
 mod listener;
+mod listening;
 mod mistakes;
 mod poison;
+mod pooler;
 mod prefetch;
-mod program;
 mod programs;
 mod proxy;
 mod schemas;
+mod serializable;
+#[cfg(feature = "mysql")]
+mod server_settings;
 mod signals;
 mod streams;
 mod tls;
 mod world;
+
+use outbox_test_support as support;
+use outbox_test_support::own;
+use outbox_test_support::program;
 
 use world::World;

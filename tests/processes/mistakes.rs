@@ -126,7 +126,7 @@ fn callbacks_and_queues() {
 
     let mut first = Program::start(&world, SUBSCRIBE, &["log", &topic, &world.name]);
     first.wait_for_line("subscribed");
-    // The same queue, declared by somebody else with other arguments.
+    // The same queue, declared by another client with other arguments.
     let dead_letters = format!("DLQ.{}", world.name);
     let other = ["log", "/topic/other", dead_letters.as_str()];
     fails(

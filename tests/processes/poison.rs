@@ -36,10 +36,20 @@ fn a_row_that_the_broker_refuses_is_parked_and_harms_no_other() {
         &["--retry-attempts", "2", "--retry-first-delay", "200ms"],
     );
     listener.wait_for(600);
-    wait_until("both are parked", || world.counts().failed == 2);
+    wait_until("both are parked", || world.counts().parked == 2);
     wait_until("the rest is settled", || world.counts().sent == 600);
     relay.signal("TERM");
     assert!(relay.ended().success(), "{:#?}", relay.lines());
+    // One log line for each attempt, and none of an outage.
+    let lines = relay.lines();
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(count("is not available"), 0, "{lines:#?}");
+    assert_eq!(count(" WARN "), 4, "{lines:#?}");
+    assert!(
+        count("closed the connection; the rows in flight") <= 3,
+        "{lines:#?}"
+    );
+    assert_eq!(count("closed with this row alone"), 0, "{lines:#?}");
     type Parked = (String, i32, Option<String>);
     let mut parked: Vec<Parked> = published::table
         .filter(published::status.eq(-1))

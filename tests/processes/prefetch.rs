@@ -1,4 +1,4 @@
-//! Large messages, more of them than there is memory for.
+//! Large messages, more than there is memory for.
 
 use diesel_outbox::stomp::{Client, Options, SendFrame};
 
@@ -9,7 +9,7 @@ use super::signals::executable;
 const MESSAGES: usize = 400;
 const BODY: usize = 1_000_000;
 
-/// The most memory that a process has had, in KiB.
+/// The peak memory of a process, in KiB.
 #[cfg(target_os = "linux")]
 fn peak(program: &Program) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
@@ -53,7 +53,7 @@ fn prefetched_messages_do_not_fill_the_memory() {
         }
         client.disconnect().await.unwrap();
     });
-    // Without a bound all were there long before.
+    // Without a limit all would have been there long before.
     wait_until("some are handled", || world.counts().received >= 50);
     let more = (peak(&subscriber) - before) / 1024;
     eprintln!("{more} MiB more than before");

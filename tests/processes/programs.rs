@@ -1,14 +1,16 @@
-//! Programs that run for messages end with `subscribe`, and leave nothing behind.
+//! Programs that run for messages end with `subscribe` and leave nothing behind.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
+use diesel_outbox::stomp::{Client, Options, SendFrame};
+
 use super::World;
 use super::program::{Program, wait_until};
 use super::signals::executable;
 
-/// What `/proc` says of a process.
+/// What `/proc` shows of a process.
 struct Process {
     state: String,
     parent: u32,
@@ -19,7 +21,7 @@ fn processes() -> Vec<(u32, Process)> {
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let id: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // proc(5): the name may hold anything and ends with the last parenthesis.
+        // proc(5): the name may contain anything and ends with the last parenthesis.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let process = Process {
             state: fields.next()?.to_owned(),
@@ -31,7 +33,7 @@ fn processes() -> Vec<(u32, Process)> {
     all.collect()
 }
 
-/// How many run in a process group.
+/// The number of processes in a process group.
 fn alive(group: u32) -> usize {
     let is_alive = |process: &Process| process.group == group && process.state != "Z";
     processes().iter().filter(|(_, it)| is_alive(it)).count()
@@ -48,7 +50,7 @@ fn group(file: &Path) -> u32 {
     group.unwrap()
 }
 
-/// Starts `subscribe` with a program that says its number and lets another one run beside it.
+/// Starts `subscribe` with a program that writes its number and starts another one beside it.
 fn running(world: &World, folder: &Path, script: &str, flags: &[&str]) -> (Program, u32) {
     let begun = folder.join("begun");
     let script = format!(
@@ -72,7 +74,7 @@ fn publish(world: &World) {
     assert!(relay.ended().success());
 }
 
-/// The message is there for the next one, and was not given up.
+/// The message is available to the next subscriber and is not a dead letter.
 fn is_delivered_again(world: &World) {
     let topic = world.topic();
     let mut next = Program::start(world, env!("CARGO_BIN_EXE_subscribe"), &["store", &topic]);
@@ -84,7 +86,7 @@ fn is_delivered_again(world: &World) {
 #[test]
 fn a_program_ends_with_subscribe_when_it_takes_too_long() {
     let Some(world) = World::new() else { return };
-    for script in ["", "trap '' TERM"] {
+    for script in ["", "trap '' TERM", "trap 'exit 1' TERM"] {
         let folder = tempfile::tempdir().unwrap();
         let flags = ["--shutdown-timeout", "100ms", "--callback-attempts", "1"];
         let (mut subscriber, group) = running(&world, folder.path(), script, &flags);
@@ -99,7 +101,7 @@ fn a_program_ends_with_subscribe_when_it_takes_too_long() {
 #[test]
 fn a_program_ends_with_subscribe_at_the_second_signal() {
     let Some(world) = World::new() else { return };
-    for script in ["", "trap '' TERM"] {
+    for script in ["", "trap '' TERM", "trap 'exit 1' TERM"] {
         let folder = tempfile::tempdir().unwrap();
         let flags = ["--callback-attempts", "1"];
         let (mut subscriber, group) = running(&world, folder.path(), script, &flags);
@@ -114,13 +116,81 @@ fn a_program_ends_with_subscribe_at_the_second_signal() {
     }
 }
 
-/// In a process namespace of its own `subscribe` is process 1, as in a container.
+/// The system limits the sum of arguments and environment to a quarter of the stack's size.
+#[test]
+fn headers_that_are_too_long_together_are_left_out() {
+    let Some(world) = World::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let script = format!(
+        "env | cut -c 1-300 | grep ^OUTBOX_HEADER > '{0}.part'; mv '{0}.part' '{0}'",
+        seen.display()
+    );
+    let callback = executable(&folder.path().join("it"), &script);
+    let (subscribe, topic) = (env!("CARGO_BIN_EXE_subscribe"), world.topic());
+    let limited = "ulimit -S -s 2048; exec \"$0\" \"$@\"";
+    let arguments = ["-c", limited, subscribe, &callback, &topic];
+    let mut subscriber = Program::start(&world, "sh", &arguments);
+    subscriber.wait_for_line("subscribed");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = Options::from_url(&world.broker).unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&options).await.unwrap();
+        let mut frame = SendFrame::new(topic.clone(), "1").header("dop-msg-id", "it");
+        for n in 1..=6 {
+            // Each of them alone is short enough.
+            frame = frame.header(format!("long-{n}"), "v".repeat(100_000 + n));
+        }
+        client.send(frame).await.unwrap();
+        client.disconnect().await.unwrap();
+    });
+    wait_until("it is done", || world.counts().received == 1);
+    let seen = std::fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("OUTBOX_HEADER_DOP_MSG_ID=it\n"), "{seen}");
+    let (short, long) = ("OUTBOX_HEADER_LONG_1", "OUTBOX_HEADER_LONG_6");
+    assert!(seen.contains(&format!("{short}=v")), "{seen}");
+    let list = seen
+        .lines()
+        .find_map(|line| line.strip_prefix("OUTBOX_HEADERS_LEFT_OUT="));
+    assert!(list.unwrap().ends_with(long), "{seen}");
+    assert!(!list.unwrap().contains(short), "{seen}");
+    subscriber.signal("TERM");
+    assert!(subscriber.ended().success());
+}
+
+/// Processes that programs leave behind keep their output open, and so files of ours. Too many open files
+/// are not the fault of a message.
+#[test]
+fn too_many_open_files_make_no_dead_letter() {
+    const MESSAGES: usize = 40;
+    let Some(world) = World::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let callback = executable(&folder.path().join("it"), "sleep 4 & exit 0");
+    let (subscribe, topic) = (env!("CARGO_BIN_EXE_subscribe"), world.topic());
+    let limited = "ulimit -n 70; exec \"$0\" \"$@\"";
+    let more = ["--callback-attempts", "1", "--log-level", "debug"];
+    let arguments = [&["-c", limited, subscribe, &callback, &topic], &more[..]].concat();
+    let mut subscriber = Program::start(&world, "sh", &arguments);
+    subscriber.wait_for_line("subscribed");
+    world.write(MESSAGES);
+    publish(&world);
+    subscriber.wait_for_line("Too many open files");
+    wait_until("all are done", || {
+        world.counts().received == i64::try_from(MESSAGES).unwrap()
+    });
+    subscriber.signal("TERM");
+    assert!(subscriber.ended().success());
+    let lines = subscriber.lines().join("\n");
+    assert!(!lines.contains("no further attempt"), "{lines}");
+}
+
+/// In a separate process namespace `subscribe` is process 1, as in a container.
 #[test]
 fn as_process_1_it_leaves_no_zombies_and_nothing_that_runs() {
     const MESSAGES: usize = 40;
     let Some(world) = World::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    // What it starts goes on after its end, and so becomes a child of process 1: in its group, and
+    // What it starts continues after its end, and so becomes a child of process 1: in its group, and
     // in another one.
     let script = "(sleep 0.01; exec true) & setsid sh -c 'sleep 0.01 & exec true'";
     let callback = executable(&folder.path().join("it"), script);
@@ -137,7 +207,7 @@ fn as_process_1_it_leaves_no_zombies_and_nothing_that_runs() {
         .env("STOMP_URL", &world.broker)
         .env("OUTBOX_QUEUE_HEADERS", "x-expires:600000");
     let mut subscriber = Program::spawn(&mut command);
-    // Fails here if the system does not let us have a namespace.
+    // Fails here if the system does not permit a namespace.
     subscriber.wait_for_line("subscribed");
     let child_of = |parent: u32| {
         let all = processes();

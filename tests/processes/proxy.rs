@@ -15,8 +15,8 @@ use super::program::{Program, wait_until};
 const ROWS: usize = 2_000;
 const PASSED_ON: usize = 500;
 
-/// Passes on the first SENDs and drops all that the client says after them, while the broker's
-/// answers go on; `swallowed` counts what was dropped.
+/// Passes on the first SENDs and drops everything that the client sends after them, while the broker's
+/// answers still arrive; `swallowed` counts what was dropped.
 struct Proxy {
     address: String,
     swallowed: Arc<AtomicUsize>,
@@ -64,7 +64,7 @@ fn swallow(mut from: TcpStream, mut to: TcpStream, swallowed: &AtomicUsize) {
     let mut buffer = [0; 4096];
     let mut frames = 0;
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        // A body of these rows holds no NUL, so that each ends a frame; CONNECT is the first.
+        // The bodies of these rows contain no NUL, so each NUL ends a frame; CONNECT is the first frame.
         let mut kept = 0;
         for (position, byte) in buffer[..count].iter().enumerate() {
             if frames > PASSED_ON {
@@ -106,7 +106,7 @@ fn no_row_is_settled_that_the_broker_did_not_get() {
         assert!(listener.has(&id.0.to_string()), "{} was not received", id.0);
     }
     assert!(settled.len() <= PASSED_ON);
-    let failed = world.counts().failed;
+    let failed = world.counts().parked;
     assert_eq!(failed, 0, "the network is nobody's fault");
     // And nothing is lost.
     let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &["--once"]);

@@ -1,7 +1,7 @@
-//! Two services with an outbox each in one database.
+//! Two services, each with an outbox in the same database.
 
 use diesel::connection::SimpleConnection;
-use diesel_outbox::backend::{Counts, Upkeep};
+use diesel_outbox::admin::Status;
 use diesel_outbox::{Message, in_schema};
 
 use super::World;
@@ -33,7 +33,7 @@ fn side_by_side() {
     let topic = world.topic();
     let (ours, theirs) = (write("tenant", &topic), write("public", &topic));
 
-    // Nothing but the start and notifications makes it look.
+    // Only the start and notifications make it poll.
     let arguments = ["--database-schema", "tenant", "--poll-interval", "1h"];
     let mut relay = Program::start(&world, PUBLISH, &arguments);
     wait_until("ours arrives", || listener.has(&ours));
@@ -42,8 +42,7 @@ fn side_by_side() {
     assert!(!listener.has(&theirs));
     relay.signal("TERM");
     assert!(relay.ended().success());
-    let counts =
-        |schema: &str| -> Counts { in_schema(schema, || world.connect().counts().unwrap()) };
+    let counts = |schema: &str| -> Status { in_schema(schema, || world.counts()) };
     assert_eq!((counts("tenant").sent, counts("tenant").waiting), (2, 0));
     assert_eq!((counts("public").sent, counts("public").waiting), (0, 1));
 

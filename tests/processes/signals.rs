@@ -1,4 +1,4 @@
-//! Graceful stops, and ones at once.
+//! Graceful and immediate stops.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -28,7 +28,7 @@ fn each_signal_stops_and_a_second_one_ends_at_once() {
     let Some(world) = World::new() else { return };
     for signal in ["INT", "QUIT"] {
         let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &[]);
-        relay.wait_for_line("the relay starts");
+        relay.wait_for_line("starting the relay");
         relay.signal(signal);
         assert_eq!(relay.ended().code(), Some(0), "{:#?}", relay.lines());
     }
@@ -82,7 +82,7 @@ fn callbacks_that_do_not_finish_in_time_have_a_code_of_their_own() {
     assert_eq!(subscriber.ended().code(), Some(3));
 }
 
-/// A program of the shell's; returns the callback that runs it.
+/// A shell program; returns the callback that runs it.
 pub(crate) fn executable(path: &Path, script: &str) -> String {
     std::fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();

@@ -58,7 +58,7 @@ fn a_stream_is_paused_without_stopping_processes() {
     wait_until("the other stream's arrives", || listener.has(&goes));
     assert!(!listener.has(&waits));
     run(&world, OUTBOX, &["resume", "--stream", "a"]);
-    wait_until("it goes on", || listener.has(&waits));
+    wait_until("it continues", || listener.has(&waits));
     relay.signal("TERM");
     assert!(relay.ended().success());
 }

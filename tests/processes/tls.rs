@@ -1,4 +1,4 @@
-//! The programs over TLS, to a RabbitMQ that wants a client certificate.
+//! The programs over TLS, to a RabbitMQ that requires a client certificate.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use super::{World, support};
 
 const PUBLISH: &str = env!("CARGO_BIN_EXE_publish");
 const SUBSCRIBE: &str = env!("CARGO_BIN_EXE_subscribe");
-/// As scripts/servers makes the key.
+/// The password that scripts/servers sets on the key.
 const PASSWORD: &str = "test-key-password";
 
 /// A world at the broker with TLS, and the folder of its certificates.
@@ -108,7 +108,7 @@ fn what_is_wrong_is_told_at_the_start() {
         (
             with(&[("tls-ca-file", &key)], &identity),
             2,
-            "holds a private key, and no certificate",
+            "contains a private key; expected a certificate",
         ),
         (
             with(
@@ -127,23 +127,23 @@ fn what_is_wrong_is_told_at_the_start() {
                 &[("tls-cert-file", &ca), ("tls-key-file", &key)],
             ),
             2,
-            "does not fit the client certificate",
+            "does not match the client certificate",
         ),
         (
             with(&[("tls-ca-file", &ca)], &identity[..1]),
             2,
             "must be set together with",
         ),
-        // What the broker and we think of each other.
+        // Client and broker refuse each other's certificate.
         (
             with(&[("tls-ca-file", &other)], &identity),
             1,
-            "not signed by a certificate authority",
+            "not signed by a trusted certificate authority",
         ),
         (
             with(&[("tls-ca-file", &ca)], &[]),
             1,
-            "wants a client certificate, and none is set",
+            "requires a client certificate, and none is set",
         ),
     ];
     for (pairs, code, expected) in cases {
@@ -180,11 +180,11 @@ fn an_unverified_broker_is_warned_of() {
     ]
     .concat();
     let mut program = start(&world, PUBLISH, &arguments);
-    program.wait_for_line("any certificate of the broker is accepted");
+    program.wait_for_line("accepting any broker certificate");
     assert!(program.ended().success(), "{:#?}", program.lines());
 }
 
-/// Without a file of our own the system's authorities count; here the system is told of the tests' one.
+/// Without a file of ours the system's authorities count; here the system's file is that of the tests.
 #[test]
 fn the_systems_authorities_count() {
     let Some((world, folder)) = world() else {
@@ -211,7 +211,7 @@ fn the_systems_authorities_count() {
     let (code, lines) = publish("other-ca.pem");
     assert_eq!(code, Some(1), "{lines}");
     assert!(
-        lines.contains("not signed by a certificate authority"),
+        lines.contains("not signed by a trusted certificate authority"),
         "{lines}"
     );
 }

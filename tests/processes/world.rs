@@ -1,17 +1,18 @@
-//! Where the programs run.
+//! The environment of the programs.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::backend::{Counts, Upkeep};
+use diesel_outbox::admin::{self, Status};
 use diesel_outbox::migrations::Migrate;
 
 use super::support::{self, TestDatabase};
+use outbox_test_support::program::Place;
 
-/// A database and a broker of the test's own; `None` where a server is left out.
+/// A database and a broker for one test; `None` if a server is not used.
 pub(crate) struct World {
     pub(crate) database: TestDatabase,
     pub(crate) broker: String,
-    /// A name that no other test has.
+    /// A name that no other test uses.
     pub(crate) name: String,
 }
 
@@ -26,7 +27,7 @@ impl World {
     /// Without any table.
     pub(crate) fn bare() -> Option<Self> {
         let broker = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ")?;
-        let database = support::postgres()?;
+        let database = support::postgres::<PgConnection>()?;
         Some(Self {
             database,
             broker,
@@ -38,22 +39,22 @@ impl World {
         PgConnection::establish(&self.database.url).unwrap()
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        self.connect().counts().unwrap()
+    pub(crate) fn counts(&self) -> Status {
+        admin::status(&mut self.connect()).unwrap()
     }
 
     pub(crate) fn topic(&self) -> String {
         format!("/topic/{}", self.name)
     }
 
-    /// Forgets what was received.
+    /// Deletes what was received.
     pub(crate) fn forget(&self) {
         self.connect()
             .batch_execute("delete from received")
             .unwrap();
     }
 
-    /// Writes so many rows at once.
+    /// Writes this number of rows at once.
     pub(crate) fn write(&self, rows: usize) {
         let statement = format!(
             "insert into published (id, destination, body)
@@ -62,5 +63,15 @@ impl World {
             self.topic()
         );
         self.connect().batch_execute(&statement).unwrap();
+    }
+}
+
+impl Place for World {
+    fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
+    fn broker_url(&self) -> &str {
+        &self.broker
     }
 }

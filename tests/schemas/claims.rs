@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
-use diesel_outbox::backend::Outbox;
+use diesel_outbox::backend::{Lifecycle, PUBLISHED};
 use diesel_outbox::{Message, cancel, in_schema};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ const OLD_LOCK: &str = "122550254464888";
 /// A claim that does not wait for a lock.
 fn claim(conn: &mut PgConnection, schema: &str) -> QueryResult<Vec<Uuid>> {
     conn.batch_execute("set lock_timeout = '300ms'").unwrap();
-    let rows = in_schema(schema, || conn.claim(Uuid::new_v4(), MINUTE, 10))?;
+    let rows = in_schema(schema, || conn.claim(PUBLISHED, Uuid::new_v4(), MINUTE, 10))?;
     Ok(rows.iter().map(|row| row.id).collect())
 }
 
@@ -94,7 +94,7 @@ fn without_a_name_the_lock_is_that_of_the_tables_schema() {
     let unnamed = |path| {
         let mut conn = place.connect(path);
         conn.batch_execute("set lock_timeout = '300ms'").unwrap();
-        conn.claim(Uuid::new_v4(), MINUTE, 10)
+        conn.claim(PUBLISHED, Uuid::new_v4(), MINUTE, 10)
     };
     let error = unnamed("b,a").unwrap_err();
     assert!(error.to_string().contains("lock timeout"), "{error}");

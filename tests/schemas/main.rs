@@ -9,5 +9,5 @@ mod place;
 mod programs;
 mod rights;
 mod statements;
-#[path = "../support/mod.rs"]
-mod support;
+
+use outbox_test_support as support;

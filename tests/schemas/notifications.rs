@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::backend::Watch;
+use diesel_outbox::backend::Dialect;
 use diesel_outbox::{Message, in_schema};
 
 use crate::place::{Place, number};
@@ -13,7 +13,7 @@ fn write(conn: &mut PgConnection, schema: &str) {
     });
 }
 
-/// Whether a session that watches for rows in `schema` was told of some.
+/// Whether a session that watches for rows in `schema` received a notification.
 fn has_news(conn: &mut PgConnection, schema: &str) -> bool {
     // What was committed before is delivered with the answer to this.
     number(conn, "select 1::bigint as n");
@@ -51,10 +51,13 @@ fn versions_wake_each_other() {
     watch.begin_watch().unwrap();
     write(&mut conn, "a");
     number(&mut watch, "select 1::bigint as n");
-    let told: Vec<_> = watch.notifications_iter().map(Result::unwrap).collect();
-    assert_eq!(told.len(), 1);
+    let notifications: Vec<_> = watch.notifications_iter().map(Result::unwrap).collect();
+    assert_eq!(notifications.len(), 1);
     assert_eq!(
-        (told[0].channel.as_str(), told[0].payload.as_str()),
+        (
+            notifications[0].channel.as_str(),
+            notifications[0].payload.as_str()
+        ),
         ("outbox", "a")
     );
 

@@ -20,7 +20,7 @@ struct Number {
 impl Place {
     /// With these schemas beside `public`.
     pub(crate) fn new(schemas: &[&str]) -> Option<Self> {
-        let place = Self(support::postgres()?);
+        let place = Self(support::postgres::<diesel::PgConnection>()?);
         let mut conn = place.connect("public");
         for schema in schemas {
             conn.batch_execute(&format!("create schema if not exists \"{schema}\""))

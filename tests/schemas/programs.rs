@@ -113,7 +113,7 @@ fn a_subscriber_keeps_to_its_schema_and_leaves_the_callbacks_path_alone() {
             payload.msg_id()
         ))?;
         Message::new("/queue/answers", 1).publish(conn)?;
-        Ok(Outcome::Done)
+        Ok::<_, diesel_outbox::BoxError>(Outcome::Done)
     };
     let run = |schema: &str| {
         let config = settings(&place.url_with("public"), &broker)
@@ -177,9 +177,9 @@ fn a_start_without_tables_says_where_it_looked() {
         error.to_string()
     };
     let error = start(settings(&place.url_with("public,b"), &broker));
-    let told = "missing or out of date in the schema `public` (the schema `b` of the search path has \
+    let expected = "missing or out of date in the schema `public` (the schema `b` of the search path has \
                 an outbox; if it is this service's, set database_schema = \"b\"): run `outbox migrate`";
-    assert!(error.contains(told), "{error}");
+    assert!(error.contains(expected), "{error}");
     let error = start(settings(&place.url_with("public"), &broker).set("database_schema", "c"));
     assert!(
         error.contains("in the schema `c`: run `outbox migrate`"),

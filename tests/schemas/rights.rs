@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::backend::Schemas;
+use diesel_outbox::backend::Dialect;
 use diesel_outbox::config::Config;
 use diesel_outbox::migrations::{Migrate, MigrateError};
 use diesel_outbox::relay::Relay;

@@ -1,4 +1,4 @@
-//! What ActiveMQ does in its own way.
+//! Behaviour specific to ActiveMQ.
 
 use super::*;
 
@@ -19,15 +19,15 @@ fn name() -> String {
     format!("outbox-test-{}", uuid::Uuid::new_v4())
 }
 
-/// At once to its own queue of dead letters, whatever `requeue` says. The id, which holds colons,
-/// stays the message's.
+/// A NACK moves the message at once to the queue's own dead-letter queue, whatever `requeue` says.
+/// The message keeps its id, which contains colons.
 #[tokio::test]
-async fn a_nack_goes_to_the_dead_letters() {
-    let Some(place) = Place::activemq(Version::V1_2) else {
+async fn a_nack_dead_letters_the_message() {
+    let Some(broker) = TestBroker::activemq(Version::V1_2) else {
         return;
     };
-    let client = place.connect().await;
-    let queue = place.queue();
+    let client = broker.connect().await;
+    let queue = broker.queue();
     let mut subscription = queue.subscribe(&client).await.unwrap();
     within(client.send(queue.message(b"1"))).await.unwrap();
     let given_up = next(&mut subscription).await;
@@ -40,7 +40,7 @@ async fn a_nack_goes_to_the_dead_letters() {
         assert_ne!(
             delivery.header("browser"),
             Some("end"),
-            "not among the dead letters"
+            "not in the dead-letter queue"
         );
         if delivery.header("original-destination") == Some(&queue.destination) {
             assert_eq!(delivery.message_id, given_up.message_id);
@@ -49,14 +49,14 @@ async fn a_nack_goes_to_the_dead_letters() {
     }
 }
 
-/// The ERROR names the receipt of the frame that it is about, and the connection stays.
+/// The ERROR names the receipt of its frame, and the connection stays open.
 #[tokio::test]
 async fn an_error_names_its_receipt() {
-    let Some(place) = Place::activemq(Version::V1_2) else {
+    let Some(broker) = TestBroker::activemq(Version::V1_2) else {
         return;
     };
-    let client = place.connect().await;
-    let queue = place.queue();
+    let client = broker.connect().await;
+    let queue = broker.queue();
     let mut subscription = queue.subscribe(&client).await.unwrap();
     within(client.send(queue.message(b"1"))).await.unwrap();
     let delivery = next(&mut subscription).await;
@@ -67,15 +67,15 @@ async fn an_error_names_its_receipt() {
     within(client.ping()).await.unwrap();
 }
 
-/// It belongs to the client's id and its own name, and UNSUBSCRIBE leaves it.
+/// A durable subscription is identified by the client id and its own name; UNSUBSCRIBE keeps it.
 #[tokio::test]
-async fn a_durable_subscription_collects_while_nobody_listens() {
-    let Some(place) = Place::activemq(Version::V1_2) else {
+async fn a_durable_subscription_collects_while_nobody_is_connected() {
+    let Some(broker) = TestBroker::activemq(Version::V1_2) else {
         return;
     };
-    let (name, sender) = (name(), place.connect().await);
+    let (name, sender) = (name(), broker.connect().await);
     let topic = format!("/topic/{name}");
-    let options = place.options().client_id(&name);
+    let options = broker.options().client_id(&name);
     let durable = [("activemq.subscriptionName", name.as_str())];
     let client = within(Client::connect(&options)).await.unwrap();
     let subscription = subscribe(&client, &topic, &durable).await;
@@ -94,30 +94,30 @@ async fn a_durable_subscription_collects_while_nobody_listens() {
     within(client.disconnect()).await.unwrap();
 }
 
-/// A second one with the same client id is refused, until the first is gone.
+/// A second connection with the same client id is refused until the first has ended.
 #[tokio::test]
-async fn a_client_id_is_one_connections_own() {
-    let Some(place) = Place::activemq(Version::V1_2) else {
+async fn a_client_id_is_used_by_one_connection() {
+    let Some(broker) = TestBroker::activemq(Version::V1_2) else {
         return;
     };
-    let options = place.options().client_id(&name());
+    let options = broker.options().client_id(&name());
     let first = within(Client::connect(&options)).await.unwrap();
     let error = within(Client::connect(&options)).await.unwrap_err();
     let kind = error.error_frame().unwrap().kind();
     assert_eq!(kind, ErrorKind::ClientIdInUse, "{error}");
-    assert!(!error.is_refused_login(), "it is waited for");
+    assert!(!error.is_refused_login(), "it is retried");
     assert!(error.to_string().contains("virtual topic"), "{error}");
     within(first.disconnect()).await.unwrap();
     within(Client::connect(&options)).await.unwrap();
 }
 
-/// Several consumers of one topic: each takes from the queue of its own that a virtual topic fills.
+/// Consumers of one topic each read from their own queue, which a virtual topic fills.
 #[tokio::test]
 async fn a_virtual_topic_fills_queues() {
-    let Some(place) = Place::activemq(Version::V1_2) else {
+    let Some(broker) = TestBroker::activemq(Version::V1_2) else {
         return;
     };
-    let (name, client) = (name(), place.connect().await);
+    let (name, client) = (name(), broker.connect().await);
     let queue = format!("/queue/Consumer.billing.VirtualTopic.{name}");
     let mut subscription = subscribe(&client, &queue, &[]).await;
     let topic = format!("/topic/VirtualTopic.{name}");

@@ -1,29 +1,28 @@
-//! The client against the brokers themselves. What they did (RabbitMQ 3.10.8, ActiveMQ 5.17.2)
-//! stands with each test.
+//! The client against real brokers. Each test describes their behaviour (RabbitMQ 3.10.8, ActiveMQ
+//! 5.17.2).
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod activemq;
-mod place;
 mod rabbitmq;
 mod refusals;
-mod rounds;
+mod round_trips;
+mod test_broker;
 mod tls;
+
+use outbox_test_support as support;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use diesel_outbox::stomp::{Broker, Client, Delivery, Error, Options, SendFrame, Subscribe};
 use diesel_outbox::stomp::{ErrorKind, Subscription, Version};
-use place::Place;
+use test_broker::TestBroker;
 use tokio::time::timeout;
 
 async fn within<F: Future>(future: F) -> F::Output {
     match timeout(Duration::from_secs(30), future).await {
         Ok(output) => output,
-        Err(_) => panic!("it hangs"),
+        Err(_) => panic!("timed out"),
     }
 }
 
@@ -61,29 +60,29 @@ async fn next(subscription: &mut Subscription) -> Delivery {
     within(subscription.next()).await.unwrap()
 }
 
-/// Each case on each broker, plain and with TLS, in each version.
+/// Runs each case on each broker, with and without TLS, in each version.
 macro_rules! on_each_broker {
     ($cases:tt) => {
-        on_each_broker!(@place rabbitmq, $cases);
-        on_each_broker!(@place rabbitmq_tls, $cases);
-        on_each_broker!(@place activemq, $cases);
-        on_each_broker!(@place activemq_tls, $cases);
-        on_each_broker!(@place loopback, $cases);
+        on_each_broker!(@broker rabbitmq, $cases);
+        on_each_broker!(@broker rabbitmq_tls, $cases);
+        on_each_broker!(@broker activemq, $cases);
+        on_each_broker!(@broker activemq_tls, $cases);
+        on_each_broker!(@broker loopback, $cases);
     };
-    (@place $place:ident, $cases:tt) => {
-        mod $place {
-            on_each_broker!(@version $place, v1_0, V1_0, $cases);
-            on_each_broker!(@version $place, v1_1, V1_1, $cases);
-            on_each_broker!(@version $place, v1_2, V1_2, $cases);
+    (@broker $broker:ident, $cases:tt) => {
+        mod $broker {
+            on_each_broker!(@version $broker, v1_0, V1_0, $cases);
+            on_each_broker!(@version $broker, v1_1, V1_1, $cases);
+            on_each_broker!(@version $broker, v1_2, V1_2, $cases);
         }
     };
-    (@version $place:ident, $module:ident, $version:ident, { $($from:ident::$case:ident),* $(,)? }) => {
+    (@version $broker:ident, $module:ident, $version:ident, { $($from:ident::$case:ident),* $(,)? }) => {
         mod $module {
             $(#[tokio::test]
             async fn $case() {
                 let version = diesel_outbox::stomp::Version::$version;
-                if let Some(place) = crate::Place::$place(version) {
-                    crate::$from::$case(&place).await;
+                if let Some(broker) = crate::TestBroker::$broker(version) {
+                    crate::$from::$case(&broker).await;
                 }
             })*
         }
@@ -92,20 +91,20 @@ macro_rules! on_each_broker {
 
 mod on {
     on_each_broker!({
-        rounds::a_message_goes_round,
-        rounds::a_thousand_in_flight,
-        rounds::a_lost_connection_redelivers,
-        rounds::heartbeats_keep_an_idle_connection,
-        rounds::a_nack_gives_up_or_back,
+        round_trips::a_message_arrives_unchanged,
+        round_trips::a_thousand_in_flight,
+        round_trips::a_lost_connection_redelivers,
+        round_trips::heartbeats_keep_an_idle_connection,
+        round_trips::a_nack_requeues_or_dead_letters,
         refusals::a_wrong_password,
         refusals::a_wrong_virtual_host,
         refusals::a_wrong_destination,
     });
 }
 
-/// ActiveMQ hands what a connection leaves over again only after a pause of its own.
+/// ActiveMQ redelivers a connection's unacknowledged messages only after a pause.
 mod on_rabbitmq_alone {
-    on_each_broker!(@place rabbitmq, { rounds::what_is_left_is_back_after_disconnect });
-    on_each_broker!(@place rabbitmq_tls, { rounds::what_is_left_is_back_after_disconnect });
-    on_each_broker!(@place loopback, { rounds::what_is_left_is_back_after_disconnect });
+    on_each_broker!(@broker rabbitmq, { round_trips::unacknowledged_messages_are_back_after_disconnect });
+    on_each_broker!(@broker rabbitmq_tls, { round_trips::unacknowledged_messages_are_back_after_disconnect });
+    on_each_broker!(@broker loopback, { round_trips::unacknowledged_messages_are_back_after_disconnect });
 }

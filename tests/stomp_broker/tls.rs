@@ -1,13 +1,13 @@
-//! What the brokers' own TLS says to what is wrong.
+//! TLS errors with real brokers.
 
 use diesel_outbox::stomp::{Tls, TlsError};
 
-use crate::place::{certificates, known};
+use crate::test_broker::{certificates, known};
 
 use super::*;
 
-async fn reason(place: Option<Place>, tls: Tls) -> Option<TlsError> {
-    let options = place?.tls(tls).options();
+async fn reason(broker: Option<TestBroker>, tls: Tls) -> Option<TlsError> {
+    let options = broker?.tls(tls).options();
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(error.is_final(), "{error}");
     match error {
@@ -22,18 +22,23 @@ const VERSION: Version = Version::V1_2;
 async fn another_authority() {
     let Some(folder) = certificates() else { return };
     let other = || Tls::new().ca_file(folder.join("other-ca.pem"));
-    for place in [Place::rabbitmq_tls(VERSION), Place::activemq_tls(VERSION)] {
-        let error = reason(place, other()).await.unwrap();
+    for broker in [
+        TestBroker::rabbitmq_tls(VERSION),
+        TestBroker::activemq_tls(VERSION),
+    ] {
+        let error = reason(broker, other()).await.unwrap();
         assert!(matches!(error, TlsError::UnknownIssuer { .. }), "{error}");
     }
 }
 
-/// In TLS 1.3 RabbitMQ says so only after the handshake.
+/// In TLS 1.3 RabbitMQ reports it only after the handshake.
 #[tokio::test]
 async fn no_client_certificate() {
     let Some(folder) = certificates() else { return };
     let tls = Tls::new().ca_file(folder.join("ca.pem"));
-    let error = reason(Place::rabbitmq_tls(VERSION), tls).await.unwrap();
+    let error = reason(TestBroker::rabbitmq_tls(VERSION), tls)
+        .await
+        .unwrap();
     let is_missing = matches!(error, TlsError::ClientCertificateMissing { .. });
     assert!(is_missing, "{error}");
 }
@@ -46,30 +51,34 @@ async fn an_encrypted_key() {
         let tls = Tls::new().ca_file(folder.join("ca.pem"));
         tls.client_certificate(folder.join("client.pem"), &key)
     };
-    let place = || Place::rabbitmq_tls(VERSION);
+    let broker = || TestBroker::rabbitmq_tls(VERSION);
     let open = encrypted().key_password("test-key-password");
-    place().unwrap().tls(open).connect().await;
-    let error = reason(place(), encrypted()).await.unwrap();
+    broker().unwrap().tls(open).connect().await;
+    let error = reason(broker(), encrypted()).await.unwrap();
     assert!(matches!(error, TlsError::PasswordMissing { .. }), "{error}");
     let wrong = encrypted().key_password("wrong");
-    let error = reason(place(), wrong).await.unwrap();
+    let error = reason(broker(), wrong).await.unwrap();
     assert!(matches!(error, TlsError::Password { .. }), "{error}");
 }
 
-/// A validator judges the certificate that the broker shows.
+/// A validator checks the broker's certificate.
 #[tokio::test]
 async fn a_validator() {
     let Some(tls) = known() else { return };
     let tls = tls.validator(|_| Err("no"));
-    let error = reason(Place::rabbitmq_tls(VERSION), tls).await.unwrap();
+    let error = reason(TestBroker::rabbitmq_tls(VERSION), tls)
+        .await
+        .unwrap();
     assert!(matches!(error, TlsError::Rejected { .. }), "{error}");
 }
 
-/// Several brokers: the one that is away is passed by, with TLS or without.
+/// With several brokers, one that is not available is skipped, with or without TLS.
 #[tokio::test]
 async fn the_next_broker_of_a_list() {
-    let (Some(secure), Some(plain)) = (Place::rabbitmq_tls(VERSION), Place::activemq(VERSION))
-    else {
+    let (Some(secure), Some(plain)) = (
+        TestBroker::rabbitmq_tls(VERSION),
+        TestBroker::activemq(VERSION),
+    ) else {
         return;
     };
     for (first, second, broker) in [

@@ -1,4 +1,4 @@
-//! Certificates of a test's own.
+//! Certificates made by a test.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion
 
 pub(crate) const PASSWORD: &str = "open sesame";
 
-/// An authority, and a folder for what it signs.
+/// A certificate authority and a folder for its files.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: rcgen::Certificate,
@@ -32,7 +32,7 @@ pub(crate) struct Signed {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        Self::named("an authority")
+        Self::named("the authority")
     }
 
     pub(crate) fn named(name: &str) -> Self {
@@ -48,7 +48,7 @@ impl Authority {
         }
     }
 
-    /// The authority's own certificate, in a file.
+    /// The file of the authority's own certificate.
     pub(crate) fn file(&self) -> PathBuf {
         self.write("ca.pem", self.certificate.pem())
     }
@@ -77,7 +77,7 @@ impl Authority {
         }
     }
 
-    /// A broker's side of TLS; with `asks` it wants a certificate that this authority signed.
+    /// The broker's side of TLS. With `asks` it requires a client certificate from this authority.
     pub(crate) fn acceptor(
         &self,
         signed: &Signed,
@@ -129,7 +129,7 @@ impl Signed {
     }
 }
 
-/// As it was until long ago, or is to be from long hence.
+/// Long expired, or not valid for a long time.
 pub(crate) fn expired(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(2001, 1, 1);
 }

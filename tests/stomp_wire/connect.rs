@@ -1,4 +1,4 @@
-//! CONNECT and what may come of it.
+//! CONNECT and its possible answers.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn connect() {
               login:sh:op\npasscode:p:a\\\\b\xc3\xa9\n\n\0",
         )
         .await;
-        // The beginning of a later frame may come with it.
+        // The beginning of a later frame may arrive with it.
         peer.send(b"CONNECTED\nversion:1.2\nserver:ActiveMQ/5.17\nsession:x\n\n\0\nRECE")
             .await;
         peer.send(b"IPT\nreceipt-id:1\n\n\0").await;
@@ -55,7 +55,7 @@ async fn answer(bytes: &[u8]) -> Error {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_connection() {
+async fn answers_other_than_connected() {
     let error = answer(b"ERROR\nmessage:Bad CONNECT\n\nAccess refused for user 'u'\n\0").await;
     assert!(error.is_refused_login(), "{error}");
     let text = error.to_string();
@@ -63,7 +63,7 @@ async fn answers_that_are_no_connection() {
     assert!(address.starts_with("127.0.0.1:"), "{address}");
     assert_eq!(
         text,
-        "refused the connection: Bad CONNECT: Access refused for user '***' (check the user and \
+        "refused the connection: Bad CONNECT: Access refused for user 'u' (check the user and \
          the password in STOMP_URL)"
     );
     let error = answer(b"ERROR\nmessage:Bad CONNECT\n\nVirtual host '/' access denied\0").await;
@@ -89,11 +89,11 @@ async fn answers_that_are_no_connection() {
 }
 
 #[tokio::test]
-async fn no_answer_at_all() {
+async fn no_answer() {
     let listener = listener().await;
     let address = listener.local_addr().unwrap();
     let options = options(&listener).connect_timeout(Duration::from_millis(50));
-    // The system accepts, nobody answers.
+    // The operating system accepts; nothing answers.
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(matches!(error, Error::ConnectedTimeout { .. }));
     assert_eq!(
@@ -111,11 +111,11 @@ async fn no_answer_at_all() {
     );
 }
 
-/// What the broker says counts, not that it does not read to the end.
+/// The broker's ERROR counts, not that it does not read everything.
 #[tokio::test]
 async fn refused_before_connect_was_written() {
     let listener = listener().await;
-    // More than the socket's buffers hold.
+    // More than the sockets' buffers hold.
     let options = options(&listener).client_id(&"x".repeat(32 << 20));
     let broker = async {
         let mut peer = Peer::accept(&listener).await;
@@ -128,7 +128,7 @@ async fn refused_before_connect_was_written() {
     assert!(error.is_refused_login(), "{error}");
 }
 
-/// Trying again would not help.
+/// A retry would not help.
 #[tokio::test]
 async fn a_client_id_that_connect_cannot_carry() {
     let listener = listener().await;
@@ -138,7 +138,7 @@ async fn a_client_id_that_connect_cannot_carry() {
     assert!(error.is_final());
 }
 
-/// The system takes in no more connections than were asked for; what comes then hangs.
+/// Linux accepts no more connections than the backlog holds; further ones hang.
 #[tokio::test]
 async fn a_connection_that_hangs() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -148,16 +148,16 @@ async fn a_connection_that_hangs() {
     let mut waiting = Vec::new();
     while let Ok(stream) = timeout(SHORT, tokio::net::TcpStream::connect(address)).await {
         waiting.push(stream.unwrap());
-        assert!(waiting.len() < 100, "nothing hangs");
+        assert!(waiting.len() < 100, "no connection hangs");
     }
     let options = options(&listener).connect_timeout(SHORT);
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(matches!(error, Error::ConnectTimeout { .. }), "{error}");
-    let expected = format!("no connection to {address} within {SHORT:?}");
+    let expected = format!("cannot connect to {address} within {SHORT:?}");
     assert_eq!(error.to_string(), expected);
 }
 
-/// IPv6, and a name with addresses of which one refuses.
+/// IPv6, and a name with several addresses of which one refuses.
 #[tokio::test]
 async fn addresses_of_both_kinds() {
     for (bound, url) in [

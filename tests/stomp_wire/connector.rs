@@ -1,4 +1,4 @@
-//! Connecting again.
+//! Reconnecting.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tracing::Level;
 use crate::log::Log;
 use crate::{accept, listener, options, within};
 
-/// What is logged from here on. No line may hold the login.
+/// Captures the log from here on. No line may contain the login.
 fn start(level: Level) -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let guard = log.collect(level);
@@ -50,18 +50,18 @@ async fn an_outage_is_two_lines_in_the_log() {
 }
 
 #[tokio::test]
-async fn who_says_so_gives_up() {
+async fn give_up_returns_the_error() {
     let (log, _guard) = start(Level::INFO);
     let listener = listener().await;
     let connector = Connector::new(options(&listener), Duration::from_secs(60));
     drop(listener);
     let error = within(connector.connect(|_| true)).await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }));
-    assert_eq!(count(&log, "WARN"), 0, "who gives up tells it");
+    assert_eq!(count(&log, "WARN"), 0, "the caller reports the error");
 }
 
 #[tokio::test]
-async fn connections_that_die_at_once_are_made_ever_more_slowly() {
+async fn reconnecting_slows_down_if_connections_end_at_once() {
     let (log, _guard) = start(Level::INFO);
     let listener = listener().await;
     let connector = Connector::new(options(&listener), Duration::from_millis(200));
@@ -71,13 +71,13 @@ async fn connections_that_die_at_once_are_made_ever_more_slowly() {
         drop(peer);
         within(client.unwrap().closed()).await;
     }
-    // Four waits of 100 ms at least.
+    // Four delays of at least 100 ms.
     assert!(started.elapsed() >= Duration::from_millis(400));
     assert_eq!((count(&log, "WARN"), count(&log, "INFO")), (1, 0));
 }
 
 #[tokio::test]
-async fn a_second_connection_beside_one_that_lives_does_not_wait() {
+async fn a_second_connection_does_not_wait_while_the_first_is_open() {
     let (log, _guard) = start(Level::DEBUG);
     let listener = listener().await;
     let connector = Connector::new(options(&listener), Duration::from_millis(200));
@@ -86,12 +86,12 @@ async fn a_second_connection_beside_one_that_lives_does_not_wait() {
         let (client, peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
         kept.push((client.unwrap(), peer));
     }
-    // Nor does one after a connection that we closed.
+    // Neither after a connection that this side closed.
     kept[2].0.abort();
     within(kept[2].0.closed()).await;
     let (client, peer) = tokio::join!(connector.connect(|_| false), accept(&listener));
     assert_eq!(count(&log, "waiting"), 0);
-    // But one after a connection that broke does.
+    // But after a connection that was lost.
     drop(peer);
     within(client.unwrap().closed()).await;
     let (client, _peer) = tokio::join!(connector.connect(|_| false), accept(&listener));

@@ -1,7 +1,7 @@
-//! Messages that can be decoded in part only: they arrive, say what is wrong with them, and can be
-//! answered; what comes behind them is as if they were well.
+//! Messages that can be decoded only in part: they are delivered with their defects and can be
+//! acknowledged. The frames after them are not affected.
 
-use diesel_outbox::stomp::decoder::DecodeError;
+use diesel_outbox::stomp::codec::DecodeError;
 use diesel_outbox::stomp::{Client, Defect, Error, Limits, Subscribe, Subscription, Version};
 
 use crate::{Peer, pair, pair_with, within};
@@ -26,7 +26,7 @@ async fn subscribed(client: &Client, peer: &mut Peer) -> Subscription {
     subscription.unwrap()
 }
 
-/// A MESSAGE with these lines among its headers, and this for its body and what is behind it.
+/// A MESSAGE with these extra header lines, this body and what follows it.
 fn message(number: usize, lines: &[u8], body: &[u8]) -> Vec<u8> {
     let head =
         format!("MESSAGE\nsubscription:sub-1\ndestination:/s\nmessage-id:{number}\nack:{number}\n");
@@ -34,7 +34,7 @@ fn message(number: usize, lines: &[u8], body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn they_arrive_and_can_be_answered() {
+async fn a_message_with_defects_arrives_and_can_be_acknowledged() {
     let long = "y".repeat(300);
     let many = "a:b\n".repeat(50);
     let long_line = format!("x:{long}\nredelivered:true\n");
@@ -103,19 +103,19 @@ async fn they_arrive_and_can_be_answered() {
         assert_eq!(
             delivery.is_redelivered(),
             lines.ends_with(b"redelivered:true\n"),
-            "what is behind the limit, {shown}"
+            "what follows the limit, {shown}"
         );
         client.ack_unconfirmed(&delivery).unwrap();
         peer.expect(format!("ACK\nid:{number}\n\n\0")).await;
         let well = within(subscription.next()).await.unwrap();
-        assert!(well.defects().is_empty(), "behind {shown}");
+        assert!(well.defects().is_empty(), "after {shown}");
         assert_eq!(&well.body[..], b"well");
     }
     assert!(!client.is_closed());
 }
 
 #[tokio::test]
-async fn what_is_wrong_stands_as_it_may() {
+async fn defective_headers_are_kept_as_far_as_possible() {
     let (client, mut peer) = pair().await;
     let mut subscription = subscribed(&client, &mut peer).await;
     let lines = b"x:a\xffb\nt:\\t\\c\nok:\\c\n:left out\nlast:\\n\n";
@@ -128,9 +128,9 @@ async fn what_is_wrong_stands_as_it_may() {
     assert_eq!(delivery.header(""), None);
 }
 
-/// Many times as much as is held goes by.
+/// The body is many times as long as what is kept.
 #[tokio::test]
-async fn a_long_body_is_not_held() {
+async fn a_long_body_is_not_kept_in_memory() {
     let (client, mut peer) = pair_with(|options| options.limits(SMALL)).await;
     let mut subscription = subscribed(&client, &mut peer).await;
     let piece = vec![b'y'; 1 << 20];
@@ -148,9 +148,9 @@ async fn a_long_body_is_not_held() {
     }
 }
 
-/// Nobody could answer it, or find where the next frame begins.
+/// It cannot be acknowledged, or the next frame cannot be found.
 #[tokio::test]
-async fn without_what_answers_it_the_connection_ends() {
+async fn without_what_an_ack_needs_the_connection_ends() {
     let endless = "a:b\n".repeat(1 << 12);
     let cases: [(&[u8], DecodeError); 6] = [
         (
@@ -183,7 +183,7 @@ async fn without_what_answers_it_the_connection_ends() {
         let _subscription = subscribed(&client, &mut peer).await;
         peer.send(bytes).await;
         let error = within(client.closed()).await;
-        assert!(error.is_unreadable());
+        assert!(error.is_decode_error());
         let Error::ConnectionLost { source, .. } = error else {
             panic!("{error:?}");
         };
@@ -191,7 +191,7 @@ async fn without_what_answers_it_the_connection_ends() {
     }
 }
 
-/// As long as the version needs no more to answer it.
+/// Before STOMP 1.2 an ACK needs no more than that.
 #[tokio::test]
 async fn before_1_2_the_message_id_is_enough() {
     let (client, mut peer) = crate::versions::pair(Version::V1_1, "Peer/1").await;

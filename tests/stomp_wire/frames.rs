@@ -10,7 +10,7 @@ fn header(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// A subscription and a first delivery with this ack id.
+/// A subscription, and its first delivery with this ack id.
 async fn delivery(client: &Client, peer: &mut Peer, ack: &str) -> (Subscription, Delivery) {
     let subscribe = Subscribe {
         destination: "/queue/a".to_owned(),
@@ -59,7 +59,7 @@ async fn send() {
     peer.receipt(1).await;
     within(receipt).await.unwrap();
 
-    // Frames keep the order of the calls; one without a body has its length too.
+    // Frames keep the order of the calls; an empty body has a length too.
     drop(client.send(message("/queue/1")));
     let last = client.send(message("/queue/2"));
     peer.expect(sent("/queue/1", 2) + &sent("/queue/2", 3))
@@ -69,7 +69,7 @@ async fn send() {
 }
 
 #[tokio::test]
-async fn what_stomp_cannot_carry_is_not_written() {
+async fn frames_that_stomp_cannot_carry_are_not_written() {
     let (client, mut peer) = pair().await;
     let with = |name: &str, value: &str| SendFrame {
         headers: vec![header(name, value)],
@@ -111,7 +111,7 @@ async fn what_stomp_cannot_carry_is_not_written() {
     peer.expect(sent("/queue/next", 2)).await;
     peer.receipt(2).await;
     within(next).await.unwrap();
-    assert!(not_sent(within(late).await).starts_with("its time was over"));
+    assert!(not_sent(within(late).await).starts_with("its deadline passed"));
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn subscribe_ack_nack_unsubscribe_disconnect() {
 
     let unsubscribed = subscription.unsubscribe();
     peer.expect(b"UNSUBSCRIBE\nid:sub-1\nreceipt:5\n\n\0").await;
-    // It was on its way.
+    // It was received before.
     peer.send(b"MESSAGE\nsubscription:sub-1\ndestination:/queue/a\nmessage-id:2\nack:2\n\n\0\n")
         .await;
     peer.receipt(5).await;
@@ -162,7 +162,7 @@ async fn subscribe_ack_nack_unsubscribe_disconnect() {
     client.disconnect().await.unwrap();
     let error = client.send(message("/queue/a")).await.unwrap_err();
     assert!(
-        error.is_closed_by_us() && !error.is_fate_unknown(),
+        error.is_closed_by_us() && !error.is_outcome_unknown(),
         "{error}"
     );
 }
@@ -181,7 +181,7 @@ async fn ping_is_an_empty_transaction() {
     within(ping).await.unwrap();
 }
 
-/// RabbitMQ ignores the session in an ack id: it would acknowledge another message.
+/// RabbitMQ ignores the session in an ack id, so it would acknowledge another message.
 #[tokio::test]
 async fn a_delivery_of_another_connection_is_not_acknowledged() {
     let (first, mut peer) = pair().await;

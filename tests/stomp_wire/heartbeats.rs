@@ -1,4 +1,4 @@
-//! Heart-beats both ways.
+//! Heart-beats in both directions.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{Peer, listener, message, options, sent, within};
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A connection with heart-beats of 100 ms as far as the broker has them too.
+/// A connection that offers heart-beats of 100 ms; the broker offers `theirs`.
 async fn beating(theirs: &str) -> (Client, Peer) {
     let listener = listener().await;
     let options = options(&listener).heartbeat(INTERVAL, INTERVAL);
@@ -28,7 +28,7 @@ async fn beating(theirs: &str) -> (Client, Peer) {
 }
 
 #[tokio::test]
-async fn ours_are_sent_while_nothing_else_is() {
+async fn the_client_sends_heartbeats_while_it_is_idle() {
     let (client, mut peer) = beating("0,50").await;
     peer.expect(b"\n\n\n").await;
     let receipt = client.send(message("/a"));
@@ -39,14 +39,14 @@ async fn ours_are_sent_while_nothing_else_is() {
 }
 
 #[tokio::test]
-async fn theirs_keep_the_connection_and_their_lack_ends_it() {
+async fn the_brokers_heartbeats_keep_the_connection_and_silence_ends_it() {
     let (client, mut peer) = beating("50,50").await;
     let pending = client.send(message("/a"));
     peer.expect_after_beats(sent("/a", 1)).await;
-    // 100 ms are agreed on; the client waits for 700 ms.
+    // 100 ms are negotiated; the client waits for 700 ms.
     let started = tokio::time::Instant::now();
     while started.elapsed() < Duration::from_secs(1) {
-        // Ours are what the peer waits for, so that nothing here sleeps.
+        // The peer waits for the client's heart-beats, so this test does not sleep.
         peer.expect(b"\n").await;
         peer.send(b"\n").await;
     }
@@ -58,13 +58,14 @@ async fn theirs_keep_the_connection_and_their_lack_ends_it() {
     };
     assert!(matches!(**cause, Error::HeartbeatLost { .. }), "{error}");
     assert!(!error.is_closed_by_us());
-    assert!(within(pending).await.unwrap_err().is_fate_unknown());
+    assert!(within(pending).await.unwrap_err().is_outcome_unknown());
     peer.rest().await;
 }
 
-/// Half a frame of the broker is no reason to be silent, and each of its bytes a sign of life.
+/// During half a frame of the broker the client sends heart-beats, and each byte of the frame
+/// counts as a sign of life.
 #[tokio::test]
-async fn ours_are_sent_while_a_frame_is_half_way() {
+async fn the_client_sends_heartbeats_during_half_a_frame() {
     let (client, mut peer) = beating("50,50").await;
     let receipt = client.send(message("/a"));
     peer.expect_after_beats(sent("/a", 1)).await;
@@ -77,10 +78,10 @@ async fn ours_are_sent_while_a_frame_is_half_way() {
     assert!(!client.is_closed());
 }
 
-/// So it is with a frame of ours that the broker reads in its own time: what it reads are signs of life,
-/// and heart-beats follow when it has all.
+/// The broker reads a frame of the client slowly: heart-beats follow once the whole frame is
+/// written.
 #[tokio::test]
-async fn ours_go_on_after_a_frame_that_is_read_slowly() {
+async fn heartbeats_follow_a_frame_that_is_read_slowly() {
     let (client, mut peer) = beating("0,50").await;
     let mut frame = message("/a");
     frame.body = vec![b'x'; 16 << 20].into();
@@ -89,7 +90,7 @@ async fn ours_go_on_after_a_frame_that_is_read_slowly() {
     peer.expect_after_beats(head).await;
     let mut left = (16 << 20) + 1;
     while left > 0 {
-        // No heart-beat may come between.
+        // No heart-beat may be inside the frame.
         let piece = left.min(2 << 20);
         let mut expected = vec![b'x'; piece];
         left -= piece;

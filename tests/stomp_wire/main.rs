@@ -1,26 +1,25 @@
-//! The client's bytes, against a peer that is written by hand.
+//! The client's bytes, against a hand-written peer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod certificates;
 mod connect;
+mod connection_end;
 mod connector;
+mod deadlines;
 mod defects;
-mod ends;
 mod frames;
 mod heartbeats;
 mod hostile;
-mod late;
-#[path = "../support/log.rs"]
-mod log;
 mod property;
 mod receipts;
 mod tls;
 mod versions;
 
-#[path = "../support/network.rs"]
-mod network;
 #[path = "../fuzz/pieces.rs"]
 mod pieces;
+
+use outbox_test_support::log;
+use outbox_test_support::network;
 
 use std::time::Duration;
 
@@ -29,11 +28,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// Nothing here takes longer unless it hangs.
+/// The time limit of each wait; only a hang takes longer.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
 pub async fn within<F: Future>(future: F) -> F::Output {
-    timeout(LIMIT, future).await.expect("it hangs")
+    timeout(LIMIT, future).await.expect("timed out")
 }
 
 /// The broker's side of a connection.
@@ -48,7 +47,7 @@ impl Peer {
         Self { stream }
     }
 
-    /// Reads as many bytes as expected, and compares.
+    /// Reads as many bytes as expected and compares them.
     pub async fn expect(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         let mut bytes = vec![0; expected.len()];
@@ -68,7 +67,7 @@ impl Peer {
         );
     }
 
-    /// The same after any number of heart-beats.
+    /// As [`expect`](Self::expect), after any number of heart-beats.
     pub async fn expect_after_beats(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         let mut byte = [b'\n'];
@@ -87,7 +86,7 @@ impl Peer {
         self.send(format!("RECEIPT\nreceipt-id:{id}\n\n\0\n")).await;
     }
 
-    /// Everything until the client closes.
+    /// All bytes until the client closes.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         within(self.stream.read_to_end(&mut bytes)).await.unwrap();
@@ -106,7 +105,7 @@ pub fn options(listener: &TcpListener) -> Options {
         .heartbeat(Duration::ZERO, Duration::ZERO)
 }
 
-/// Accepts a connection that was asked for with [`options`].
+/// Accepts a connection that was made with [`options`].
 pub async fn accept(listener: &TcpListener) -> Peer {
     let mut peer = Peer::accept(listener).await;
     peer.expect(
@@ -118,7 +117,7 @@ pub async fn accept(listener: &TcpListener) -> Peer {
     peer
 }
 
-/// A connection and its other side.
+/// A connection and its peer.
 pub async fn pair_with(change: impl FnOnce(Options) -> Options) -> (Client, Peer) {
     let listener = listener().await;
     let options = change(options(&listener));
@@ -142,7 +141,7 @@ pub fn sent(destination: &str, receipt: u64) -> String {
     format!("SEND\ndestination:{destination}\nreceipt:{receipt}\ncontent-length:0\n\n\0")
 }
 
-/// A frame that was not written, and its reason in words.
+/// The reason of a frame that was not written, as text.
 pub fn not_sent(result: Result<(), Error>) -> String {
     match result {
         Err(Error::NotSent { reason }) => reason.to_string(),

@@ -1,11 +1,9 @@
-//! What holds for any frame and for any bytes, however they are cut. `PROPTEST_CASES` says how many
-//! are tried, 256 where it is not set.
+//! Properties that hold for any frame and any bytes, however they are split. `PROPTEST_CASES` sets
+//! the number of cases (default 256).
 
 use bytes::{Bytes, BytesMut};
-use diesel_outbox::stomp::decoder::DecodeError;
-use diesel_outbox::stomp::encoder::{encode, encode_frame};
-use diesel_outbox::stomp::frame::Frame;
-use diesel_outbox::stomp::{Broker, Dialect, Limits, Version};
+use diesel_outbox::stomp::codec::{DecodeError, Dialect, Frame, encode, encode_frame};
+use diesel_outbox::stomp::{Broker, Limits, Version};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -14,8 +12,8 @@ use tokio_stomp_2::{AckMode, Message, ToServer};
 
 use crate::pieces::{decode, go_round};
 
-/// Each version as its specification has it, and as the brokers have it where that is the same both
-/// ways: ActiveMQ reads in 1.0 what it does not write.
+/// Each version's own dialect, and the brokers' if encoding and decoding agree: ActiveMQ decodes in
+/// 1.0 what it does not encode.
 fn dialects() -> Vec<Dialect> {
     let all = [Version::V1_0, Version::V1_1, Version::V1_2];
     let plain = all.map(Dialect::of);
@@ -25,7 +23,7 @@ fn dialects() -> Vec<Dialect> {
     [&plain[..], &rabbitmq, &activemq].concat()
 }
 
-/// Any text, with much of what STOMP gives a meaning to.
+/// Any text, with many characters that are special in STOMP.
 fn text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         4 => select(vec!['\n', '\r', ':', '\\', ' ', 'n', 'r', 'c', 't', '\u{e9}']),
@@ -35,13 +33,13 @@ fn text() -> impl Strategy<Value = String> {
     vec(character, 0..12).prop_map(String::from_iter)
 }
 
-/// Any bytes, with much of what STOMP gives a meaning to.
+/// Any bytes, with many that are special in STOMP.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         1 => select(b"\0\n\r:\\".to_vec()),
         2 => any::<u8>(),
     ];
-    // From 32 KiB on a body shares its buffer.
+    // A body of 32 KiB and more shares its buffer.
     prop_oneof![
         8 => vec(byte, 0..200),
         1 => (any::<u8>(), 30_000_usize..70_000).prop_map(|(byte, length)| vec![byte; length]),
@@ -56,18 +54,18 @@ fn command() -> impl Strategy<Value = String> {
     ]
 }
 
-/// How a body is told from what follows it.
+/// How the end of a body is found.
 #[derive(Clone, Copy, Debug)]
 enum Counted {
     /// By the encoder's own `content-length`.
     ByEncoder,
-    /// By one among the headers, with this many zeros before it.
+    /// By a `content-length` among the headers, with this many leading zeros.
     ByHand(usize),
     /// By its NUL.
     Never,
 }
 
-/// A frame, and how many heart-beats go before it.
+/// A frame and the number of heart-beats before it.
 #[derive(Clone, Debug)]
 struct Part {
     frame: Frame,
@@ -109,7 +107,7 @@ fn part() -> impl Strategy<Value = Part> {
 }
 
 impl Part {
-    /// Appends its bytes, and says what is to come back; nothing where it cannot be encoded.
+    /// Appends its bytes and returns the expected frame; `None` if it cannot be encoded.
     fn put(&self, dialect: Dialect, dst: &mut BytesMut) -> Option<Frame> {
         let before = dst.clone();
         for beat in &self.beats {
@@ -143,7 +141,7 @@ impl Part {
 
 fn config() -> ProptestConfig {
     ProptestConfig {
-        // Beside this file, from where the tests run.
+        // Next to this file; tests run in the package's directory.
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/stomp_wire/property.regressions",
         ))),
@@ -158,7 +156,7 @@ fn pieces() -> impl Strategy<Value = Vec<usize>> {
     ]
 }
 
-/// Bytes that come close to frames.
+/// Bytes that resemble frames.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let token = select(vec![
         &b"MESSAGE"[..],
@@ -205,7 +203,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
     vec(part, 0..40).prop_map(|parts| parts.concat())
 }
 
-/// From none to the default.
+/// Limits from 0 to the defaults.
 fn limits() -> impl Strategy<Value = Limits> {
     prop_oneof![
         (0_usize..120, 0_usize..6, 0_usize..60).prop_map(|(head, headers, body)| Limits {
@@ -230,12 +228,12 @@ proptest! {
         let expected: Vec<Frame> = parts.iter().filter_map(|part| part.put(dialect, &mut bytes)).collect();
         let (frames, error) = decode(&bytes, &sizes, dialect, Limits::default());
         prop_assert_eq!(error, None);
-        // Compared as a whole: what is shown of a frame leaves its body out.
+        // Compared as a whole, because Debug leaves the body out.
         prop_assert!(frames == expected, "{:?} instead of {:?}", frames, expected);
     }
 
     #[test]
-    fn what_a_client_writes_decodes_to_what_it_says(
+    fn a_clients_frame_decodes_to_its_content(
         destination in text(),
         id in text(),
         headers in vec((text(), text()), 0..5),
@@ -282,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_the_same_in_any_pieces(
+    fn decoding_does_not_depend_on_the_pieces(
         bytes in noise(),
         sizes in pieces(),
         dialect in select(dialects()),
@@ -294,7 +292,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_decoded_can_be_encoded_again(bytes in noise(), dialect in select(dialects())) {
+    fn decoded_frames_can_be_encoded_again(bytes in noise(), dialect in select(dialects())) {
         let (frames, _) = decode(&bytes, &[1 << 20], dialect, Limits::default());
         for frame in frames {
             go_round(frame, dialect);
@@ -302,9 +300,9 @@ proptest! {
     }
 }
 
-/// A decoder that looked at a body's bytes more than once would take minutes.
+/// A decoder that examined a body's bytes more than once would take minutes.
 #[test]
-fn the_time_is_in_proportion_to_the_bytes() {
+fn decoding_takes_linear_time() {
     let body = vec![b'x'; 2 << 20];
     for head in ["MESSAGE\n\n", "MESSAGE\ncontent-length:2097152\n\n"] {
         let bytes = [head.as_bytes(), &body, b"\0"].concat();
@@ -316,13 +314,13 @@ fn the_time_is_in_proportion_to_the_bytes() {
     }
 }
 
-/// The limits are exact: what is as long passes, what is longer by one does not.
+/// A length equal to the limit is accepted; one more is not.
 #[test]
 fn limits_are_exact() {
     let dialect = Dialect::of(Version::V1_2);
     let bytes = b"MESSAGE\na:b\nc:d\n\nbody\0MESSAGE\ncontent-length:4\n\nbody\0";
     let fits = Limits {
-        // The second head's 26 bytes and its empty line.
+        // The second head: 26 bytes and its empty line.
         head: 26,
         headers: 2,
         body: 4,

@@ -18,26 +18,26 @@ async fn receipts_come_in_any_order() {
         peer.receipt(id).await;
         within(&mut receipts[id as usize - 1]).await.unwrap();
     }
-    // Receipts are futures that may be polled again.
+    // A receipt may be polled again.
     within(&mut receipts[0]).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_receipt_that_does_not_come_is_a_timeout_and_the_connection_goes_on() {
+async fn a_missing_receipt_times_out_and_the_connection_stays_open() {
     let (client, mut peer) =
         pair_with(|options| options.receipt_timeout(Duration::from_millis(500))).await;
     let lost = within(client.send(message("/lost"))).await.unwrap_err();
     assert!(matches!(lost, Error::ReceiptTimeout { .. }));
-    assert!(lost.is_fate_unknown() && lost.is_timeout() && !lost.names_receipt());
+    assert!(lost.is_outcome_unknown() && lost.is_timeout() && !lost.names_receipt());
 
     peer.expect(sent("/lost", 1)).await;
-    peer.receipt(1).await; // Late: nobody waits for it.
+    peer.receipt(1).await; // Late: the frame has failed already.
     let next = client.send(message("/next"));
     peer.expect(sent("/next", 2)).await;
     peer.receipt(2).await;
     within(next).await.unwrap();
 
-    // The same for an ERROR that comes late.
+    // The same for a late ERROR.
     let lost = within(client.send(message("/lost"))).await;
     assert!(lost.unwrap_err().is_timeout());
     peer.expect(sent("/lost", 3)).await;
@@ -57,7 +57,7 @@ async fn an_error_that_names_a_receipt_is_that_frames_own() {
     peer.send(b"ERROR\nreceipt-id:1\nmessage:Unknown destination\n\nsay\nwhy\0\n")
         .await;
     let error = within(bad).await.unwrap_err();
-    assert!(error.names_receipt() && !error.is_fate_unknown());
+    assert!(error.names_receipt() && !error.is_outcome_unknown());
     let frame = error.error_frame().unwrap();
     assert_eq!(frame.kind(), ErrorKind::RefusedDestination);
     assert_eq!(frame.receipt_id.as_deref(), Some("1"));
@@ -68,7 +68,7 @@ async fn an_error_that_names_a_receipt_is_that_frames_own() {
     peer.receipt(2).await;
     within(good).await.unwrap();
 
-    // A SUBSCRIBE that was refused leaves nothing behind.
+    // A refused SUBSCRIBE leaves no subscription.
     let broker = async {
         peer.expect(
             b"SUBSCRIBE\ndestination:/bad\nid:sub-1\nack:client-individual\nreceipt:3\n\n\0",
@@ -93,12 +93,12 @@ async fn an_error_that_names_a_receipt_is_that_frames_own() {
     assert!(within(ping).await.unwrap_err().names_receipt());
 }
 
-/// RabbitMQ under a memory alarm.
+/// RabbitMQ does this under a memory alarm.
 #[tokio::test]
 async fn a_broker_that_stops_reading_is_still_read() {
     let (client, mut peer) =
         pair_with(|options| options.receipt_timeout(Duration::from_secs(2))).await;
-    // More than the socket's buffers hold, and twice so.
+    // More than the sockets' buffers hold, and the same again.
     let body = Bytes::from(vec![b'x'; 1 << 20]);
     let mut receipts: Vec<_> = (0..64)
         .map(|_| {
@@ -108,7 +108,7 @@ async fn a_broker_that_stops_reading_is_still_read() {
             })
         })
         .collect();
-    // It says that it has the first, without having read it.
+    // The broker confirms the first without having read it.
     peer.receipt(1).await;
     within(&mut receipts[0]).await.unwrap();
 
@@ -116,15 +116,15 @@ async fn a_broker_that_stops_reading_is_still_read() {
     for receipt in receipts.drain(1..) {
         let error = within(receipt).await.unwrap_err();
         assert!(error.is_timeout(), "{error}");
-        if error.is_fate_unknown() {
+        if error.is_outcome_unknown() {
             written += 1;
         } else {
             assert!(not_sent(Err(error)).contains("the broker does not read"));
         }
     }
-    assert!(written < 64, "the rest was never written");
+    assert!(written < 64, "the rest is not written");
 
-    // It reads again: whole frames, those that were begun and no other, then what is new.
+    // When the broker reads again: the frames that were begun, complete, and then new ones.
     let next = client.send(message("/next"));
     for id in 1..=written {
         peer.expect(format!(
@@ -140,9 +140,9 @@ async fn a_broker_that_stops_reading_is_still_read() {
     within(next).await.unwrap();
 }
 
-/// Of a frame that the broker cannot have it can say nothing: neither by RECEIPT nor by ERROR.
+/// The broker cannot have the frame, so neither a RECEIPT nor an ERROR for it counts.
 #[tokio::test]
-async fn what_was_not_written_is_not_answered() {
+async fn answers_to_unwritten_frames_do_not_count() {
     let (client, mut peer) = pair().await;
     let body = Bytes::from(vec![b'x'; 1 << 20]);
     let mut receipts: Vec<_> = (0..32)
@@ -158,7 +158,7 @@ async fn what_was_not_written_is_not_answered() {
     within(&mut receipts[0]).await.unwrap();
     peer.send(b"ERROR\nreceipt-id:32\nmessage:no\n\n\0\n").await;
     let last = within(receipts.pop().unwrap()).await;
-    // The ERROR is about something else: it ends the connection.
+    // The ERROR is about another frame: it ends the connection.
     let frame = last.as_ref().unwrap_err().error_frame();
     assert_eq!(frame.unwrap().message, "no");
     assert!(not_sent(last).contains("after the error no"));

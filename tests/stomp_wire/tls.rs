@@ -1,4 +1,4 @@
-//! TLS, against a peer of our own; tests/stomp_broker has the brokers.
+//! TLS against the tests' own peer; tests/stomp_broker uses the brokers.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -33,7 +33,7 @@ async fn expect(stream: &mut TlsStream<tokio::net::TcpStream>, expected: &[u8]) 
     );
 }
 
-/// The broker's side, up to CONNECTED; `None` where it comes to no agreement.
+/// The broker's side up to CONNECTED; `None` if the handshake fails.
 async fn serve(
     listener: &TcpListener,
     acceptor: &TlsAcceptor,
@@ -48,7 +48,7 @@ async fn serve(
     Some(stream)
 }
 
-/// A connection with TLS, and its other side.
+/// A connection with TLS and its peer.
 pub(crate) async fn pair() -> (Client, TlsStream<tokio::net::TcpStream>) {
     let authority = Authority::new();
     let signed = authority.sign(&["localhost"], |_| ());
@@ -62,7 +62,7 @@ pub(crate) async fn pair() -> (Client, TlsStream<tokio::net::TcpStream>) {
     (client.unwrap(), stream.unwrap())
 }
 
-/// What comes of it where the broker has this certificate.
+/// The result of connecting if the broker has this certificate.
 async fn outcome(acceptor: &TlsAcceptor, host: &str, tls: Tls) -> Result<Client, Error> {
     let listener = listener().await;
     let options = options(&listener, host, tls);
@@ -126,7 +126,7 @@ async fn frames_go_both_ways() {
                 expect(&mut stream, b"DISCONNECT\nreceipt:3\n\n\0").await;
                 let receipt = b"RECEIPT\nreceipt-id:3\n\n\0";
                 stream.write_all(receipt).await.unwrap();
-                // The end is told: without it this read would fail.
+                // The peer sends close_notify: without it this read would fail.
                 within(stream.read(&mut [0])).await.unwrap()
             };
             let (disconnected, rest) = tokio::join!(within(client.disconnect()), broker);
@@ -137,7 +137,7 @@ async fn frames_go_both_ways() {
 }
 
 #[tokio::test]
-async fn the_brokers_certificate_is_judged() {
+async fn the_brokers_certificate_is_verified() {
     let (authority, same_name) = (Authority::new(), Authority::new());
     let other = Authority::named("another authority");
     let trusting = || Tls::new().ca_file(authority.file());
@@ -169,7 +169,7 @@ async fn the_brokers_certificate_is_judged() {
         let error = reason(outcome(&young, "localhost", trusting()).await);
         assert!(matches!(error, TlsError::NotYetValid { .. }), "{error}");
 
-        // Whoever asks for it has all of these.
+        // The options require all of these.
         for (acceptor, host) in [(&good, "127.0.0.1"), (&old, "localhost")] {
             let anything = Tls::new().accept_any_certificate();
             outcome(acceptor, host, anything).await.unwrap();
@@ -178,7 +178,7 @@ async fn the_brokers_certificate_is_judged() {
 }
 
 #[tokio::test]
-async fn a_validator_has_the_last_word() {
+async fn a_validator_decides_last() {
     let authority = Authority::new();
     let signed = authority.sign(&["localhost"], |_| ());
     let acceptor = authority.acceptor(&signed, &TLS13, false);
@@ -202,7 +202,7 @@ async fn a_validator_has_the_last_word() {
         });
     outcome(&acceptor, "localhost", tls).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), "localhost");
-    // It is asked after the usual judge, not in its place.
+    // It runs after the usual verification, not instead of it.
     let tls = Tls::new().validator(|_| Ok::<_, std::convert::Infallible>(()));
     assert!(outcome(&acceptor, "localhost", tls).await.is_err());
 }
@@ -242,7 +242,7 @@ async fn client_certificates() {
     }
 }
 
-/// Each wrong file has its own words, found at connect.
+/// Each unusable file has its own error, found at connect.
 #[tokio::test]
 async fn wrong_files() {
     let authority = Authority::new();
@@ -287,14 +287,14 @@ async fn wrong_files() {
             &certificate,
             &key,
             None,
-            "holds no PEM, and no certificate",
+            "contains no PEM; expected a certificate",
         ),
         (
             &key,
             &certificate,
             &key,
             None,
-            "holds a private key, and no certificate",
+            "contains a private key; expected a certificate",
         ),
         (&cut, &certificate, &key, None, "is damaged"),
         (&damaged, &certificate, &key, None, "is damaged"),
@@ -311,14 +311,14 @@ async fn wrong_files() {
             &key,
             &key,
             None,
-            "holds a private key, and no certificate",
+            "contains a private key; expected a certificate",
         ),
         (
             &ca,
             &encrypted,
             &key,
             None,
-            "holds an encrypted private key, and no certificate",
+            "contains an encrypted private key; expected a certificate",
         ),
         (&ca, &damaged, &key, None, "is damaged"),
         (
@@ -334,14 +334,14 @@ async fn wrong_files() {
             &certificate,
             &certificate,
             None,
-            "holds a certificate, and no private key",
+            "contains a certificate; expected a private key",
         ),
         (
             &ca,
             &certificate,
             &wrong,
             None,
-            "does not fit the client certificate",
+            "does not match the client certificate",
         ),
         (
             &ca,
@@ -363,7 +363,7 @@ async fn wrong_files() {
             &certificate,
             &text,
             None,
-            "holds no PEM, and no private key",
+            "contains no PEM; expected a private key",
         ),
     ];
     for (ca, certificate, key, password, expected) in cases {
@@ -374,11 +374,11 @@ async fn wrong_files() {
         let listener = listener().await;
         let error = Client::connect(&options(&listener, "localhost", tls)).await;
         let error = reason(error);
-        assert!(error.is_ours(), "{error}");
+        assert!(error.is_local(), "{error}");
         let text = error.to_string();
         assert!(text.contains(expected), "{text:?} without {expected:?}");
     }
-    // A file that is put right is read anew.
+    // Files are read again at each connect: a corrected file works.
     let late = authority.write("late.key", "");
     let tls = || {
         Tls::new()
@@ -390,14 +390,14 @@ async fn wrong_files() {
     outcome(&acceptor, "localhost", tls()).await.unwrap();
 }
 
-/// As [`outcome`], where no connection is made that the broker's side could wait for.
+/// As [`outcome`], without waiting for a connection on the broker's side.
 async fn outcome_of(_: &TlsAcceptor, tls: Tls) -> Result<Client, Error> {
     let listener = listener().await;
     within(Client::connect(&options(&listener, "localhost", tls))).await
 }
 
 #[tokio::test]
-async fn what_does_not_speak_tls() {
+async fn peers_without_tls() {
     let listener = listener().await;
     let tls = Tls::new().accept_any_certificate();
     let options = options(&listener, "localhost", tls);
@@ -413,12 +413,12 @@ async fn what_does_not_speak_tls() {
     assert!(matches!(error, TlsError::NotTls { .. }), "{error}");
     drop(stream);
 
-    // One that says nothing.
+    // A peer that sends nothing.
     let options = options.tls_timeout(Duration::from_millis(50));
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(matches!(error, Error::TlsTimeout { .. }), "{error}");
 
-    // And TLS where none is expected.
+    // TLS at a port for plain text.
     let authority = Authority::new();
     let signed = authority.sign(&["localhost"], |_| ());
     let acceptor = authority.acceptor(&signed, &TLS13, false);
@@ -433,9 +433,9 @@ async fn what_does_not_speak_tls() {
     assert!(error.contains("use stomp+ssl://"), "{error}");
 }
 
-/// What TLS has taken before a write failed may have left, in part or all of it.
+/// Bytes that TLS accepted before a write failed may have been sent, in part or in full.
 #[tokio::test]
-async fn what_a_failed_write_has_taken_has_an_unknown_fate() {
+async fn bytes_accepted_by_tls_before_a_failed_write_have_an_unknown_fate() {
     let authority = Authority::new();
     let signed = authority.sign(&["localhost"], |_| ());
     for version in VERSIONS {
@@ -457,18 +457,18 @@ async fn what_a_failed_write_has_taken_has_an_unknown_fate() {
         };
         let (client, stream) = tokio::join!(within(Client::connect(&options)), broker);
         let client = client.unwrap();
-        // It waits for what may come now.
+        // It keeps reading for receipts.
         tokio::task::yield_now().await;
         let (stream, _) = stream.into_inner();
         stream.set_zero_linger().unwrap();
         drop(stream);
-        // In this thread nothing tells of the end before this is written.
+        // The runtime has one thread: the end is noticed only after this is written.
         let error = within(client.send(message("/a"))).await.unwrap_err();
-        assert!(error.is_fate_unknown(), "{error:?}");
+        assert!(error.is_outcome_unknown(), "{error:?}");
     }
 }
 
-/// A file behind a network that hangs: here it is a pipe that nobody writes to.
+/// A file on a network file system that hangs: here a pipe without a writer.
 #[tokio::test]
 async fn a_file_that_hangs() {
     let folder = tempfile::tempdir().unwrap();
@@ -480,6 +480,6 @@ async fn a_file_that_hangs() {
         .tls_timeout(Duration::from_millis(50));
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(matches!(error, Error::TlsTimeout { .. }), "{error}");
-    // The thread that reads it ends.
+    // Let the reading thread end.
     std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
 }

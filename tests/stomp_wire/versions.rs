@@ -1,11 +1,9 @@
-//! What differs between the versions, in bytes; and the specifications' own examples.
+//! The differences between the versions, in bytes, and the specifications' own examples.
 
 use bytes::BytesMut;
-use diesel_outbox::stomp::decoder::{DecodeError, Decoder};
-use diesel_outbox::stomp::frame::Frame;
+use diesel_outbox::stomp::codec::{DecodeError, Decoder, Dialect, Frame};
 use diesel_outbox::stomp::{
-    Client, Delivery, Dialect, Error, Limits, NotSentReason, SendFrame, Subscribe, Subscription,
-    Version,
+    Client, Delivery, Error, Limits, NotSentReason, SendFrame, Subscribe, Subscription, Version,
 };
 use tokio_util::codec::Decoder as _;
 
@@ -61,7 +59,7 @@ async fn subscribe(client: &Client, peer: &mut Peer, delivery: &[u8]) -> (Subscr
 #[tokio::test]
 async fn acks_of_1_1() {
     let (client, mut peer) = pair(Version::V1_1, "Peer/1").await;
-    // A carriage return belongs to the value, and `ack` is a header as any other.
+    // A carriage return belongs to the value, and `ack` has no special meaning.
     let bytes =
         b"MESSAGE\nsubscription:sub-1\nmessage-id:m\\c1\\\\2\ndestination:/queue/a\nx:y\r\n\
                   ack:no\n\nbody\0";
@@ -83,7 +81,7 @@ async fn acks_of_1_1() {
     within(nack).await.unwrap();
 }
 
-/// STOMP 1.0 has neither escape sequences nor NACK, and its messages need name no subscription.
+/// STOMP 1.0 has neither escape sequences nor NACK, and its messages may lack `subscription`.
 #[tokio::test]
 async fn acks_of_1_0() {
     let (client, mut peer) = pair(Version::V1_0, "Peer/1").await;
@@ -120,7 +118,7 @@ async fn acks_of_1_0() {
     within(sent).await.unwrap();
 }
 
-/// RabbitMQ 3.10 escapes in each version, and has NACK in each.
+/// RabbitMQ 3.10 escapes in each version and has NACK in each.
 #[tokio::test]
 async fn rabbitmq_in_1_0() {
     let (client, mut peer) = pair(Version::V1_0, "RabbitMQ/3.10.8").await;
@@ -164,7 +162,7 @@ fn frames(bytes: &[u8], version: Version) -> Result<Vec<Frame>, DecodeError> {
     Ok(frames)
 }
 
-/// The examples of the specifications, as they print them.
+/// The examples as printed in the specifications.
 #[test]
 fn the_specifications_examples() {
     let bytes = b"CONNECTED\nversion:1.1\n\n\0\
@@ -175,7 +173,7 @@ fn the_specifications_examples() {
         message: malformed frame received\n\nThe message:\n-----\nMESSAGE\n\
         destined:/queue/a\nreceipt:message-12345\n\nHello queue a!\n-----\n\
         Did not contain a destination header, which is REQUIRED\nfor message propagation.\n\0";
-    // The length that STOMP 1.2 prints for its example is one more than the text has here.
+    // STOMP 1.2 prints a length for its example that is one more than its text has here.
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let body = text.rsplit_once("received\n\n").unwrap().1.len() - 1;
     let text = text.replace("content-length:171", &format!("content-length:{body}"));
@@ -186,7 +184,7 @@ fn the_specifications_examples() {
         assert_eq!(frames[1].header("message-id"), Some("007"));
         assert_eq!(&frames[1].body[..], b"hello queue a");
         assert_eq!(frames[2].header("receipt-id"), Some("message-12345"));
-        // STOMP 1.2: no white space is taken off a header.
+        // STOMP 1.2: no white space is removed from a header.
         let message = frames[3].header("message");
         assert_eq!(message, Some(" malformed frame received"));
         assert_eq!(frames[3].body.len(), body);
@@ -197,8 +195,8 @@ fn the_specifications_examples() {
     assert_eq!(frames[0].header("foo"), Some("World"));
 }
 
-/// "Augmented BNF": EOL is LF, since 1.2 with an optional CR; NUL ends a frame, any number of EOLs may
-/// follow it; `content-length` octets may be anything.
+/// "Augmented BNF": EOL is LF, since 1.2 with an optional CR. NUL ends a frame, and any number of
+/// EOLs may follow. `content-length` octets may be anything.
 #[test]
 fn the_grammar() {
     let crlf =
@@ -208,7 +206,7 @@ fn the_grammar() {
     assert_eq!(found[0].header("a"), Some("1"));
     assert_eq!(found[0].header("b"), Some(""));
     assert_eq!(&found[0].body[..], b"\r\nx");
-    // Before 1.2 such a line is none without a colon.
+    // Before 1.2 the CR belongs to the line, which then has no colon.
     let error = frames(crlf, Version::V1_1).unwrap_err();
     assert!(matches!(error, DecodeError::MalformedHeader), "{error}");
     for version in [Version::V1_0, Version::V1_1, Version::V1_2] {

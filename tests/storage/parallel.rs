@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use diesel_outbox::backend::{Failure, Verdict};
+use diesel_outbox::backend::{Failure, FailureAction};
 
 use super::*;
 
@@ -11,14 +11,14 @@ const RELAYS: usize = 4;
 const ROWS: i64 = 1_200;
 const KEYS: i64 = 7;
 
-/// Relays that fail, die and are slow, at once. Each row is "sent" by appending it to a log under
+/// Relays that fail, die and are slow at the same time. Each row is "sent" by appending it to a log under
 /// a lock, as a broker would.
-pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
+pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject, R: Kind>(url: &str) {
     let mut conn = connect::<C>(url);
     for row in 0..ROWS {
-        // A third without a key.
+        // A third has no key.
         let key = (row % 3 != 0).then(|| format!("k{}", row % KEYS));
-        write(&mut conn, row, key.as_deref());
+        R::write(&mut conn, row, key.as_deref());
     }
     let log = Mutex::new(Vec::<(Option<String>, i64, Uuid)>::new());
     std::thread::scope(|scope| {
@@ -31,12 +31,12 @@ pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
                 while empty < 200 {
                     let token = Uuid::new_v4();
                     turn += 1;
-                    // One that dies with its rows unsent, whose lease is over at once.
+                    // One dies with its rows unsent; its lease ends at once.
                     if turn % 11 == 0 {
-                        conn.claim(token, Duration::ZERO, 5).unwrap();
+                        conn.claim(R::TABLE, token, Duration::ZERO, 5).unwrap();
                         continue;
                     }
-                    let rows = conn.claim(token, MINUTE, 1 + turn % 20).unwrap();
+                    let rows = conn.claim(R::TABLE, token, MINUTE, 1 + turn % 20).unwrap();
                     if rows.is_empty() {
                         empty += 1;
                         std::thread::yield_now();
@@ -52,7 +52,7 @@ pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
                             held.push(row.key.clone());
                             failed.push(Failure {
                                 row: row.row(),
-                                verdict: Verdict::Retry(Duration::from_millis(1)),
+                                action: FailureAction::Retry(Duration::from_millis(1)),
                                 reason: "on purpose".to_owned(),
                             });
                         } else {
@@ -61,9 +61,15 @@ pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
                             sent.push(row.row());
                         }
                     }
-                    assert_eq!(conn.settle_sent(token, &sent).unwrap(), sent.len());
-                    assert_eq!(conn.settle_failed(token, &failed).unwrap(), failed.len());
-                    assert_eq!(conn.release(token, &back).unwrap(), back.len());
+                    assert_eq!(
+                        conn.settle_sent(R::TABLE, token, &sent).unwrap(),
+                        sent.len()
+                    );
+                    assert_eq!(
+                        conn.settle_failed(R::TABLE, token, &failed).unwrap(),
+                        failed.len()
+                    );
+                    assert_eq!(conn.release(R::TABLE, token, &back).unwrap(), back.len());
                 }
             });
         }
@@ -77,17 +83,17 @@ pub(crate) fn no_row_twice_and_no_key_out_of_order<C: Subject>(url: &str) {
             assert!(before < seq, "{id} of {key}: {seq} after {before}");
         }
     }
-    assert_eq!(conn.counts().unwrap().sent, ROWS);
+    assert_eq!(conn.count(R::TABLE).unwrap().succeeded, ROWS);
 }
 
-pub(crate) fn a_claim_does_not_pass_an_unfinished_one<C: Subject>(url: &str) {
+pub(crate) fn a_claim_does_not_pass_an_unfinished_one<C: Subject, R: Kind>(url: &str) {
     let mut conn = connect::<C>(url);
     for row in 0..10 {
-        write(&mut conn, row, Some("k"));
+        R::write(&mut conn, row, Some("k"));
     }
     let token = Uuid::new_v4();
-    assert_eq!(conn.claim(token, MINUTE, 4).unwrap().len(), 4);
+    assert_eq!(conn.claim(R::TABLE, token, MINUTE, 4).unwrap().len(), 4);
     let mut other = connect::<C>(url);
-    let rows = other.claim(Uuid::new_v4(), MINUTE, 10).unwrap();
+    let rows = other.claim(R::TABLE, Uuid::new_v4(), MINUTE, 10).unwrap();
     assert!(rows.is_empty(), "their key is leased: {rows:?}");
 }

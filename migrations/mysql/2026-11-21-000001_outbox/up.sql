@@ -12,7 +12,7 @@ create table published (
     seq         bigint not null auto_increment,
     stream      varchar(100),
     `key`       varchar(255),
-    -- Not before this time; while a relay holds the row, the end of its lease.
+    -- Not before this time; while a relay has leased the row, the end of its lease.
     due_at      datetime(6) not null default '1970-01-01 00:00:00',
     lease_token char(36) character set ascii collate ascii_bin,
     sent_at     datetime(6),
@@ -21,7 +21,7 @@ create table published (
     unique key published_seq (seq),
     -- A poll reads the waiting rows of this one, in their order.
     key published_waiting (status, seq),
-    -- "Which keys are held up, and from which row on?"
+    -- "Which keys are blocked, and from which row on?"
     key published_held (status, due_at, `key`, seq),
     key published_settled (status, added)
 ) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
@@ -40,7 +40,7 @@ create table received (
     key received_added (added)
 ) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
 
--- When a job that any process may do was last begun. The row `claim` is the lock of claims.
+-- When a job that any process may do was last started. The row `claim` is the lock of claims.
 create table outbox_jobs (
     name  varchar(100) primary key,
     begun datetime(6) not null

@@ -1,6 +1,6 @@
--- Tells waiting relays that there is something to send, whoever wrote it: once for a transaction,
--- for PostgreSQL leaves out notifications that are the same.
--- The trigger needs the table for a moment; while it waits for that, writers wait too.
+-- Notifies waiting relays of new rows, whoever wrote them. It is one notification for each
+-- transaction: PostgreSQL drops equal notifications of a transaction (NOTIFY).
+-- Creating the trigger locks the table for a moment; while it waits for the lock, writers wait too.
 set local lock_timeout = '5s';
 create function outbox_wake() returns trigger language plpgsql as $$
 begin

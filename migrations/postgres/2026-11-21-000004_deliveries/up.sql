@@ -1,4 +1,4 @@
--- How often a message that came again was begun, by processes that did not come to its end.
+-- Started attempts at redelivered messages, by processes that ended before the attempt did.
 create table outbox_deliveries (
     msg_id     varchar(100) not null,
     consumer   varchar(100) not null default '',

@@ -12,7 +12,7 @@ create table published (
     status      integer not null default 1 check (status in (-1, 1, 2)),
     stream      text check (length(stream) <= 100),
     key         text check (length(key) <= 255),
-    -- Not before this time; while a relay holds the row, the end of its lease.
+    -- Not before this time; while a relay has leased the row, the end of its lease.
     due_at      text not null default '1970-01-01 00:00:00.000000',
     lease_token text,
     sent_at     text,
@@ -21,7 +21,7 @@ create table published (
 );
 -- A poll reads this one: its size is that of the waiting rows, not of the sent ones.
 create index published_waiting on published (seq) where status = 1;
--- "Is an earlier row of this key held up?"
+-- "Is an earlier row of this key blocked?"
 create index published_held on published (key, due_at, seq) where status <> 2 and key is not null;
 create index published_settled on published (added) where status = 2;
 
@@ -39,7 +39,7 @@ create table received (
 );
 create index received_added on received (added);
 
--- When a job that any process may do was last begun.
+-- When a job that any process may do was last started.
 create table outbox_jobs (
     name  text primary key not null,
     begun text not null

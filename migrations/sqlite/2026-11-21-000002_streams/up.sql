@@ -1,4 +1,4 @@
--- What is to be done with a stream; one that is not here is sent.
+-- Streams that were paused or looked up; a stream without a row is not paused.
 create table outbox_streams (
     name   text primary key not null check (length(name) <= 100),
     paused boolean not null default false

@@ -1,4 +1,4 @@
--- How often a message that came again was begun, by processes that did not come to its end.
+-- Started attempts at redelivered messages, by processes that ended before the attempt did.
 create table outbox_deliveries (
     msg_id     text not null check (length(msg_id) <= 100),
     consumer   text not null default '' check (length(consumer) <= 100),

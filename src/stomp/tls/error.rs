@@ -1,4 +1,4 @@
-//! Why there is no TLS.
+//! TLS errors.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,15 +8,15 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 use super::verifier::Rejected;
 
-/// Which file it is about.
+/// The kind of file that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum FileKind {
     Authorities,
     Certificate,
     Key,
 }
 
-impl Place {
+impl FileKind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Authorities => "file of certificate authorities",
@@ -26,70 +26,70 @@ impl Place {
     }
 }
 
-/// Why there is no TLS. It holds no password and no part of a key.
+/// Why TLS could not be set up. It contains no password and no part of a key.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("cannot read the {what} {}: {source}", path.display())]
     File {
-        /// Which file.
+        /// The kind of file.
         what: &'static str,
         /// Its path.
         path: PathBuf,
-        /// The system's reason.
+        /// The operating system's error.
         source: Arc<io::Error>,
     },
     /// A file is empty.
     #[error("the {what} {} is empty", path.display())]
     Empty {
-        /// Which file.
+        /// The kind of file.
         what: &'static str,
         /// Its path.
         path: PathBuf,
     },
     /// A file is of another kind.
-    #[error("the {what} {} holds {found}, and no {wanted} in PEM", path.display())]
+    #[error("the {what} {} contains {found}; expected a {wanted} in PEM", path.display())]
     OtherKind {
-        /// Which file.
+        /// The kind of file.
         what: &'static str,
         /// Its path.
         path: PathBuf,
-        /// What it holds.
+        /// What it contains.
         found: &'static str,
-        /// What it should hold.
+        /// What it should contain.
         wanted: &'static str,
     },
-    /// A file begins right and cannot be read to its end.
+    /// A file begins correctly but cannot be parsed to its end.
     #[error("the {what} {} is damaged: {reason}", path.display())]
     Damaged {
-        /// Which file.
+        /// The kind of file.
         what: &'static str,
         /// Its path.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The key is encrypted, and there is no password.
+    /// The key is encrypted, and no password is set.
     #[error("the client certificate's key {} is encrypted: set its password", path.display())]
     PasswordMissing {
         /// The key's path.
         path: PathBuf,
     },
-    /// The key is encrypted with another password, or in a way that is not known.
+    /// The password is wrong, or the encryption is not supported.
     #[error(
-        "the client certificate's key {} cannot be decrypted: the password is wrong, or its \
-         encryption is not one of PBES2 ({reason})", path.display()
+        "cannot decrypt the client certificate's key {}: the password is wrong, or the \
+         encryption is not PBES2 ({reason})", path.display()
     )]
     Password {
         /// The key's path.
         path: PathBuf,
-        /// What the decryption says.
+        /// The reason from the decryption.
         reason: String,
     },
-    /// The key is encrypted in OpenSSL's old way.
+    /// The key is encrypted in OpenSSL's traditional format.
     #[error(
-        "the client certificate's key {} is encrypted in OpenSSL's old format: convert it by \
+        "the client certificate's key {} is encrypted in OpenSSL's traditional format: convert it with \
          `openssl pkcs8 -topk8`", path.display()
     )]
     OldEncryption {
@@ -98,7 +98,7 @@ pub enum TlsError {
     },
     /// The key belongs to another certificate.
     #[error(
-        "the key {} does not fit the client certificate {}", key.display(), certificate.display()
+        "the key {} does not match the client certificate {}", key.display(), certificate.display()
     )]
     KeyMismatch {
         /// The certificate's path.
@@ -106,7 +106,7 @@ pub enum TlsError {
         /// The key's path.
         key: PathBuf,
     },
-    /// The certificate or its key is of a kind that cannot be used.
+    /// The certificate or its key is of an unsupported kind.
     #[error(
         "the client certificate {} with the key {} cannot be used: {source}",
         certificate.display(), key.display()
@@ -121,50 +121,50 @@ pub enum TlsError {
     },
     /// The system has no certificate authorities.
     #[error(
-        "this system has no certificate authorities (install ca-certificates, or name a file of \
-         them){reason}"
+        "this system has no certificate authorities: install ca-certificates, or set a file of \
+         authorities{reason}"
     )]
     NoAuthorities {
-        /// What the system says, where it says something.
+        /// The reason from the system; may be empty.
         reason: String,
     },
-    /// The broker's host is neither a name nor an address that a certificate can be for.
-    #[error("{name:?} is no name that a certificate can be for")]
+    /// The broker's host is neither a DNS name nor an IP address.
+    #[error("{name:?} is neither a DNS name nor an IP address, so no certificate can be for it")]
     Name {
         /// The host in the URL.
         name: String,
     },
-    /// The broker's certificate is not signed by an authority that is trusted.
+    /// The broker's certificate is not signed by a trusted authority.
     #[error(
-        "the broker's certificate is not signed by a certificate authority that we trust: name \
-         the file of the one that signed it"
+        "the broker's certificate is not signed by a trusted certificate authority: set the file of \
+         the authority that signed it"
     )]
     UnknownIssuer {
-        /// As the library says it.
+        /// The error from the TLS library.
         source: rustls::Error,
     },
     /// The broker's certificate is for another name.
     #[error("the broker's certificate is not for the name in the URL: {source}")]
     WrongName {
-        /// As the library says it, with the names.
+        /// The error from the TLS library, with the names.
         source: rustls::Error,
     },
     /// The broker's certificate has expired.
     #[error("the broker's certificate has expired: {source}")]
     Expired {
-        /// As the library says it, with the times.
+        /// The error from the TLS library, with the times.
         source: rustls::Error,
     },
     /// The broker's certificate is not valid yet.
-    #[error("the broker's certificate is not valid yet (is this machine's clock right?): {source}")]
+    #[error("the broker's certificate is not valid yet (check this machine's clock): {source}")]
     NotYetValid {
-        /// As the library says it, with the times.
+        /// The error from the TLS library, with the times.
         source: rustls::Error,
     },
     /// The broker's certificate is refused for another reason.
-    #[error("the broker's certificate cannot be accepted: {source}")]
+    #[error("the broker's certificate is not valid: {source}")]
     InvalidCertificate {
-        /// As the library says it.
+        /// The error from the TLS library.
         source: rustls::Error,
     },
     /// The validator refused the broker's certificate.
@@ -173,38 +173,38 @@ pub enum TlsError {
         /// The validator's reason.
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The broker wants a client certificate, and there is none.
-    #[error("the broker wants a client certificate, and none is set ({source})")]
+    /// The broker requires a client certificate, and none is set.
+    #[error("the broker requires a client certificate, and none is set ({source})")]
     ClientCertificateMissing {
         /// The broker's alert.
         source: rustls::Error,
     },
-    /// The broker does not accept our client certificate.
+    /// The broker refused the client certificate.
     #[error("the broker refused the client certificate: {source}")]
     ClientCertificateRefused {
         /// The broker's alert.
         source: rustls::Error,
     },
-    /// What answers does not speak TLS.
-    #[error("what answers there does not speak TLS (is it the port of stomp://?): {source}")]
+    /// The peer does not speak TLS.
+    #[error("this port does not speak TLS (is it for stomp://?): {source}")]
     NotTls {
-        /// As the library says it.
+        /// The error from the TLS library.
         source: rustls::Error,
     },
-    /// The connection failed before both sides agreed.
+    /// The connection failed during the handshake.
     #[error("the connection ended: {source}")]
     Io {
-        /// The system's reason.
+        /// The operating system's error.
         source: Arc<io::Error>,
     },
-    /// Anything else that both sides could not agree on.
+    /// Any other failure of the handshake.
     #[error("{source}")]
     Other {
-        /// As the library says it.
+        /// The error from the TLS library.
         source: rustls::Error,
     },
-    /// The program's runtime is ending.
-    #[error("the program is ending")]
+    /// The runtime is shutting down.
+    #[error("the program is shutting down")]
     Stopped,
 }
 
@@ -213,9 +213,9 @@ impl TlsError {
         Self::Other { source }
     }
 
-    /// Whether our own files or settings are at fault: trying again does not help.
+    /// Whether this side's own files or settings are at fault: a retry does not help.
     #[must_use]
-    pub fn is_ours(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         matches!(
             self,
             Self::File { .. }
@@ -232,10 +232,10 @@ impl TlsError {
         )
     }
 
-    /// Whether one side does not trust the other: trying again with the same settings is unlikely
-    /// to help.
+    /// Whether one side does not trust the other: a retry with the same settings is unlikely to
+    /// help.
     #[must_use]
-    pub fn is_distrust(&self) -> bool {
+    pub fn is_untrusted(&self) -> bool {
         matches!(
             self,
             Self::UnknownIssuer { .. }
@@ -250,13 +250,13 @@ impl TlsError {
         )
     }
 
-    /// Why a handshake failed.
+    /// The error of a failed handshake.
     pub(in crate::stomp) fn of_handshake(error: io::Error, has_certificate: bool) -> Self {
         Self::of_first_read(&Arc::new(error), has_certificate)
     }
 
-    /// Why the first read after it failed: in TLS 1.3 a client learns only then that its
-    /// certificate is missed or refused.
+    /// The error of a failed first read after the handshake: in TLS 1.3 a client learns only then
+    /// that its certificate is missing or refused.
     pub(in crate::stomp) fn of_first_read(error: &Arc<io::Error>, has_certificate: bool) -> Self {
         match Self::of_tls(error) {
             Some(source) => Self::of(source, has_certificate),
@@ -266,7 +266,7 @@ impl TlsError {
         }
     }
 
-    /// What TLS itself says in an error of a socket.
+    /// The TLS library's error inside an I/O error.
     pub(in crate::stomp) fn of_tls(error: &io::Error) -> Option<rustls::Error> {
         error.get_ref()?.downcast_ref::<rustls::Error>().cloned()
     }
@@ -274,7 +274,7 @@ impl TlsError {
     fn of(source: rustls::Error, has_certificate: bool) -> Self {
         match &source {
             rustls::Error::InvalidCertificate(reason) => match reason {
-                // The other: signed by another authority of the same name.
+                // `BadSignature`: signed by a different authority of the same name.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     Self::UnknownIssuer { source }
                 }
@@ -296,8 +296,8 @@ impl TlsError {
             },
             rustls::Error::AlertReceived(alert) => match alert {
                 AlertDescription::CertificateRequired => Self::ClientCertificateMissing { source },
-                // RabbitMQ's answer in TLS 1.2, which may have other reasons, and that of Java 17, and
-                // so of ActiveMQ, in each version.
+                // RabbitMQ sends the first in TLS 1.2, where it may have other causes. Java 17, and so
+                // ActiveMQ, sends the second in each version.
                 AlertDescription::HandshakeFailure | AlertDescription::BadCertificate
                     if !has_certificate =>
                 {
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_broker_has_its_own_alert_for_a_missing_certificate() {
+    fn alerts_for_a_missing_certificate_differ_between_brokers() {
         for alert in [
             AlertDescription::CertificateRequired,
             AlertDescription::HandshakeFailure,
@@ -336,7 +336,7 @@ mod tests {
         ] {
             let error = TlsError::of(rustls::Error::AlertReceived(alert), false);
             let is_missing = matches!(error, TlsError::ClientCertificateMissing { .. });
-            assert!(is_missing && error.is_distrust(), "{error}");
+            assert!(is_missing && error.is_untrusted(), "{error}");
         }
         let alert = rustls::Error::AlertReceived(AlertDescription::BadCertificate);
         let error = TlsError::of(alert, true);

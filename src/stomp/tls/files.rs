@@ -1,4 +1,4 @@
-//! Certificates and keys from PEM files.
+//! Reads certificates and keys from PEM files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,30 +9,30 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::error::{Place, TlsError};
+use super::error::{FileKind, TlsError};
 
 /// RFC 7468, section 11: the label of an encrypted PKCS#8 key.
 const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
-/// What the labels of all keys end with.
+/// The end of the label of every kind of key.
 const KEY: &str = "PRIVATE KEY";
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// The authorities of a file.
+/// Reads the certificate authorities from a file.
 pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, Place::Authorities)? {
+    for certificate in certificates(path, FileKind::Authorities)? {
         roots
             .add(certificate)
-            .map_err(|error| damaged(Place::Authorities, path, error.to_string()))?;
+            .map_err(|error| damaged(FileKind::Authorities, path, error.to_string()))?;
     }
     Ok(roots)
 }
 
-/// The authorities that the system trusts.
+/// Reads the system's certificate authorities.
 pub(super) fn system_authorities() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // A system's store may hold old ones that nothing can be made of.
+    // The system's store may contain old certificates that rustls cannot use.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let reason = found.errors.first().map(|error| format!(": {error}"));
@@ -43,25 +43,25 @@ pub(super) fn system_authorities() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The certificates of a file, at least one.
+/// Reads the certificates of a file, at least one.
 pub(super) fn certificates(
     path: &Path,
-    place: Place,
+    kind: FileKind,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let text = read(path, place)?;
+    let text = read(path, kind)?;
     let mut certificates = Vec::new();
     for section in CertificateDer::pem_slice_iter(text.as_bytes()) {
-        certificates.push(section.map_err(|error| damaged(place, path, error.to_string()))?);
+        certificates.push(section.map_err(|error| damaged(kind, path, error.to_string()))?);
     }
     if certificates.is_empty() {
-        return Err(other_kind(path, place, &text, "certificate"));
+        return Err(other_kind(path, kind, &text, "certificate"));
     }
     Ok(certificates)
 }
 
-/// The first key of a file, decrypted where need be.
+/// Reads the first key of a file and decrypts it if necessary.
 pub(super) fn key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let text = read(path, Place::Key)?;
+    let text = read(path, FileKind::Key)?;
     if let Some(section) = encrypted_section(&text) {
         return decrypt(section, path, password);
     }
@@ -72,8 +72,8 @@ pub(super) fn key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'
     }
     match PrivateKeyDer::pem_slice_iter(text.as_bytes()).next() {
         Some(Ok(key)) => Ok(key),
-        Some(Err(error)) => Err(damaged(Place::Key, path, error.to_string())),
-        None => Err(other_kind(path, Place::Key, &text, "private key")),
+        Some(Err(error)) => Err(damaged(FileKind::Key, path, error.to_string())),
+        None => Err(other_kind(path, FileKind::Key, &text, "private key")),
     }
 }
 
@@ -96,9 +96,9 @@ fn decrypt(
     password: Option<&str>,
 ) -> Result<PrivateKeyDer<'static>, TlsError> {
     let (_, document) = SecretDocument::from_pem(section)
-        .map_err(|error| damaged(Place::Key, path, error.to_string()))?;
+        .map_err(|error| damaged(FileKind::Key, path, error.to_string()))?;
     let info = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
-        .map_err(|error| damaged(Place::Key, path, error.to_string()))?;
+        .map_err(|error| damaged(FileKind::Key, path, error.to_string()))?;
     let Some(password) = password else {
         return Err(TlsError::PasswordMissing {
             path: path.to_owned(),
@@ -111,14 +111,14 @@ fn decrypt(
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
-fn read(path: &Path, place: Place) -> Result<String, TlsError> {
-    let what = place.name();
+fn read(path: &Path, kind: FileKind) -> Result<String, TlsError> {
+    let what = kind.name();
     let path = path.to_owned();
     match std::fs::read(&path) {
         Ok(bytes) if bytes.iter().all(u8::is_ascii_whitespace) => {
             Err(TlsError::Empty { what, path })
         }
-        // Anything may stand between the sections, in any encoding.
+        // Any text may be between the sections, in any encoding.
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) => Err(TlsError::File {
             what,
@@ -128,9 +128,9 @@ fn read(path: &Path, place: Place) -> Result<String, TlsError> {
     }
 }
 
-/// Says what a file holds in the place of what it should.
-fn other_kind(path: &Path, place: Place, text: &str, wanted: &'static str) -> TlsError {
-    // A section that is cut, or whose marks are damaged, is none.
+/// The error for a file that contains something else than it should.
+fn other_kind(path: &Path, kind: FileKind, text: &str, wanted: &'static str) -> TlsError {
+    // A truncated section, or one with damaged markers, is not a section.
     let found = if text.contains(&begin(ENCRYPTED)) {
         "an encrypted private key"
     } else if text.contains(&format!("{KEY}-----")) {
@@ -143,16 +143,16 @@ fn other_kind(path: &Path, place: Place, text: &str, wanted: &'static str) -> Tl
         "no PEM"
     };
     TlsError::OtherKind {
-        what: place.name(),
+        what: kind.name(),
         path: path.to_owned(),
         found,
         wanted,
     }
 }
 
-fn damaged(place: Place, path: &Path, reason: String) -> TlsError {
+fn damaged(kind: FileKind, path: &Path, reason: String) -> TlsError {
     TlsError::Damaged {
-        what: place.name(),
+        what: kind.name(),
         path: path.to_owned(),
         reason,
     }

@@ -1,4 +1,4 @@
-//! TLS to the broker: whom to trust, and who we are.
+//! TLS to the broker: trusted authorities and the client certificate.
 
 mod error;
 mod files;
@@ -18,14 +18,15 @@ use tokio_rustls::{TlsConnector, rustls};
 pub use error::TlsError;
 pub use verifier::ServerCertificate;
 
-use error::Place;
+use error::FileKind;
 use verifier::{Validator, Verifier};
 
-/// TLS for the brokers whose URL is `stomp+ssl://`: whom to trust, and who we are. TLS 1.2 and 1.3.
+/// The TLS settings for `stomp+ssl://` URLs: trusted authorities and the client certificate.
+/// Supports TLS 1.2 and 1.3.
 ///
-/// The broker's certificate is verified, its name too, unless
-/// [`accept_any_certificate`](Self::accept_any_certificate) says otherwise. All files are PEM, and
-/// read at each connect, so that new ones are in force at the next connection.
+/// The broker's certificate and its name are verified, unless
+/// [`accept_any_certificate`](Self::accept_any_certificate) is set. All files are PEM and are read
+/// at each connect, so renewed files apply to the next connection.
 ///
 /// ```
 /// use diesel_outbox::stomp::{Options, Tls};
@@ -54,13 +55,13 @@ struct Identity {
 }
 
 impl Tls {
-    /// The system's certificate authorities, and no client certificate.
+    /// Trusts the system's certificate authorities and has no client certificate.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts the certificate authorities in this file, and no others.
+    /// Trusts the certificate authorities in this file and no others.
     #[must_use]
     pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
         Self {
@@ -69,9 +70,9 @@ impl Tls {
         }
     }
 
-    /// Shows this certificate to brokers that ask for one. The first certificate in the file is
-    /// ours, those of the authorities between follow. The key is PKCS#8, PKCS#1 or SEC1, and fits
-    /// the certificate; both may be in one file.
+    /// Sends this certificate to brokers that ask for one. The first certificate in the file is the
+    /// client's; the intermediate certificates follow. The key is PKCS#8, PKCS#1 or SEC1 and must
+    /// match the certificate; both may be in the same file.
     #[must_use]
     pub fn client_certificate(
         self,
@@ -89,7 +90,8 @@ impl Tls {
         }
     }
 
-    /// The password of the client certificate's key, an encrypted PKCS#8 one (RFC 5958, PBES2). Call [`client_certificate`](Self::client_certificate) first.
+    /// The password of the client certificate's key, if that is encrypted PKCS#8 (RFC 5958, PBES2).
+    /// Call [`client_certificate`](Self::client_certificate) first: without it this does nothing.
     #[must_use]
     pub fn key_password(mut self, password: &str) -> Self {
         if let Some(identity) = &mut self.identity {
@@ -98,8 +100,8 @@ impl Tls {
         self
     }
 
-    /// Takes any certificate of the broker, also an attacker's: nothing protects the password and
-    /// the messages from whoever sits between. Each connect warns of it.
+    /// Accepts any certificate of the broker, an attacker's too: the password and the messages are
+    /// not protected from anyone on the network. Each connect logs a warning.
     #[must_use]
     pub fn accept_any_certificate(self) -> Self {
         Self {
@@ -108,8 +110,8 @@ impl Tls {
         }
     }
 
-    /// A further judge of the broker's certificate, asked after all else was found to be right; its
-    /// error refuses the connection. As `CERT_VALIDATOR` of django-outbox-pattern.
+    /// Adds a check of the broker's certificate after all other checks have passed. An error
+    /// refuses the connection. Corresponds to `CERT_VALIDATOR` of django-outbox-pattern.
     #[must_use]
     pub fn validator<F, E>(self, validator: F) -> Self
     where
@@ -124,7 +126,7 @@ impl Tls {
         }
     }
 
-    /// Whether any certificate of the broker is taken.
+    /// Whether any certificate is accepted.
     pub(super) fn accepts_any(&self) -> bool {
         self.accepts_any
     }
@@ -133,12 +135,12 @@ impl Tls {
         self.identity.is_some()
     }
 
-    /// Reads the files, apart from the runtime: a key's password takes its time.
+    /// Reads the files outside the runtime's threads: decrypting a key takes time.
     pub(super) async fn prepare(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let tls = self.clone();
         match tokio::task::spawn_blocking(move || tls.config()).await {
             Ok(config) => config,
-            // Only a runtime that ends cancels it.
+            // Only a runtime that shuts down cancels it.
             Err(_) => Err(TlsError::Stopped),
         }
     }
@@ -159,7 +161,7 @@ impl Tls {
         let config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let chain = files::certificates(&identity.certificate, Place::Certificate)?;
+                let chain = files::certificates(&identity.certificate, FileKind::Certificate)?;
                 let key = files::key(&identity.key, identity.password.as_deref())?;
                 builder
                     .with_client_auth_cert(chain, key)
@@ -179,7 +181,7 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    /// Speaks TLS on a connection to `host`.
+    /// Starts TLS on a connection to `host`.
     pub(super) async fn connect(
         &self,
         config: Arc<ClientConfig>,
@@ -196,7 +198,7 @@ impl Tls {
     }
 }
 
-// A path may tell more than a log should hold only where it is wrong; a password never.
+// Not derived: hides the key's password and path.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")

@@ -1,4 +1,4 @@
-//! Who judges the broker's certificate.
+//! Verifies the broker's certificate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ type Reason = Box<dyn std::error::Error + Send + Sync>;
 pub(super) type Validator =
     dyn Fn(&ServerCertificate<'_>) -> Result<(), Reason> + Send + Sync + 'static;
 
-/// What a validator judges.
+/// The certificate that a validator checks.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ServerCertificate<'a> {
@@ -32,7 +32,7 @@ pub struct ServerCertificate<'a> {
     pub host: &'a str,
 }
 
-/// A validator's reason, on its way through the TLS library.
+/// A validator's error, passed through the TLS library.
 #[derive(Debug)]
 pub(super) struct Rejected(pub(super) Arc<dyn std::error::Error + Send + Sync>);
 
@@ -48,8 +48,8 @@ impl std::error::Error for Rejected {
     }
 }
 
-/// The usual judge, where there is one, then the user's. Signatures of the handshake are verified
-/// in any case.
+/// Runs the usual verification, unless it is turned off, then the user's validator. Signatures of
+/// the handshake are always verified.
 pub(super) struct Verifier {
     usual: Option<Arc<WebPkiServerVerifier>>,
     validator: Option<Arc<Validator>>,

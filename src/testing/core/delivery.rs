@@ -1,10 +1,10 @@
-//! Messages handed to subscribers, and what those answer.
+//! Deliveries to subscribers and their answers.
 
 use std::collections::VecDeque;
 
 use crate::stomp::Version;
-use crate::stomp::frame::Frame;
-use crate::testing::queue::Stored;
+use crate::stomp::codec::Frame;
+use crate::testing::queue::QueuedMessage;
 use crate::testing::version;
 
 use super::refusal::{Refusal, missing};
@@ -18,8 +18,8 @@ pub(super) enum Answer {
 }
 
 impl Core {
-    /// Hands messages to those who have room for them, in turn.
-    pub(super) fn hand_out(&mut self) {
+    /// Delivers messages, in turn, to subscriptions that have room for them.
+    pub(super) fn deliver_all(&mut self) {
         for queue in self.queues.values_mut() {
             let mut refused = 0;
             while refused < queue.subscribers.len() && !queue.ready.is_empty() {
@@ -29,14 +29,14 @@ impl Core {
                 let (number, tag) = &subscriber;
                 let connection = self.connections.get_mut(number);
                 let is_taken = connection
-                    .is_some_and(|connection| connection.hand_over(*number, tag, &mut queue.ready));
+                    .is_some_and(|connection| connection.deliver(*number, tag, &mut queue.ready));
                 refused = if is_taken { 0 } else { refused + 1 };
                 queue.subscribers.push_back(subscriber);
             }
         }
     }
 
-    pub(super) fn give_back(&mut self, queue: &str, messages: impl Iterator<Item = Stored>) {
+    pub(super) fn requeue(&mut self, queue: &str, messages: impl Iterator<Item = QueuedMessage>) {
         if let Some(queue) = self.queues.get_mut(queue) {
             for mut message in messages {
                 message.redelivered = true;
@@ -55,7 +55,7 @@ impl Core {
         let Some(connection) = connection else {
             return Ok(());
         };
-        // Which subscription it was is part of the id: RabbitMQ does not look at `subscription`.
+        // The id contains the subscription's tag; RabbitMQ ignores the header `subscription`.
         let name = version::ack_header(connection.version);
         let id = frame.header(name).ok_or_else(|| {
             let header = format!("the \"{name}\" header");
@@ -97,21 +97,21 @@ impl Core {
                 .collect(),
             _ => vec![delivery],
         };
-        let messages: Vec<Stored> = deliveries
+        let messages: Vec<QueuedMessage> = deliveries
             .iter()
             .filter_map(|delivery| subscription.unacknowledged.remove(delivery))
             .collect();
         let queue = subscription.queue.clone();
         match answer {
             Answer::Done => {}
-            Answer::Requeue => self.give_back(&queue, messages.into_iter()),
-            Answer::GiveUp => self.bury(&queue, messages),
+            Answer::Requeue => self.requeue(&queue, messages.into_iter()),
+            Answer::GiveUp => self.dead_letter(&queue, messages),
         }
         Ok(())
     }
 
-    /// To the dead letters, where the queue says where those are.
-    pub(super) fn bury(&mut self, queue: &str, messages: Vec<Stored>) {
+    /// Moves messages to the dead-letter queue, if this queue has one.
+    pub(super) fn dead_letter(&mut self, queue: &str, messages: Vec<QueuedMessage>) {
         let Some(arguments) = self.queues.get(queue).map(|queue| &queue.arguments) else {
             return;
         };
@@ -149,8 +149,8 @@ impl Core {
 }
 
 impl Connection {
-    /// Writes the first of the messages, where this subscription has room for it.
-    fn hand_over(&mut self, number: u64, tag: &str, ready: &mut VecDeque<Stored>) -> bool {
+    /// Delivers the first message if this subscription has room for it.
+    fn deliver(&mut self, number: u64, tag: &str, ready: &mut VecDeque<QueuedMessage>) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(tag) else {
             return false;
         };
@@ -160,7 +160,7 @@ impl Connection {
             return false;
         };
         self.last_delivery += 1;
-        // As RabbitMQ makes them: new at each delivery.
+        // As with RabbitMQ: new at each delivery.
         let id = format!("{tag}@@session-{number}@@{}", self.last_delivery);
         let mut frame = Frame::new("MESSAGE");
         if let Some(id) = tag.strip_prefix(TAG_OF_ID) {
@@ -187,9 +187,9 @@ impl Connection {
     }
 }
 
-/// The sender's headers in RabbitMQ's order: the last one first, then the properties that AMQP
-/// knows, of which a `persistent` that is not true is left out.
-fn passed_on(message: &Stored) -> impl Iterator<Item = (String, String)> {
+/// The sender's headers in RabbitMQ's order: in reverse, then the properties that AMQP defines. A
+/// `persistent` that is not true is left out.
+fn passed_on(message: &QueuedMessage) -> impl Iterator<Item = (String, String)> {
     let property = |name: &str| PROPERTIES.iter().position(|property| *property == name);
     let own = message
         .headers

@@ -1,31 +1,31 @@
-//! Queues, bindings, subscriptions: what the broker knows, without a socket.
+//! The broker's state without sockets: queues, bindings and subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::stomp::frame::Frame;
+use crate::stomp::codec::Frame;
 use crate::stomp::{Headers, Version};
 
 use super::destination::{Destination, fits};
 use super::faults::Faults;
-use super::queue::{Queue, Stored, Subscriber, arguments, inequivalent};
+use super::queue::{Queue, QueuedMessage, Subscriber, arguments, inequivalent};
 use super::version;
-use super::view::Sent;
+use super::view::SentMessage;
 
 use delivery::Answer;
 use refusal::{Refusal, cancelled, missing, no_exchange, parse};
-use transaction::Turn;
+use transaction::Step;
 
 mod delivery;
 mod refusal;
 mod transaction;
 
-/// What a session writes next.
+/// A message to a session's writer.
 #[derive(Debug)]
 pub(super) enum Out {
     Frame(Frame),
-    /// Nothing comes after it.
+    /// Close; nothing follows.
     Close,
 }
 
@@ -33,10 +33,10 @@ pub(super) enum Out {
 pub(super) struct Connection {
     out: UnboundedSender<Out>,
     version: Version,
-    /// By their tags.
+    /// Subscriptions by their tags.
     subscriptions: BTreeMap<String, Subscription>,
     last_delivery: u64,
-    /// Frames of transactions that were begun.
+    /// Frames of open transactions.
     transactions: BTreeMap<String, Vec<Frame>>,
 }
 
@@ -44,10 +44,10 @@ pub(super) struct Connection {
 struct Subscription {
     queue: String,
     ack: Ack,
-    /// 0 for no limit.
+    /// The prefetch count; 0 means no limit.
     prefetch: usize,
-    unacknowledged: BTreeMap<u64, Stored>,
-    /// After UNSUBSCRIBE what was handed over stays so until the connection ends.
+    unacknowledged: BTreeMap<u64, QueuedMessage>,
+    /// Set by UNSUBSCRIBE: deliveries stay unacknowledged until the connection ends.
     has_ended: bool,
 }
 
@@ -62,21 +62,21 @@ enum Ack {
 #[derive(Debug, Default)]
 pub(super) struct Core {
     pub(super) queues: BTreeMap<String, Queue>,
-    /// Patterns of routing keys, and the queues that they lead to.
+    /// Patterns of routing keys and the queues bound to them.
     bindings: BTreeSet<(String, String)>,
     pub(super) connections: BTreeMap<u64, Connection>,
-    pub(super) sent: Vec<Sent>,
+    pub(super) sent: Vec<SentMessage>,
     pub(super) faults: Faults,
     pub(super) logins: u64,
-    /// How many messages queues had that were deleted.
+    /// How many messages were deleted with queues of each name.
     pub(super) deleted: BTreeMap<String, usize>,
     last_place: u64,
     last_name: u64,
 }
 
 impl Core {
-    /// Lets a connection in and returns its number.
-    pub(super) fn enter(&mut self, out: UnboundedSender<Out>, version: Version) -> u64 {
+    /// Adds a connection and returns its number.
+    pub(super) fn connect(&mut self, out: UnboundedSender<Out>, version: Version) -> u64 {
         self.logins += 1;
         let connection = Connection {
             out,
@@ -89,19 +89,19 @@ impl Core {
         self.logins
     }
 
-    /// Forgets a connection; what it had not acknowledged goes back.
-    pub(super) fn leave(&mut self, number: u64) {
+    /// Removes a connection and requeues its unacknowledged messages.
+    pub(super) fn disconnect(&mut self, number: u64) {
         let Some(connection) = self.connections.remove(&number) else {
             return;
         };
         for (tag, subscription) in connection.subscriptions {
-            self.give_back(
+            self.requeue(
                 &subscription.queue,
                 subscription.unacknowledged.into_values(),
             );
             self.release_queue(&subscription.queue, &(number, tag));
         }
-        self.hand_out();
+        self.deliver_all();
     }
 
     /// Closes all connections.
@@ -116,7 +116,7 @@ impl Core {
         if let Some(connection) = self.connections.get(&number) {
             let _ = connection.out.send(Out::Close);
         }
-        self.leave(number);
+        self.disconnect(number);
     }
 
     fn write(&self, number: u64, frame: Frame) {
@@ -125,7 +125,7 @@ impl Core {
         }
     }
 
-    /// Deals with a frame of a connection that is logged in.
+    /// Processes a frame of a logged-in connection.
     pub(super) fn take(&mut self, number: u64, frame: Frame) {
         let Some(connection) = self.connections.get(&number) else {
             return;
@@ -134,21 +134,21 @@ impl Core {
         let receipt = frame.header("receipt").map(str::to_owned);
         let is_send = frame.command == "SEND";
         let is_last = frame.command == "DISCONNECT";
-        match self.obey(number, frame) {
+        match self.handle_frame(number, frame) {
             Ok(()) => {
                 if is_send && self.cuts_now() {
                     return self.cut();
                 }
                 if let Some(id) = receipt
-                    && !(is_send && self.faults.swallow_receipts)
+                    && !(is_send && self.faults.withhold_receipts)
                 {
                     self.write(number, Frame::new("RECEIPT").with("receipt-id", id));
                 }
                 if is_last {
                     self.close(number);
                 }
-                // After the RECEIPT: so does RabbitMQ with that of a SUBSCRIBE.
-                self.hand_out();
+                // After the RECEIPT, as RabbitMQ does for a SUBSCRIBE.
+                self.deliver_all();
             }
             Err(None) => self.close(number),
             Err(Some(refusal)) => {
@@ -172,9 +172,9 @@ impl Core {
     }
 
     fn cuts_now(&mut self) -> bool {
-        match &mut self.faults.cut_after {
+        match &mut self.faults.disconnect_after {
             Some(left) if *left <= 1 => {
-                self.faults.cut_after = None;
+                self.faults.disconnect_after = None;
                 true
             }
             Some(left) => {
@@ -185,8 +185,8 @@ impl Core {
         }
     }
 
-    /// `Err(None)` closes without a word.
-    fn obey(&mut self, number: u64, frame: Frame) -> Result<(), Option<Refusal>> {
+    /// `Err(None)` closes the connection without an ERROR.
+    fn handle_frame(&mut self, number: u64, frame: Frame) -> Result<(), Option<Refusal>> {
         if let Some(name) = frame.header("transaction").map(str::to_owned)
             && matches!(frame.command.as_str(), "SEND" | "ACK" | "NACK")
         {
@@ -204,9 +204,9 @@ impl Core {
                 };
                 self.answer(number, &frame, answer).map_err(Some)
             }
-            "BEGIN" => self.transaction(number, &frame, Turn::Begin),
-            "COMMIT" => self.transaction(number, &frame, Turn::Commit),
-            "ABORT" => self.transaction(number, &frame, Turn::Abort),
+            "BEGIN" => self.transaction(number, &frame, Step::Begin),
+            "COMMIT" => self.transaction(number, &frame, Step::Commit),
+            "ABORT" => self.transaction(number, &frame, Step::Abort),
             "DISCONNECT" => Ok(()),
             "CONNECT" | "STOMP" => Err(None),
             other => Err(Some(Refusal::harmless(
@@ -216,7 +216,7 @@ impl Core {
         }
     }
 
-    // --- the way in -------------------------------------------------------------------------------
+    // --- sending ---
 
     fn send(&mut self, number: u64, frame: Frame) -> Result<(), Option<Refusal>> {
         let Some(destination) = frame.header("destination").map(str::to_owned) else {
@@ -241,7 +241,7 @@ impl Core {
                 self.declare(&queue, arguments(&frame.headers))?;
                 vec![queue]
             }
-            // Lost where it is not there.
+            // The message is lost if the queue does not exist.
             Destination::Existing(queue) => vec![queue],
             Destination::Exchange(name) => return Err(Some(no_exchange(&name))),
             Destination::Topic(key) => {
@@ -263,7 +263,7 @@ impl Core {
         for queue in queues {
             self.store(&queue, headers.clone(), &destination, &frame);
         }
-        self.sent.push(Sent {
+        self.sent.push(SentMessage {
             destination,
             headers: owned(&frame.headers),
             body: frame.body,
@@ -281,7 +281,7 @@ impl Core {
     ) {
         self.last_place += 1;
         if let Some(queue) = self.queues.get_mut(queue) {
-            queue.ready.push_back(Stored {
+            queue.ready.push_back(QueuedMessage {
                 headers,
                 destination: destination.to_owned(),
                 body: frame.body.clone(),
@@ -317,7 +317,7 @@ impl Core {
         Err(Refusal::fatal("not_found", reason))
     }
 
-    // --- the way out ------------------------------------------------------------------------------
+    // --- receiving ---
 
     fn subscribe(&mut self, number: u64, frame: &Frame) -> Result<(), Refusal> {
         let destination = frame
@@ -343,8 +343,8 @@ impl Core {
         let queue = match parse(destination)? {
             Destination::Existing(queue) => self.existing(queue)?,
             Destination::Exchange(name) => return Err(no_exchange(&name)),
+            // RabbitMQ uses `x-queue-name` only in destinations that bind queues.
             Destination::Queue(queue) => {
-                let queue = named.unwrap_or(queue);
                 self.declare(&queue, arguments(&frame.headers))?;
                 queue
             }
@@ -430,8 +430,8 @@ impl Core {
         Ok(())
     }
 
-    /// Deletes a queue with its messages; those who are subscribed to it are told, and their
-    /// connections stay.
+    /// Deletes a queue with its messages. Its subscribers receive an ERROR, and their connections
+    /// stay open.
     pub(super) fn delete_queue(&mut self, name: &str) {
         let unacknowledged = self.unacknowledged(name);
         let Some(queue) = self.queues.remove(name) else {
@@ -466,11 +466,11 @@ impl Core {
     }
 }
 
-/// How a subscription's tag begins where the client has given it an id, and where it has not.
+/// The prefix of a subscription's tag, with and without an id from the client.
 const TAG_OF_ID: &str = "T_";
 const TAG_OF_DESTINATION: &str = "Q_";
 
-/// What the subscription that a frame is about is called in a message's id.
+/// The tag of the subscription that a frame names, as it occurs in message ids.
 fn tag(frame: &Frame) -> Option<String> {
     let by_id = frame.header("id").map(|id| format!("{TAG_OF_ID}{id}"));
     by_id.or_else(|| {

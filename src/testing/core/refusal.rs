@@ -1,16 +1,16 @@
-//! What the broker says no with.
+//! The broker's ERRORs.
 
-use crate::stomp::frame::Frame;
+use crate::stomp::codec::Frame;
 use crate::testing::destination::Destination;
 use crate::testing::version;
 
-/// An ERROR, and whether the connection outlives it.
+/// An ERROR, and whether it closes the connection.
 pub(super) struct Refusal {
     pub(super) message: &'static str,
     pub(super) body: String,
     pub(super) names_receipt: bool,
     pub(super) closes: bool,
-    /// The frame's RECEIPT has gone out before it is refused.
+    /// Whether the frame's RECEIPT is sent before the ERROR.
     pub(super) is_late: bool,
 }
 
@@ -33,7 +33,7 @@ impl Refusal {
     }
 }
 
-/// A header that a frame has to have; with its name as RabbitMQ puts it, in one quote or another.
+/// A missing header; the caller quotes its name as RabbitMQ does, in one kind of quote or another.
 pub(super) fn missing(message: &'static str, command: &str, header: &str) -> Refusal {
     Refusal::harmless(message, format!("\"{command}\" must include {header}\n"))
 }
@@ -57,7 +57,7 @@ pub(super) fn no_exchange(name: &str) -> Refusal {
     )
 }
 
-/// The end of a subscription whose queue is gone.
+/// The ERROR that ends a subscription whose queue was deleted.
 pub(super) fn cancelled(subscription: &str) -> Frame {
     let body = format!(
         "The server has canceled a subscription.\nNo more messages will be delivered for \"id='{subscription}'\".\n"

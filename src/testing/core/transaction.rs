@@ -1,12 +1,12 @@
 //! Frames that wait for their transaction's COMMIT.
 
-use crate::stomp::frame::Frame;
+use crate::stomp::codec::Frame;
 
 use super::Core;
 use super::refusal::{Refusal, missing};
 
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Turn {
+pub(super) enum Step {
     Begin,
     Commit,
     Abort,
@@ -17,7 +17,7 @@ impl Core {
         &mut self,
         number: u64,
         frame: &Frame,
-        turn: Turn,
+        step: Step,
     ) -> Result<(), Option<Refusal>> {
         let Some(name) = frame.header("transaction") else {
             return Err(Some(missing(
@@ -29,20 +29,20 @@ impl Core {
         let bad = || Some(unknown(name));
         let connection = self.connections.get_mut(&number).ok_or(None)?;
         let transactions = &mut connection.transactions;
-        match turn {
-            // Begins anew where it has begun.
-            Turn::Begin => {
+        match step {
+            // A second BEGIN starts the transaction again.
+            Step::Begin => {
                 transactions.insert(name.to_owned(), Vec::new());
                 Ok(())
             }
-            Turn::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
-            Turn::Commit => {
+            Step::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
+            Step::Commit => {
                 for mut frame in transactions.remove(name).ok_or_else(bad)? {
                     let headers = frame.headers.iter();
                     frame.headers = headers
                         .filter(|(name, _)| !matches!(*name, "transaction" | "receipt"))
                         .collect();
-                    self.obey(number, frame)?;
+                    self.handle_frame(number, frame)?;
                 }
                 Ok(())
             }

@@ -45,15 +45,15 @@ def write_until_told(destination):
 
     from django_outbox_pattern.models import Published
 
-    told = threading.Event()
+    stopped = threading.Event()
 
     def listen():
         sys.stdin.read()
-        told.set()
+        stopped.set()
 
     threading.Thread(target=listen, daemon=True).start()
     rows = 0
-    while not told.is_set():
+    while not stopped.is_set():
         Published.objects.create(destination=destination, body={"n": rows})
         rows += 1
         if rows == 1:

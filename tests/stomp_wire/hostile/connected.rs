@@ -1,4 +1,4 @@
-//! After CONNECTED.
+//! Misbehaviour after CONNECTED.
 
 use super::*;
 
@@ -28,7 +28,7 @@ async fn frames_that_no_broker_sends() {
 }
 
 #[tokio::test]
-async fn heartbeats_without_end_hold_nothing_up() {
+async fn endless_heartbeats_delay_nothing() {
     let (client, mut peer) = pair().await;
     let flood = vec![b'\n'; 1 << 18];
     for number in 1..=8 {
@@ -59,7 +59,7 @@ async fn a_length_of_four_gigabytes() {
     }
 }
 
-/// Where nobody set a limit, an announced length must not take the memory either.
+/// Without a limit, an announced length must not reserve the memory either.
 #[tokio::test]
 async fn a_length_of_all_memory_without_a_limit() {
     let unlimited = Limits {
@@ -70,7 +70,7 @@ async fn a_length_of_all_memory_without_a_limit() {
     peer.send(b"MESSAGE\ncontent-length:18446744073709551614\n\n")
         .await;
     peer.send(vec![b'x'; 1 << 20]).await;
-    // It is reading: what it writes meanwhile arrives.
+    // The client is reading: it receives these bytes.
     drop(client.send(message("/a")));
     peer.expect(sent("/a", 1)).await;
     drop(peer);
@@ -82,7 +82,7 @@ async fn a_length_of_all_memory_without_a_limit() {
 }
 
 #[tokio::test]
-async fn headers_that_are_malformed() {
+async fn malformed_headers() {
     let cases: [(&[u8], DecodeError); 6] = [
         (b"MESSAGE\nx:\xff\xfe\n\n\0", DecodeError::NotUtf8),
         (b"RECEIPT\nreceipt-id:\xc3\n\n\0", DecodeError::NotUtf8),
@@ -98,7 +98,7 @@ async fn headers_that_are_malformed() {
 }
 
 #[tokio::test]
-async fn frames_without_end() {
+async fn endless_frames() {
     let cases: [(&[u8], &[u8], DecodeError); 4] = [
         (b"", b"MESSAGE", DecodeError::HeadersTooLong(4096)),
         (b"MESSAGE\nx:", b"y", DecodeError::HeadersTooLong(4096)),
@@ -115,7 +115,7 @@ async fn frames_without_end() {
 }
 
 #[tokio::test]
-async fn error_then_left_open_while_it_goes_on_talking() {
+async fn error_while_the_broker_keeps_sending() {
     let cases: [&'static [u8]; 4] = [
         b"\n",
         b"ERROR\nmessage:again\n\n\0",
@@ -129,21 +129,21 @@ async fn error_then_left_open_while_it_goes_on_talking() {
         peer.send(b"ERROR\nmessage:first\n\n\0").await;
         let began = Instant::now();
         peer.flood(&again.repeat(512)).await;
-        // Nothing of it gave the peer more time.
+        // Nothing it sent extended the time.
         assert!(began.elapsed() < Duration::from_secs(10));
         let error = within(pending).await.unwrap_err();
         assert_eq!(error.error_frame().unwrap().message, "first");
         let error = ends(&client, &mut peer).await;
         assert!(matches!(error, Error::LeftOpen), "{error:?}");
     };
-    // In tasks of their own: one that floods leaves the others of its task no time.
+    // In separate tasks, because a flooding peer leaves the other futures of its task no time.
     for task in cases.map(|again| tokio::spawn(each(again))) {
         within(task).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn closed_inside_of_a_frame() {
+async fn closed_in_the_middle_of_a_frame() {
     let whole = delivery("sub-1", b"body");
     // Up to its NUL.
     for length in [1, 8, 20, whole.len() - 6, whole.len() - 2] {
@@ -165,13 +165,13 @@ async fn reset() {
     peer.stream.set_zero_linger().unwrap();
     drop(peer);
     let error = within(pending).await.unwrap_err();
-    assert!(error.is_fate_unknown());
+    assert!(error.is_outcome_unknown());
     let error = cause(error);
     assert!(matches!(error, Error::Io(_)), "{error:?}");
 }
 
 #[tokio::test]
-async fn receipts_that_nobody_asked_for() {
+async fn unexpected_receipts() {
     let (client, mut peer) = pair().await;
     let pending = client.send(message("/a"));
     peer.expect(sent("/a", 1)).await;
@@ -190,28 +190,28 @@ async fn receipts_that_nobody_asked_for() {
         peer.send(format!("RECEIPT\nreceipt-id:{id}\n\n\0")).await;
     }
     works(&client, &mut peer, 2).await;
-    // None of them was taken for this one's.
+    // None of them completed this frame.
     assert!(timeout(SHORT, pending).await.is_err());
-    // Nor does it hurt to say one twice.
+    // A repeated receipt does no harm.
     peer.receipt(2).await;
     peer.receipt(1).await;
     peer.receipt(1).await;
     works(&client, &mut peer, 3).await;
 }
 
-/// A receipt for what it cannot have is no proof that the broker has it.
+/// A receipt for a frame that the broker cannot have proves nothing.
 #[tokio::test]
-async fn a_receipt_for_a_frame_that_was_not_written() {
+async fn a_receipt_for_an_unwritten_frame() {
     let (client, mut peer) = pair().await;
     let mut big = message("/big");
     big.body = vec![b'x'; 1 << 20].into();
     let mut receipts: Vec<_> = (0..64).map(|_| client.send(big.clone())).collect();
     let last = client.send(message("/last"));
-    // The first is being written, the last waits behind more than the sockets hold.
+    // The first is being written; the last waits behind more than the sockets' buffers hold.
     peer.expect(b"SEND\ndestination:/big\nreceipt:1\n").await;
     peer.receipt(65).await;
     peer.receipt(1).await;
-    // They are read in their order.
+    // They are read in order.
     within(&mut receipts[0]).await.unwrap();
     client.abort();
     not_sent(within(last).await);
@@ -226,7 +226,7 @@ async fn silence_without_a_fin() {
         let options = Options::from_url(&network.address_for(&url))
             .unwrap()
             .heartbeat(SHORT / 3, SHORT / 3);
-        // It beats all the time, whatever becomes of it.
+        // It sends heart-beats all the time; the results do not matter.
         let broker = tokio::spawn(async move {
             let mut peer = asked(&listener).await;
             peer.send(b"CONNECTED\nversion:1.2\nheart-beat:50,50\n\n\0")
@@ -240,7 +240,7 @@ async fn silence_without_a_fin() {
             });
             let mut seen = 0;
             let mut byte = [0];
-            // Longer than silence may last, which is 700 ms.
+            // Longer than the 700 ms that silence may last.
             while seen < 12 {
                 within(reader.read_exact(&mut byte)).await.unwrap();
                 seen += 1;
@@ -254,7 +254,7 @@ async fn silence_without_a_fin() {
         network.set(mode);
         let began = Instant::now();
         let error = within(client.closed()).await;
-        assert!(error.is_silence(), "{error:?}");
+        assert!(error.is_heartbeat_timeout(), "{error:?}");
         assert!(began.elapsed() < Duration::from_secs(3), "{mode:?}");
         within(pending).await.unwrap_err();
         network.set(Mode::Away);
@@ -263,14 +263,14 @@ async fn silence_without_a_fin() {
 }
 
 #[tokio::test]
-async fn messages_that_nobody_takes_are_not_read() {
+async fn unprocessed_messages_stop_reading() {
     const LIMIT: usize = 1 << 20;
-    let (client, mut peer) = pair_with(|options| options.untaken_limit(LIMIT)).await;
+    let (client, mut peer) = pair_with(|options| options.receive_budget(LIMIT)).await;
     let mut subscription = subscribed(&client, &mut peer).await;
     let piece = delivery("sub-1", &[b'x'; 64 * 1024]);
     let (count, left) = peer.until_stalled(&piece).await;
     assert!(count * piece.len() < LIMIT + IN_SOCKETS, "{count} messages");
-    // Nothing is lost, and reading goes on.
+    // Nothing is lost, and reading continues.
     for _ in 0..count {
         let delivery = within(subscription.next()).await.unwrap();
         assert_eq!(delivery.body.len(), 64 * 1024);
@@ -279,27 +279,27 @@ async fn messages_that_nobody_takes_are_not_read() {
     within(subscription.next()).await.unwrap();
     works(&client, &mut peer, 2).await;
 
-    // The same once more; now they are given up with their subscription.
+    // Again, but now they are dropped with their subscription.
     let (count, left) = peer.until_stalled(&piece).await;
     assert!(count > 1);
     drop(subscription);
     peer.send(left).await;
     works(&client, &mut peer, 3).await;
-    // What is for nobody is not held, however much it is.
+    // Messages without a subscription are not kept, whatever their size.
     for _ in 0..4 * IN_SOCKETS / piece.len() {
         peer.send(&piece).await;
     }
     works(&client, &mut peer, 4).await;
 }
 
-/// A client that does not read must not take that for the broker's silence, and go on with its own
-/// heart-beats.
+/// While a client does not read, it must not take that for silence of the broker, and must keep
+/// sending heart-beats.
 #[tokio::test]
-async fn messages_that_nobody_takes_do_not_end_the_connection() {
+async fn unprocessed_messages_do_not_end_the_connection() {
     let listener = listener().await;
     let options = options(&listener)
         .heartbeat(SHORT / 3, SHORT / 3)
-        .untaken_limit(1 << 16);
+        .receive_budget(1 << 16);
     let broker = async {
         let mut peer = asked(&listener).await;
         peer.send(b"CONNECTED\nversion:1.2\nheart-beat:50,50\n\n\0")
@@ -311,7 +311,7 @@ async fn messages_that_nobody_takes_do_not_end_the_connection() {
     let mut subscription = subscribed(&client, &mut peer).await;
     let piece = delivery("sub-1", &[b'x'; 16 * 1024]);
     let (count, left) = peer.until_stalled(&piece).await;
-    // Its heart-beats come for longer than silence may last, which is 700 ms.
+    // The client's heart-beats arrive for longer than the 700 ms that silence may last.
     for _ in 0..12 {
         peer.expect(b"\n").await;
     }
@@ -319,15 +319,15 @@ async fn messages_that_nobody_takes_do_not_end_the_connection() {
     for _ in 0..count {
         within(subscription.next()).await.unwrap();
     }
-    // From here on it listens again, and silence is silence.
+    // From here on it reads again, and silence counts.
     peer.send(left).await;
     within(subscription.next()).await.unwrap();
     let error = within(client.closed()).await;
-    assert!(error.is_silence(), "{error:?}");
+    assert!(error.is_heartbeat_timeout(), "{error:?}");
 }
 
 #[tokio::test]
-async fn messages_of_no_subscription() {
+async fn messages_without_a_subscription() {
     for bytes in [
         &b"MESSAGE\ndestination:/s\nmessage-id:1\n\n\0"[..],
         b"MESSAGE\nsubscription:\ndestination:/s\nmessage-id:1\n\n\0",
@@ -340,7 +340,7 @@ async fn messages_of_no_subscription() {
             "unexpected frame \"MESSAGE without destination, message-id or subscription\""
         );
     }
-    // One that there is not may have been there.
+    // A subscription that does not exist may have existed before.
     let (client, mut peer) = pair().await;
     let mut subscription = subscribed(&client, &mut peer).await;
     for id in ["sub-2", "sub-1 ", "SUB-1"] {
@@ -366,7 +366,7 @@ async fn disconnect_is_never_answered() {
 }
 
 #[tokio::test]
-async fn nothing_is_ever_answered_after_the_last_handle() {
+async fn nothing_is_answered_after_the_last_handle_is_dropped() {
     let (client, mut peer) = pair_with(|options| options.receipt_timeout(SHORT)).await;
     drop(client.send(message("/a")));
     drop(client);
@@ -376,7 +376,7 @@ async fn nothing_is_ever_answered_after_the_last_handle() {
 }
 
 #[tokio::test]
-async fn an_error_as_long_as_may_be() {
+async fn an_error_of_the_maximum_length() {
     let text = "no ".repeat(30_000);
     let bytes = format!("ERROR\nmessage:{text}\nreceipt-id:1{text}\n\n{text}\0");
     let (client, mut peer) = pair().await;
@@ -388,9 +388,9 @@ async fn an_error_as_long_as_may_be() {
     assert!(shown.chars().count() < 5000, "{}", shown.len());
 }
 
-/// Neither in words nor in Debug, wherever the broker puts it.
+/// Neither in Display nor in Debug, wherever the broker puts it.
 #[tokio::test]
-async fn the_password_that_is_echoed_does_not_show() {
+async fn an_echoed_password_does_not_show() {
     const PASSWORD: &str = "hunter2-of-the-shop";
     let url = |listener: &TcpListener| {
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Instead of CONNECTED.
+//! Misbehaviour instead of CONNECTED.
 
 use super::*;
 
@@ -13,7 +13,7 @@ async fn connect_is_never_answered() {
 }
 
 #[tokio::test]
-async fn connect_is_answered_byte_by_byte_for_ever() {
+async fn connect_is_answered_byte_by_byte_forever() {
     let listener = listener().await;
     let options = options(&listener).connected_timeout(SHORT);
     let broker = tokio::spawn(async move {
@@ -27,13 +27,13 @@ async fn connect_is_answered_byte_by_byte_for_ever() {
     let began = Instant::now();
     let error = within(Client::connect(&options)).await.unwrap_err();
     assert!(matches!(error, Error::ConnectedTimeout { .. }), "{error:?}");
-    // No byte gave it more time.
+    // No byte extended the time.
     assert!(began.elapsed() < 5 * SHORT, "{:?}", began.elapsed());
     within(broker).await.unwrap();
 }
 
 #[tokio::test]
-async fn connect_is_answered_by_heartbeats_for_ever() {
+async fn connect_is_answered_by_heartbeats_forever() {
     let (error, _) = flooded(SMALL, b"", &[b'\n'; 8192]).await;
     assert!(matches!(error, Error::ConnectedTimeout { .. }), "{error:?}");
 }
@@ -62,7 +62,7 @@ async fn connected_never_ends() {
 }
 
 #[tokio::test]
-async fn connected_is_malformed() {
+async fn malformed_connected() {
     let cases: [(&[u8], DecodeError); 5] = [
         (b"CONNECTED\nserver:\xff\n\n\0", DecodeError::NotUtf8),
         (b"CONNECTED\nserver\n\n\0", DecodeError::MalformedHeader),
@@ -86,7 +86,7 @@ async fn connected_is_malformed() {
 }
 
 #[tokio::test]
-async fn closed_inside_of_connected() {
+async fn closed_in_the_middle_of_connected() {
     for bytes in [&b""[..], b"CONN", b"CONNECTED\nversion:1.2\n\n"] {
         let listener = listener().await;
         let options = options(&listener);
@@ -105,7 +105,7 @@ async fn refused_by_error_and_left_open() {
 }
 
 #[tokio::test]
-async fn a_heart_beat_header_of_garbage_is_none() {
+async fn an_invalid_heart_beat_header_is_ignored() {
     for garbage in [
         "",
         ",",
@@ -117,7 +117,7 @@ async fn a_heart_beat_header_of_garbage_is_none() {
         "1.5,1.5",
         "99999999999999999999,1",
         "\u{e9},\u{2028}",
-        // As long as they can be, and no overflow.
+        // The largest values, without an overflow.
         "4294967295,4294967295",
     ] {
         let listener = listener().await;

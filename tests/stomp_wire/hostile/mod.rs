@@ -1,9 +1,9 @@
-//! Each way in which a peer can misbehave: the client says what it was, ends, and holds no more than
-//! its limits meanwhile.
+//! The ways in which a peer can misbehave. The client reports the reason, ends, and keeps no more
+//! than its limits in memory.
 
 use std::time::{Duration, Instant};
 
-use diesel_outbox::stomp::decoder::DecodeError;
+use diesel_outbox::stomp::codec::DecodeError;
 use diesel_outbox::stomp::{Client, Error, Limits, Options, Subscribe, Subscription};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +16,7 @@ use crate::{Peer, listener, message, not_sent, options, pair, pair_with, sent, w
 mod connected;
 mod connecting;
 
-/// What the systems at both ends may hold of a connection; Linux lets each have some MiB.
+/// What the sockets' buffers at both ends may hold, in bytes; on Linux each holds several MiB.
 const IN_SOCKETS: usize = 24 << 20;
 const SHORT: Duration = Duration::from_millis(300);
 const SMALL: Limits = Limits {
@@ -32,7 +32,7 @@ async fn asked(listener: &TcpListener) -> Peer {
     peer
 }
 
-/// How connecting fails where CONNECT is answered so, with the connection left open.
+/// The error of connecting if these bytes answer CONNECT and the connection stays open.
 async fn answered(change: impl FnOnce(Options) -> Options, bytes: &[u8]) -> Error {
     let listener = listener().await;
     let options = change(options(&listener));
@@ -46,8 +46,8 @@ async fn answered(change: impl FnOnce(Options) -> Options, bytes: &[u8]) -> Erro
     result.map(drop).unwrap_err()
 }
 
-/// How connecting fails where CONNECT is answered by `first`, then by `again` for ever; and how many
-/// bytes could be written.
+/// The error of connecting if CONNECT is answered by `first`, then by `again` forever; and the
+/// number of bytes that could be written.
 async fn flooded(limits: Limits, first: &[u8], again: &[u8]) -> (Error, usize) {
     let listener = listener().await;
     let options = options(&listener).limits(limits).connected_timeout(SHORT);
@@ -62,7 +62,7 @@ async fn flooded(limits: Limits, first: &[u8], again: &[u8]) -> (Error, usize) {
 }
 
 impl Peer {
-    /// Writes this over and over until the client closes; says how many bytes it was.
+    /// Writes this repeatedly until the client closes; returns the number of bytes.
     async fn flood(&mut self, piece: &[u8]) -> usize {
         let mut length = 0;
         while within(self.stream.write_all(piece)).await.is_ok() {
@@ -71,8 +71,8 @@ impl Peer {
         length
     }
 
-    /// Writes this over and over until the client reads no more; says how often it was written as a
-    /// whole, and what is left of the one that was begun.
+    /// Writes this repeatedly until the client stops reading. Returns how often it was written
+    /// completely and the rest of the last one.
     async fn until_stalled<'a>(&mut self, piece: &'a [u8]) -> (usize, &'a [u8]) {
         let mut count = 0;
         let mut left = piece;
@@ -85,25 +85,25 @@ impl Peer {
         (count, left)
     }
 
-    /// Until the client closes, in whichever way.
+    /// Waits until the client closes, in whatever way.
     async fn until_closed(&mut self) {
         let mut bytes = [0; 4096];
         while let Ok(1..) = within(self.stream.read(&mut bytes)).await {}
     }
 }
 
-/// How a connection with a frame in flight ends when the peer says this, and leaves it open.
+/// How a connection with a frame in flight ends if the peer sends this and leaves it open.
 async fn said(change: impl FnOnce(Options) -> Options, bytes: &[u8]) -> Error {
     let (client, mut peer) = pair_with(change).await;
     let pending = client.send(message("/a"));
     peer.expect(sent("/a", 1)).await;
     peer.send(bytes).await;
     let error = ends(&client, &mut peer).await;
-    assert!(within(pending).await.unwrap_err().is_fate_unknown());
+    assert!(within(pending).await.unwrap_err().is_outcome_unknown());
     error
 }
 
-/// Why the connection ends, whose socket the client closes.
+/// Waits until the client closes and returns the reason.
 async fn ends(client: &Client, peer: &mut Peer) -> Error {
     let error = within(client.closed()).await;
     assert!(client.is_closed() && !error.is_closed_by_us());
@@ -119,7 +119,7 @@ fn cause(error: Error) -> Error {
     }
 }
 
-/// In the words of [`DecodeError`].
+/// Compares with the text of [`DecodeError`].
 #[track_caller]
 fn assert_decode(error: &Error, expected: &DecodeError) {
     assert!(matches!(error, Error::Decode(_)), "{error:?}");
@@ -143,7 +143,7 @@ async fn subscribed(client: &Client, peer: &mut Peer) -> Subscription {
     subscription.unwrap()
 }
 
-/// The connection still works: a frame with this number gets its receipt.
+/// Checks that the connection still works: a frame with this number gets its receipt.
 async fn works(client: &Client, peer: &mut Peer, number: u64) {
     let receipt = client.send(message("/works"));
     peer.expect_after_beats(sent("/works", number)).await;

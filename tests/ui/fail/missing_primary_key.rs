@@ -15,4 +15,10 @@ struct Line {
     amount: i64,
 }
 
+#[derive(Publish)]
+#[publish(destination = "/topic/orders")]
+struct NewOrder<'a> {
+    customer: &'a str,
+}
+
 fn main() {}

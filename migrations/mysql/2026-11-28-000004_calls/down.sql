@@ -1,0 +1,2 @@
+delete from outbox_jobs where name = 'claim outbox_calls';
+drop table outbox_calls;

@@ -1,0 +1,183 @@
+//! Messages and function calls, which have the same operations.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::rows::{Cursor, Filter, Page, Row, RowDetails};
+use super::{AdminError, Changed, change, clean, rows};
+use crate::backend::{AsBackend, CALLS, Lifecycle, LifecycleTable, PUBLISHED, Table};
+
+/// Which rows an operation is on: messages of the outbox, or function calls.
+///
+/// The functions of this module with the names of these methods are on messages. Of a call, the
+/// [`destination`](Row::destination) is the name of the function, the [`body`](RowDetails::body) its arguments (empty
+/// if they are not in JSON), and [`RowState::Sent`](super::RowState::Sent) means that it was executed.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use diesel::prelude::*;
+/// use diesel_outbox::admin::{Filter, Rows};
+/// use diesel_outbox::prelude::*;
+/// # use diesel_outbox::migrations::Migrate;
+///
+/// #[outboxed]
+/// fn charge(conn: &mut SqliteConnection, order: i64) {}
+///
+/// # let conn = &mut SqliteConnection::establish(":memory:")?;
+/// # conn.migrate()?;
+/// let id = charge::later(conn, 7)?;
+/// assert_eq!(Rows::Calls.count(conn)?.waiting, 1);
+/// let page = Rows::Calls.list(conn, &Filter::new().destination("charge"), None, 10)?;
+/// assert_eq!(page.rows[0].id, id.to_string());
+/// assert_eq!(Rows::Calls.cancel(conn, [id])?.rows, 1);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rows {
+    /// Messages of the outbox.
+    Messages,
+    /// Function calls.
+    Calls,
+}
+
+/// How many rows are in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Rows that wait, those under a lease included.
+    pub waiting: i64,
+    /// Of those, the ones that are not due: leased, delayed, or pausing after a failure.
+    pub not_due: i64,
+    /// Parked rows.
+    pub parked: i64,
+    /// Rows that were sent or executed, and not deleted yet.
+    pub done: i64,
+    /// When the oldest waiting row was written.
+    pub oldest_waiting: Option<DateTime<Utc>>,
+}
+
+impl Rows {
+    pub(super) fn table(self) -> LifecycleTable {
+        match self {
+            Self::Messages => PUBLISHED,
+            Self::Calls => CALLS,
+        }
+    }
+
+    /// Counts the rows. It reads all of them.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails, or the tables are missing.
+    pub fn count<C: AsBackend>(self, conn: &mut C) -> Result<Counts, AdminError> {
+        let rows = conn.as_backend().count(self.table())?;
+        Ok(Counts {
+            waiting: rows.waiting,
+            not_due: rows.not_due,
+            parked: rows.parked,
+            done: rows.succeeded,
+            oldest_waiting: rows.oldest_waiting,
+        })
+    }
+
+    /// Lists rows, as [`list`](super::list()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`list`](super::list()).
+    pub fn list<C: AsBackend>(
+        self,
+        conn: &mut C,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Row>, AdminError> {
+        rows::list_of(self, conn, filter, after, limit)
+    }
+
+    /// Shows a row, as [`show`](super::show()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`show`](super::show()).
+    pub fn show<C: AsBackend>(
+        self,
+        conn: &mut C,
+        id: impl ToString,
+    ) -> Result<Option<RowDetails>, AdminError> {
+        rows::show_of(self, conn, id)
+    }
+
+    /// Makes parked rows wait again, as [`retry`](super::retry()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](super::retry()).
+    pub fn retry<C: AsBackend>(
+        self,
+        conn: &mut C,
+        ids: impl IntoIterator<Item = impl ToString>,
+    ) -> Result<Changed, AdminError> {
+        let table = self.table();
+        change::change(self, conn, ids, |conn, id| conn.retry(table, &[id]))
+    }
+
+    /// Makes all parked rows wait again, as [`retry_all`](super::retry_all()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry_all`](super::retry_all()).
+    pub fn retry_all<C: AsBackend>(self, conn: &mut C) -> Result<usize, AdminError> {
+        // No ids mean all parked rows.
+        Ok(conn.as_backend().retry::<String>(self.table(), &[])?)
+    }
+
+    /// Parks waiting rows, as [`cancel`](super::cancel()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`cancel`](super::cancel()).
+    pub fn cancel<C: AsBackend>(
+        self,
+        conn: &mut C,
+        ids: impl IntoIterator<Item = impl ToString>,
+    ) -> Result<Changed, AdminError> {
+        let table = self.table();
+        change::change(self, conn, ids, |conn, id| conn.cancel(table, &[id]))
+    }
+
+    /// Unblocks the keys of parked rows, as [`skip`](super::skip()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip`](super::skip()).
+    pub fn skip<C: AsBackend>(
+        self,
+        conn: &mut C,
+        ids: impl IntoIterator<Item = impl ToString>,
+    ) -> Result<Changed, AdminError> {
+        let table = self.table();
+        change::change(self, conn, ids, |conn, id| conn.skip(table, &[id]))
+    }
+
+    /// Deletes rows that were sent or executed longer ago than `older_than`, as
+    /// [`clean_outbox`](super::clean_outbox()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`clean_outbox`](super::clean_outbox()).
+    pub fn clean<C: AsBackend>(
+        self,
+        conn: &mut C,
+        older_than: Duration,
+    ) -> Result<usize, AdminError> {
+        let table = match self {
+            Self::Messages => Table::Published,
+            Self::Calls => Table::Calls,
+        };
+        clean::clean(conn, &[table], older_than)
+    }
+}

@@ -1,0 +1,234 @@
+//! What the lifecycle of function calls has beside that of messages: leases that are renewed, rows that are
+//! settled in the transaction of their function, and executions that end their process.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use uuid::Uuid;
+
+use super::statements::{Key, ROWS_IN_ONE_STATEMENT, comparable};
+use super::{LifecycleTable, WAITING};
+use crate::backend::claimed::{CallColumns, Claimed, RowKey};
+use crate::backend::dialect::{Changes, Dialect};
+use crate::backend::moments::after;
+use crate::backend::qualify::RunQueryDsl;
+
+/// How long a row is left alone that was recorded as succeeded too early.
+const UNSETTLED: Duration = Duration::from_secs(60);
+
+/// The statements of an executor beside those of [`Lifecycle`](super::Lifecycle); not for use by hand.
+#[doc(hidden)]
+pub trait Execution {
+    /// Reads the columns that only function calls have.
+    fn read_calls(
+        &mut self,
+        table: LifecycleTable,
+        token: Uuid,
+        rows: &mut [Claimed],
+    ) -> QueryResult<()>;
+
+    /// Moves the end of a lease to `lease` from now. Returns how many of the rows were still under the token
+    /// and not locked by another session.
+    fn renew(
+        &mut self,
+        table: LifecycleTable,
+        token: Uuid,
+        rows: &[RowKey],
+        lease: Duration,
+    ) -> QueryResult<usize>;
+
+    /// Records in the caller's transaction that a row succeeds. Waits for the row's lock, and keeps it until
+    /// the transaction ends: nobody else can claim the row. The token stays, for
+    /// [`unsettle`](Self::unsettle). Returns whether the row was under the token.
+    fn settle_within(
+        &mut self,
+        table: LifecycleTable,
+        token: Uuid,
+        row: RowKey,
+    ) -> QueryResult<bool>;
+
+    /// Whether a row is recorded as succeeded.
+    fn is_settled(&mut self, table: LifecycleTable, row: RowKey) -> QueryResult<bool>;
+
+    /// Makes a row wait again that [`settle_within`](Self::settle_within) has recorded under this token, and
+    /// that was committed too early. Returns whether there was one.
+    fn unsettle(&mut self, table: LifecycleTable, token: Uuid, row: RowKey) -> QueryResult<bool>;
+
+    /// Counts an execution before it starts. Returns whether the row was under the token.
+    fn count_crash(&mut self, table: LifecycleTable, token: Uuid, row: RowKey)
+    -> QueryResult<bool>;
+
+    /// Forgets the counted executions of a row: one has ended, and its process lives. Returns whether the row
+    /// was under the token.
+    fn forget_crashes(
+        &mut self,
+        table: LifecycleTable,
+        token: Uuid,
+        row: RowKey,
+    ) -> QueryResult<bool>;
+}
+
+#[derive(QueryableByName)]
+struct Call {
+    #[diesel(embed)]
+    key: Key,
+    #[diesel(embed)]
+    columns: Columns,
+}
+
+#[derive(QueryableByName)]
+struct Columns {
+    #[diesel(sql_type = Text)]
+    encoding: String,
+    #[diesel(sql_type = Nullable<Binary>)]
+    payload: Option<Vec<u8>>,
+    #[diesel(sql_type = Integer)]
+    crashes: i32,
+}
+
+impl From<Columns> for CallColumns {
+    fn from(columns: Columns) -> Self {
+        Self {
+            encoding: columns.encoding,
+            payload: columns.payload,
+            crashes: columns.crashes,
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+/// Changes a row that meets a condition, and waits for its lock. Evaluates to whether it was changed.
+macro_rules! change_row {
+    ($conn:expr, $table:expr, $row:expr, $changes:expr, $condition:expr) => {{
+        let statement = format!(
+            "update {} set {} where {} and {}",
+            $table.name,
+            $changes,
+            Self::among(&[$row]),
+            $condition
+        );
+        let changed = diesel::sql_query(statement).execute($conn)?;
+        Ok(changed > 0)
+    }};
+}
+
+macro_rules! execution {
+    ($module:ident: $connection:ty) => {
+        impl Execution for $connection {
+            fn read_calls(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                rows: &mut [Claimed],
+            ) -> QueryResult<()> {
+                if rows.is_empty() {
+                    return Ok(());
+                }
+                let keys: Vec<RowKey> = rows.iter().map(Claimed::row).collect();
+                let calls: Vec<Call> = diesel::sql_query(format!(
+                    "select {}, encoding, payload, crashes from {} where {} and lease_token = '{token}'",
+                    Self::ROW_KEY,
+                    table.name,
+                    Self::among(&keys)
+                ))
+                .load(self)?;
+                let calls = calls.into_iter();
+                let mut calls: HashMap<RowKey, CallColumns> = calls
+                    .map(|call| (comparable::<Self>(&call.key.row()), call.columns.into()))
+                    .collect();
+                for row in rows {
+                    row.call = calls.remove(&comparable::<Self>(&row.row()));
+                }
+                Ok(())
+            }
+
+            fn renew(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                rows: &[RowKey],
+                lease: Duration,
+            ) -> QueryResult<usize> {
+                let mut renewed = 0;
+                for rows in rows.chunks(ROWS_IN_ONE_STATEMENT) {
+                    let until = Self::time_literal(after(self.now()?, lease));
+                    let changes = Changes {
+                        sql: format!("due_at = {until}"),
+                        is_frequent: false,
+                    };
+                    renewed += self.change_leased(table, token, rows, changes)?;
+                }
+                Ok(renewed)
+            }
+
+            fn settle_within(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                row: RowKey,
+            ) -> QueryResult<bool> {
+                let changes = table.fill(&format!(
+                    "status = 2, {{settled_at}} = {}, last_error = null, due_at = {}",
+                    Self::NOW,
+                    Self::EPOCH
+                ));
+                let condition = format!("lease_token = '{token}' and status <> 2");
+                change_row!(self, table, row, changes, condition)
+            }
+
+            fn is_settled(&mut self, table: LifecycleTable, row: RowKey) -> QueryResult<bool> {
+                let found: Number = diesel::sql_query(format!(
+                    "select count(*) as n from {} where {} and status = 2",
+                    table.name,
+                    Self::among(&[row])
+                ))
+                .get_result(self)?;
+                Ok(found.n > 0)
+            }
+
+            fn unsettle(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                row: RowKey,
+            ) -> QueryResult<bool> {
+                // Nobody else claims it before it is settled.
+                let until = Self::time_literal(after(self.now()?, UNSETTLED));
+                let changes = table.fill(&format!(
+                    "status = {WAITING}, {{settled_at}} = null, due_at = {until}"
+                ));
+                let condition = format!("lease_token = '{token}' and status = 2");
+                change_row!(self, table, row, changes, condition)
+            }
+
+            fn count_crash(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                row: RowKey,
+            ) -> QueryResult<bool> {
+                let condition = format!("lease_token = '{token}'");
+                change_row!(self, table, row, "crashes = crashes + 1", condition)
+            }
+
+            fn forget_crashes(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                row: RowKey,
+            ) -> QueryResult<bool> {
+                let condition = format!("lease_token = '{token}'");
+                change_row!(self, table, row, "crashes = 0", condition)
+            }
+        }
+    };
+}
+
+crate::backend::databases!(execution);

@@ -1,0 +1,93 @@
+//! The setup of a session on MySQL and MariaDB.
+
+use std::time::Duration;
+
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+
+use crate::backend::qualify::RunQueryDsl;
+use crate::backend::session::{Limits, Purpose, Session, whole};
+use crate::config::Config;
+
+/// Errors of the server in English: any user may set this.
+const ENGLISH: &str = "set lc_messages = 'en_US';";
+/// Each statement of ours sees what is committed when it starts.
+const ISOLATION: &str = "set session transaction isolation level read committed;";
+
+pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
+    Session {
+        setup: purpose.limit().map_or(ENGLISH.to_owned(), |limit| {
+            // If a session is silent in the middle of a claim, the server ends it and releases its
+            // lock. The last setting exists on MariaDB only; MySQL has none for writes and refuses the name.
+            let (idle, limit) = (whole(limit), limit.as_secs_f64().clamp(0.001, 31_536_000.0));
+            format!(
+                "{ENGLISH} {ISOLATION} set wait_timeout = least(@@wait_timeout, {idle});
+                         set max_statement_time =
+                             if(@@max_statement_time = 0, {limit}, @@max_statement_time)"
+            )
+        }),
+        limits: limits(config.statement_timeout),
+        ..Session::default()
+    }
+}
+
+/// Writes the statement for the settings that are changed here. MySQL and MariaDB know different ones: the
+/// comments are read by one of them only.
+const SETTINGS: &str = "\
+select concat('set session lc_messages = ', quote(@@session.lc_messages),
+    ', session wait_timeout = ', @@session.wait_timeout,
+    ', session innodb_lock_wait_timeout = ', @@session.innodb_lock_wait_timeout,
+    ', session lock_wait_timeout = ', @@session.lock_wait_timeout
+    /*M! , ', session max_statement_time = ', @@session.max_statement_time,
+        ', session tx_isolation = ', quote(@@session.tx_isolation) */
+    /*!80000 , ', session transaction_isolation = ', quote(@@session.transaction_isolation) */
+) as statement";
+
+/// A statement that gives the session its present settings back.
+pub(super) fn settings(conn: &mut MysqlConnection) -> QueryResult<String> {
+    #[derive(QueryableByName)]
+    struct Settings {
+        #[diesel(sql_type = Text)]
+        statement: String,
+    }
+
+    let settings: Settings = diesel::sql_query(SETTINGS).get_result(conn)?;
+    Ok(settings.statement)
+}
+
+/// Whether the server is read-only.
+pub(super) fn is_read_only(conn: &mut MysqlConnection) -> QueryResult<bool> {
+    // A number, or a word in later versions of MariaDB.
+    let is_set = "cast(@@global.read_only as char) not in ('0', 'OFF')";
+    diesel::select(sql::<Bool>(is_set)).get_result(conn)
+}
+
+fn limits(limit: Duration) -> Limits {
+    let (locks, limit) = (whole(limit / 2), limit.as_secs_f64().max(0.001));
+    let locks = format!(
+        "set @outbox_rows = @@innodb_lock_wait_timeout, @outbox_tables = @@lock_wait_timeout,
+             innodb_lock_wait_timeout = least(@@innodb_lock_wait_timeout, {locks}),
+             lock_wait_timeout = least(@@lock_wait_timeout, {locks});"
+    );
+    Limits {
+        // MySQL refuses the last name.
+        all: format!(
+            "{locks} set max_statement_time = {}",
+            limit.min(31_536_000.0)
+        ),
+        locks,
+        lift: "set innodb_lock_wait_timeout = @outbox_rows, lock_wait_timeout = @outbox_tables",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stays_as_it_is() {
+        let session = new(&Config::default(), Purpose::Commands);
+        assert_eq!(session.complete("mysql://h/d"), "mysql://h/d");
+    }
+}

@@ -1,0 +1,241 @@
+//! Claims on PostgreSQL.
+
+use std::time::Duration;
+
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::prelude::*;
+use diesel::result::Error::DeserializationError;
+use diesel::sql_types::{Array, BigInt};
+use uuid::Uuid;
+
+use super::qualify::{here, lock_key};
+use super::text_literal;
+use crate::backend::claim::Words;
+use crate::backend::claimed::{Leased, LockedRow, Room};
+use crate::backend::lifecycle::LifecycleTable;
+use crate::backend::qualify::RunQueryDsl;
+use crate::backend::scope::Filter;
+use crate::schema::{self, Id};
+
+diesel::define_sql_function! {
+    fn current_setting(name: diesel::sql_types::Text, missing_ok: diesel::sql_types::Bool) -> diesel::sql_types::Nullable<diesel::sql_types::Text>;
+}
+
+/// The advisory lock under which claims are made: "outbox" in ASCII. Versions that did not know
+/// the schema took only this lock, so claims with the lock of one outbox take it shared.
+const LOCK: i64 = 0x6f75_7462_6f78;
+
+/// The claim has one good plan: along the indexes. With outdated statistics the planner would
+/// sort all waiting rows or read the whole table, or join by reading all waiting rows, and compile the
+/// statement at each claim. A bitmap scan visits every dead row of a key again; an index scan
+/// marks it as dead.
+const SETTINGS: &str = "\
+set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)";
+
+/// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of these
+/// has a later `due_at`. The status and time of a row are checked again when it is locked, because
+/// READ COMMITTED shows what another relay, whose lease had ended, settled in the meantime. Rows
+/// that are locked are returned too: the later ones of their keys have to wait for them. The result
+/// is stored in a setting of the session, because the client gets no rows from several statements that it
+/// sends as one.
+const CLAIM: &str = "\
+with clock as materialized (select clock_timestamp() as now), {own} ready as materialized (
+    select p.id
+    from {table} p, clock
+    where p.status = 1 and p.due_at <= clock.now {from} {let_through} {others}
+        and ({key} is null or {none_held} {none_behind} {none_kept_back})
+    order by {order}
+    limit $1),
+free as materialized (
+    select p.id
+    from ready, {table} p, clock
+    where p.id = ready.id and p.status = 1 and p.due_at <= clock.now
+    for no key update of p skip locked),
+taken as (
+    update {table} p
+    set {stamp} lease_token = $2, due_at = clock.now + make_interval(secs => $3)
+    from free, clock
+    where p.id = free.id
+    returning p.id)
+select count(set_config('outbox.claimed', $2 || '/'
+    || coalesce((select string_agg(id::text, ',') from taken), '') || '/'
+    || coalesce((select string_agg(id::text, ',') from ready
+        where id not in (select id from free)), ''), false))";
+
+/// Reads leased rows, with as many bodies as there is room for in bytes, and no body that is too large
+/// to be sent. OFFSET keeps the text's length from being computed more than once. The length of a text
+/// is known only after it is decompressed, so rows that are too large when compressed are not decompressed.
+const READ: &str = "\
+select r.seq, r.id::text as id, r.{target} as destination, r.key, r.stream, r.signature, r.retry,
+    r.expires_at <= clock_timestamp() as expired, r.size,
+    r.body_size, r.headers::text as headers,
+    case when r.body_size <= $4 and (greatest(r.total, r.before) <= $3 or r.nth = 1)
+        then coalesce(r.{body}::text, '') end as body
+from (
+    select s.*, sum(s.size) over w as total, row_number() over w as nth
+    from (
+        select l.*, case when l.body_size > $4 then 0
+            else coalesce(l.body_size + octet_length(l.headers::text), l.packed) end as size
+        from (
+            select q.*,
+                case when q.before <= $3
+                    then (coalesce(octet_length(q.{body}::text), 0){payload_size})::bigint end as body_size
+            from (
+                select n.*, sum(n.packed) over (order by n.seq, n.id) - n.packed as before
+                from (
+                    select p.*, (coalesce(pg_column_size(p.{body}), 0){payload_size})::bigint as packed
+                    from {table} p
+                    where p.id = any($1) and p.lease_token = $2 and p.status = 1) n) q
+            offset 0) l) s
+    window w as (order by s.seq, s.id)) r";
+
+const WORDS: Words = Words {
+    // `?` would be the operator.
+    let_through: "\
+($4 = '[]' or coalesce(jsonb_exists($4::jsonb, {row}.stream), false))
+and ($5 = '[]' or jsonb_exists($5::jsonb, {row}.{target}))
+and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)
+and not jsonb_exists($7::jsonb, {row}.{target})",
+    ruled_key: "\
+coalesce({row}.key, $8::jsonb ->> {row}.stream, $9::jsonb ->> {row}.{target})",
+    own: "\
+own as materialized (
+    select k.key, {if_behind}(
+        select min(e.seq) from {table} e
+        where e.key = k.key and e.status <> 2 and e.due_at > clock.now
+            and not coalesce(jsonb_exists($12::jsonb, e.lease_token::text), false)){end} as seq
+    from clock, jsonb_array_elements_text($11::jsonb) as k (key)),
+own_held as materialized (select key, seq from own where seq is not null),",
+    own_key: "k.key",
+    from: "and p.seq >= $10",
+    first: "$10",
+    other_key: " and not coalesce(jsonb_exists($13::jsonb, {key}), false)",
+    none_held: "\
+not exists (select 1 from {table} e
+    where e.key = {key} and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)",
+    // In two ranges of the index, each of which is short: rows that have not failed, and others. Not
+    // `status = 1`, or the planner may read all waiting rows, and all dead rows that an old snapshot
+    // keeps, in the index without the key.
+    behind: "\
+exists (select 1 from {table} e
+    where e.key = {key} and e.status > 0 and e.status <> 2 and e.due_at = 'epoch' and e.seq < $10)
+or exists (select 1 from {table} e
+    where e.key = {key} and e.status > 0 and e.status <> 2 and e.due_at > 'epoch'
+        and e.due_at <= clock.now and e.seq < $10)",
+};
+
+pub(super) fn lease_rows(
+    conn: &mut PgConnection,
+    table: LifecycleTable,
+    token: Uuid,
+    lease: Duration,
+    room: Room,
+    filter: &Filter,
+) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
+    let is_own = matches!(status.transaction_depth(), Ok(None));
+    // Names and texts are written into the statement: several statements sent as one take no parameters.
+    let values = [
+        room.rows.to_string(),
+        format!("'{token}'"),
+        format!("{:.6}", lease.as_secs_f64()),
+        text_literal(&filter.streams),
+        text_literal(&filter.destinations),
+        text_literal(&filter.paused),
+        text_literal(&filter.set_aside),
+        text_literal(&filter.stream_keys),
+        text_literal(&filter.destination_keys),
+        filter.from.unwrap_or(i64::MIN).to_string(),
+        text_literal(&filter.own_keys()),
+        text_literal(&filter.own_tokens()),
+        text_literal(&filter.not_keys()),
+    ];
+    let filled = |statement: &str| {
+        let numbered = values.iter().enumerate().rev();
+        numbered.fold(statement.to_owned(), |statement, (n, value)| {
+            statement.replace(&format!("${}", n + 1), value)
+        })
+    };
+    let claim = filled(&WORDS.fill(CLAIM, table, filter));
+    let (lock, claim) = (lock(table), here(&claim));
+    let work = format!("select {lock}, {SETTINGS}; {claim}");
+    if is_own {
+        let all = format!("begin isolation level read committed; {work}; commit");
+        if let Err(error) = conn.batch_execute(&all) {
+            // Only a lost connection makes this fail.
+            let _ = conn.batch_execute("rollback");
+            return Err(error);
+        }
+    } else {
+        conn.batch_execute(&format!("select {lock}; {claim}"))?;
+    }
+    let claimed: Option<String> =
+        diesel::select(current_setting("outbox.claimed", true)).get_result(conn)?;
+    let (taken, missed) = ids_of(claimed.as_deref().unwrap_or_default(), token)
+        .ok_or_else(|| DeserializationError("the setting outbox.claimed was changed".into()))?;
+    let mut locked = Vec::new();
+    if !missed.is_empty() {
+        let ids: Vec<String> = missed.iter().map(|id| format!("'{id}'")).collect();
+        let text = format!(
+            "select p.seq, p.id::text as id, {{key}} as key from {{table}} p
+            where p.id in ({})
+                and (p.status = 1 or p.status = -1 and p.due_at > clock_timestamp())",
+            ids.join(", ")
+        );
+        locked = diesel::sql_query(filled(&WORDS.fill(&text, table, filter))).load(conn)?;
+    }
+    if taken.is_empty() {
+        return Ok((Vec::new(), locked));
+    }
+    let leased = diesel::sql_query(table.fill(READ))
+        .bind::<Array<schema::Uuid>, _>(taken)
+        .bind::<schema::Uuid, _>(Id(token))
+        .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
+        .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
+        .load(conn)?;
+    Ok((leased, locked))
+}
+
+/// An SQL expression that takes the lock of claims on a table.
+fn lock(table: LifecycleTable) -> String {
+    let key = lock_key(LOCK + table.number);
+    format!("pg_advisory_xact_lock_shared({LOCK}), pg_advisory_xact_lock({key})")
+}
+
+/// Waits until no claim is in progress: outside of a transaction the lock is released at once.
+pub(super) fn await_claims(conn: &mut PgConnection, table: LifecycleTable) -> QueryResult<()> {
+    conn.batch_execute(&format!("select {}", lock(table)))
+}
+
+/// Parses the rows that were claimed under this token, and those that were locked.
+fn ids_of(claimed: &str, token: Uuid) -> Option<(Vec<Id>, Vec<Uuid>)> {
+    let rest = claimed
+        .strip_prefix(&token.to_string())?
+        .strip_prefix('/')?;
+    let (taken, missed) = rest.split_once('/')?;
+    let ids = |list: &str| -> Option<Vec<Uuid>> {
+        let ids = list.split(',').filter(|id| !id.is_empty());
+        ids.map(|id| Uuid::try_parse(id).ok()).collect()
+    };
+    Some((ids(taken)?.into_iter().map(Id).collect(), ids(missed)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_claimed_is_read_from_the_session() {
+        let (token, a, b) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let read = |text: &str| ids_of(text, token);
+        assert_eq!(read(&format!("{token}//")), Some((vec![], vec![])));
+        assert_eq!(
+            read(&format!("{token}/{a},{b}/{b}")),
+            Some((vec![Id(a), Id(b)], vec![b]))
+        );
+        assert_eq!(read(&format!("{a}/{b}/")), None, "another claim's");
+        assert_eq!(read(""), None);
+    }
+}

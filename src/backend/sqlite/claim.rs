@@ -1,0 +1,135 @@
+//! Claims on SQLite.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
+use uuid::Uuid;
+
+use crate::backend::Storage;
+use crate::backend::claim::Words;
+use crate::backend::claimed::{Leased, LockedRow, Room};
+use crate::backend::dialect::Dialect;
+use crate::backend::lifecycle::LifecycleTable;
+use crate::backend::moments::after;
+use crate::backend::qualify::RunQueryDsl;
+use crate::backend::scope::{Filter, numbers};
+use crate::schema::{self, Id, Moment};
+
+/// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of these
+/// has a later `due_at`. The index is named because a scan by the primary key would read
+/// all the rows that were sent.
+const CLAIM: &str = "\
+update {table} as p set {stamp} lease_token = ?1, due_at = ?2
+where seq in (
+    {own}
+    select p.seq
+    from {table} p indexed by {table}_waiting
+    where p.status = 1 and p.due_at <= ?3 {from} {let_through} {others}
+        and ({key} is null or {none_held} {none_behind} {none_kept_back})
+    order by {order}
+    limit ?14)
+returning seq";
+
+/// Reads leased rows, with as many bodies as there is room for in bytes, and no body that is too large
+/// to be sent. An id may be any text.
+const READ: &str = "\
+select r.seq, case typeof(r.id) when 'text' then r.id else quote(r.id) end as id, r.{target} as destination,
+    r.key, r.stream, r.signature, r.retry, r.expires_at <= ?4 as expired, r.size,
+    r.body_size, r.headers,
+    case when r.body_size <= ?5 and (r.total <= ?3 or r.nth = 1) then coalesce(r.{body}, '') end as body
+from (
+    select s.*, sum(s.size) over w as total, row_number() over w as nth
+    from (
+        select l.*, case when l.body_size > ?5 then 0
+            else l.body_size + length(cast(l.headers as blob)) end as size
+        from (
+            select p.*, coalesce(length(cast(p.{body} as blob)), 0){payload_size} as body_size
+            from {table} p
+            where p.seq in (select value from json_each(?1)) and p.lease_token = ?2
+                and p.status + 0 = 1) l) s
+    window w as (order by s.seq)) r";
+
+const WORDS: Words = Words {
+    let_through: "\
+(?4 = '[]' or coalesce({row}.stream in (select value from json_each(?4)), 0))
+and (?5 = '[]' or {row}.{target} in (select value from json_each(?5)))
+and not coalesce({row}.stream in (select value from json_each(?6)), 0)
+and {row}.{target} not in (select value from json_each(?7))",
+    ruled_key: "\
+coalesce({row}.key, (select value from json_each(?8) as rule where rule.key = {row}.stream),
+    (select value from json_each(?9) as rule where rule.key = {row}.{target}))",
+    own: "\
+with own (key, seq) as materialized (
+    select k.value, {if_behind}(
+        select min(e.seq) from {table} e
+        where e.key = k.value and e.status <> 2 and e.due_at > ?3 and not coalesce(
+            e.lease_token in (select value from json_each(?12)), 0)){end}
+    from json_each(?11) as k),
+own_held (key, seq) as materialized (select key, seq from own where seq is not null)",
+    own_key: "k.value",
+    from: "and p.seq >= ?10",
+    first: "?10",
+    other_key: " and not coalesce({key} in (select value from json_each(?13)), 0)",
+    none_held: "\
+not exists (select 1 from {table} e
+    where e.key = {key} and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)",
+    // In two ranges of the index, each of which is short: rows that have not failed, and others.
+    behind: "\
+exists (select 1 from {table} e
+    where e.key = {key} and e.status = 1 and e.status <> 2
+        and e.due_at = '1970-01-01 00:00:00.000000' and e.seq < ?10)
+or exists (select 1 from {table} e
+    where e.key = {key} and e.status = 1 and e.status <> 2
+        and e.due_at > '1970-01-01 00:00:00.000000' and e.due_at <= ?3 and e.seq < ?10)",
+};
+
+pub(super) fn lease_rows(
+    conn: &mut SqliteConnection,
+    table: LifecycleTable,
+    token: Uuid,
+    lease: Duration,
+    room: Room,
+    filter: &Filter,
+) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    // An immediate transaction is the only writer: no other session has locked a row.
+    let (seqs, now) = conn.atomically(|conn| {
+        let now = conn.now()?;
+        // Parameters that the statement does not use are harmless, but it must use the last one.
+        let taken: Vec<Taken> = diesel::sql_query(WORDS.fill(CLAIM, table, filter))
+            .bind::<schema::Uuid, _>(Id(token))
+            .bind::<schema::Utc, _>(Moment(after(now, lease)))
+            .bind::<schema::Utc, _>(Moment(now))
+            .bind::<Text, _>(&filter.streams)
+            .bind::<Text, _>(&filter.destinations)
+            .bind::<Text, _>(&filter.paused)
+            .bind::<Text, _>(&filter.set_aside)
+            .bind::<Text, _>(&filter.stream_keys)
+            .bind::<Text, _>(&filter.destination_keys)
+            .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))
+            .bind::<Text, _>(filter.own_keys())
+            .bind::<Text, _>(filter.own_tokens())
+            .bind::<Text, _>(filter.not_keys())
+            .bind::<BigInt, _>(i64::try_from(room.rows).unwrap_or(i64::MAX))
+            .load(conn)?;
+        let seqs: Vec<i64> = taken.into_iter().map(|row| row.seq).collect();
+        QueryResult::Ok((seqs, now))
+    })?;
+    if seqs.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let leased = diesel::sql_query(table.fill(READ))
+        .bind::<Text, _>(format!("[{}]", numbers(&seqs)))
+        .bind::<schema::Uuid, _>(Id(token))
+        .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
+        .bind::<schema::Utc, _>(Moment(now))
+        .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
+        .load(conn)?;
+    Ok((leased, Vec::new()))
+}
+
+#[derive(QueryableByName)]
+struct Taken {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}

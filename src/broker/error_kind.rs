@@ -1,0 +1,53 @@
+//! The subject of an ERROR frame, from the broker's texts.
+
+use super::{activemq, rabbitmq};
+
+/// The subject of an ERROR, as far as its text shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The user or the password was refused.
+    RefusedLogin,
+    /// The virtual host does not exist, or the user has no access to it.
+    RefusedVirtualHost,
+    /// The broker does not know the destination, or does not permit its use.
+    RefusedDestination,
+    /// The queue exists with other arguments.
+    PreconditionFailed,
+    /// An exchange or a queue does not exist.
+    NotFound,
+    /// Another connection uses the client id, by which ActiveMQ identifies durable subscriptions.
+    ClientIdInUse,
+    /// The broker ended a subscription, usually because its queue was deleted.
+    Cancelled,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// The subject of an ERROR with this `message` header and body. An ERROR that refuses a login
+    /// does not say which broker sends it, so the texts of all brokers are compared.
+    pub(crate) fn of(message: &str, body: &str) -> Self {
+        let message = message.to_ascii_lowercase();
+        let body = body.to_ascii_lowercase();
+        rabbitmq::error_kind(&message, &body)
+            .or_else(|| activemq::error_kind(&message, &body))
+            .unwrap_or(Self::Other)
+    }
+
+    /// What to do about it, in parentheses; empty if the broker's text says it.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::RefusedLogin => " (check the user and the password in STOMP_URL)",
+            Self::RefusedVirtualHost => " (check the virtual host, which is the path of STOMP_URL)",
+            Self::PreconditionFailed => {
+                " (the queue exists with other arguments: delete it, or use the same ones)"
+            }
+            Self::ClientIdInUse => {
+                " (another subscriber has this queue of this topic, and ActiveMQ lets in one at a \
+                 time: this one waits for its turn; for several, use a virtual topic)"
+            }
+            Self::RefusedDestination | Self::NotFound | Self::Cancelled | Self::Other => "",
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The kind of broker, and everything in which one broker differs from another.
+//!
+//! Code that needs to know asks [`Broker::quirks`] (destinations, queues, dead letters) or
+//! [`Broker::protocol`] (the encoding of frames); nothing outside this module matches on the broker.
+//! A quirk is a method of [`Quirks`], and its answers are in `rabbitmq.rs` and `activemq.rs`.
+//!
+//! This module is at the bottom: it knows texts, names and headers, but no connection, no database
+//! and no settings. So `stomp` uses it without a circle: a STOMP client has to know which broker it is connected to
+//! before it can encode a frame or explain an ERROR.
+
+mod activemq;
+pub(crate) mod destination;
+mod error_kind;
+mod protocol;
+mod quirks;
+mod rabbitmq;
+
+pub use error_kind::ErrorKind;
+pub(crate) use protocol::Protocol;
+pub(crate) use quirks::{Headers, Quirks, SubscriptionNeeds, dead_letter_queue};
+#[cfg(feature = "subscriber")]
+pub(crate) use rabbitmq::deletes_messages;
+
+/// The kind of broker, from the `server` header of CONNECTED (STOMP 1.2, "CONNECTED Frame").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Broker {
+    /// RabbitMQ's STOMP plugin: `RabbitMQ/…`.
+    RabbitMq,
+    /// ActiveMQ Classic: `ActiveMQ/…`. Artemis uses other headers and is [`Broker::Other`].
+    ActiveMq,
+    /// The in-process broker for tests: `diesel-outbox-loopback/…`.
+    Loopback,
+    /// Any other broker, or one that sends no `server` header.
+    Other,
+}
+
+impl Broker {
+    /// The broker for which a destination is checked before a connection shows which one it is.
+    pub(crate) const ASSUMED: Self = Self::RabbitMq;
+
+    /// The broker with this `server` header.
+    pub(crate) fn of(server: &str) -> Self {
+        if server.starts_with("RabbitMQ/") {
+            Self::RabbitMq
+        } else if server.starts_with("ActiveMQ/") {
+            Self::ActiveMq
+        } else if server.starts_with("diesel-outbox-loopback/") {
+            Self::Loopback
+        } else {
+            Self::Other
+        }
+    }
+
+    /// How the broker treats destinations, queues and dead letters. The loopback broker does what
+    /// RabbitMQ does, and an unknown broker is taken for one that does.
+    pub(crate) fn quirks(self) -> &'static dyn Quirks {
+        match self {
+            Self::ActiveMq => &activemq::ActiveMq,
+            Self::RabbitMq | Self::Loopback | Self::Other => &rabbitmq::RabbitMq,
+        }
+    }
+
+    /// Where the broker's frames deviate from the STOMP specification.
+    pub(crate) fn protocol(self) -> Protocol {
+        match self {
+            Self::RabbitMq | Self::Loopback => rabbitmq::PROTOCOL,
+            Self::ActiveMq => activemq::PROTOCOL,
+            Self::Other => Protocol::SPECIFIED,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_header_names_the_broker() {
+        assert_eq!(Broker::of("RabbitMQ/3.10.8"), Broker::RabbitMq);
+        assert_eq!(Broker::of("ActiveMQ/5.17.2"), Broker::ActiveMq);
+        assert_eq!(Broker::of("ActiveMQ-Artemis/2.30.0"), Broker::Other);
+        assert_eq!(Broker::of("diesel-outbox-loopback/1"), Broker::Loopback);
+        assert_eq!(Broker::of(""), Broker::Other);
+    }
+}

@@ -1,0 +1,309 @@
+//! One execution of a call: its arguments are decoded, its function runs, and its result becomes an outcome.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::observer::attempt;
+use super::transaction::{self, Attempt};
+use crate::backend::{Backend, CALLS, CallColumns};
+use crate::calls::context::{CallInfo, Context};
+use crate::calls::function::{CallFuture, CallResult};
+use crate::calls::registry::{Calls, Execution, Registered, StoredArguments};
+use crate::correlation::{self, Trace};
+use crate::db::{Db, Fault, Threads, fault};
+use crate::engine::delivery::Outcome;
+use crate::engine::row::Row;
+use crate::error::BoxError;
+use crate::error_text;
+use crate::headers::{CORRELATION_ID, Headers};
+use crate::permanent::is_permanent;
+
+/// The maximum length of a reason in `last_error`, in characters.
+const LONGEST_REASON: usize = 4_000;
+
+/// What executions share.
+pub(super) struct Shared<C: Backend> {
+    pub(super) calls: Arc<Calls<C>>,
+    /// For our own statements.
+    pub(super) db: Db<C>,
+    /// For functions that work in a transaction; statements have no time limit.
+    pub(super) of_functions: Db<C>,
+    pub(super) threads: Threads,
+    /// The time limit of a function that has none of its own.
+    pub(super) timeout: Option<Duration>,
+    /// Executions that may end with their process before a call is parked.
+    pub(super) crash_limit: Option<u32>,
+}
+
+/// The function panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the function panicked: {0}")]
+struct Panicked(String);
+
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> BoxError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(no text)".to_owned());
+    Panicked(text).into()
+}
+
+/// Aborts its task when it is dropped.
+struct Bound<T>(JoinHandle<T>);
+
+impl<T> Drop for Bound<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whether a call runs alone in its process: its holder's lease has ended before.
+pub(super) fn is_suspect(row: &Row) -> bool {
+    row.claimed
+        .call
+        .as_ref()
+        .is_some_and(|call| call.crashes > 0)
+}
+
+/// Executes a call once.
+pub(super) async fn execute<C: Backend>(shared: &Shared<C>, row: &Row) -> Outcome {
+    let Some(columns) = &row.claimed.call else {
+        // The row changed between the claim and the reading of its columns.
+        return Outcome::Unknown;
+    };
+    let Some(function) = shared.calls.find(&row.claimed.destination) else {
+        return Outcome::NotSent { is_cut_off: false };
+    };
+    if let Some(id) = &row.claimed.bad_id {
+        return Outcome::Unsendable(format!("the id `{}` is not a UUID", id.escape_debug()));
+    }
+    if let Some(size) = row.claimed.too_large {
+        return Outcome::Unsendable(format!("the arguments are too large: {size} bytes"));
+    }
+    if columns.crashes == 0 {
+        return run(shared, row, columns, function).await;
+    }
+    counted(shared, row, columns, function).await
+}
+
+/// Counts the execution before it starts, so that the count remains if it ends its process.
+async fn counted<C: Backend>(
+    shared: &Shared<C>,
+    row: &Row,
+    columns: &CallColumns,
+    function: &Registered<C>,
+) -> Outcome {
+    let (token, key) = (row.token, row.row());
+    let crashes = u32::try_from(columns.crashes)
+        .unwrap_or(0)
+        .saturating_sub(1);
+    let outcome = if shared.crash_limit.is_some_and(|limit| crashes >= limit) {
+        Outcome::Unsendable(format!(
+            "its process ended while it was executed, {crashes} times in a row"
+        ))
+    } else {
+        let count = move |conn: &mut C| conn.count_crash(CALLS, token, key);
+        match shared.db.run(count).await {
+            Ok(true) => run(shared, row, columns, function).await,
+            Ok(false) => return Outcome::Unknown,
+            Err(error) => return Outcome::Hindered(reason(&error.into())),
+        }
+    };
+    if outcome != Outcome::Recorded {
+        let forget = move |conn: &mut C| conn.forget_crashes(CALLS, token, key);
+        if let Err(error) = shared.db.run(forget).await {
+            tracing::debug!(id = %row.id(), error = %error, "the count of crashes stays");
+        }
+    }
+    outcome
+}
+
+async fn run<C: Backend>(
+    shared: &Shared<C>,
+    row: &Row,
+    columns: &CallColumns,
+    function: &Registered<C>,
+) -> Outcome {
+    let args = std::str::from_utf8(&row.body).unwrap_or_default();
+    let prepared = (function.prepare)(&StoredArguments {
+        encoding: &columns.encoding,
+        args: (!args.is_empty()).then_some(args),
+        payload: columns.payload.as_deref(),
+    });
+    let execution = match prepared {
+        Ok(execution) => execution,
+        Err(error) => return Outcome::Unsendable(reason(&error.into())),
+    };
+    let timeout = function.timeout.or(shared.timeout);
+    let scope = Scope::of(row);
+    let info = CallInfo {
+        id: row.id(),
+        name: row.claimed.destination.clone(),
+        stream: row.claimed.stream.clone(),
+        key: row.claimed.key.clone(),
+        attempt: attempt(row),
+        deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        correlation_id: scope.correlation_id.clone(),
+    };
+    let context = Context::new(info, Arc::new(shared.calls.states().clone()));
+    match execution {
+        Execution::Async(function) => {
+            let function = scope.of_future(row.id(), move || function(context));
+            in_task(function, timeout).await
+        }
+        Execution::Blocking(function) => {
+            let (db, id) = (shared.of_functions.clone(), row.id());
+            let work = move || db.in_schema(|| scope.of_function(id, || function(&context)));
+            let done = shared.threads.run(move || caught(work));
+            match on_thread(row, timeout, done).await {
+                Some(result) => outcome(result),
+                None => no_thread(),
+            }
+        }
+        Execution::Transactional(function) => {
+            let (db, id) = (shared.of_functions.clone(), row.id());
+            let (token, key) = (row.token, row.row());
+            let work = move || {
+                let work = |conn: &mut C| {
+                    transaction::attempt(conn, token, key, |conn| {
+                        scope.of_function(id, || function(conn, &context))
+                    })
+                };
+                match db.lend(work, Attempt::is_doubtful) {
+                    Ok((attempt, is_dead)) => attempt.on_connection(is_dead),
+                    Err(error) => Attempt::Hindered(error.into()),
+                }
+            };
+            let done = shared.threads.run(work);
+            match on_thread(row, timeout, done).await {
+                Some(Attempt::Recorded) => Outcome::Recorded,
+                Some(Attempt::LeaseLost) => Outcome::Unknown,
+                Some(Attempt::Failed(error)) => of_error(&error),
+                Some(Attempt::Disorder(disorder)) => Outcome::Unsendable(reason(&disorder.into())),
+                Some(Attempt::Hindered(error)) => Outcome::Hindered(reason(&error)),
+                None => no_thread(),
+            }
+        }
+    }
+}
+
+/// Waits for a function on a thread. It cannot be ended: after its time limit a line is logged, and its result
+/// still counts. Returns `None` if no thread could be started.
+async fn on_thread<T>(
+    row: &Row,
+    timeout: Option<Duration>,
+    done: tokio::sync::oneshot::Receiver<T>,
+) -> Option<T> {
+    let mut done = std::pin::pin!(done);
+    if let Some(limit) = timeout {
+        match tokio::time::timeout(limit, &mut done).await {
+            Ok(done) => return done.ok(),
+            Err(_) => tracing::warn!(
+                id = %row.id(),
+                name = row.claimed.destination,
+                ?limit,
+                "a call runs longer than its time limit; a blocking function cannot be ended, so its worker \
+                 and its lease wait until it returns, and its result counts"
+            ),
+        }
+    }
+    done.await.ok()
+}
+
+/// Runs an async function as a task. It is dropped at its time limit.
+async fn in_task(
+    function: impl Future<Output = CallResult> + Send + 'static,
+    timeout: Option<Duration>,
+) -> Outcome {
+    let mut task = Bound(tokio::spawn(function));
+    let ended = match timeout {
+        Some(limit) => match tokio::time::timeout(limit, &mut task.0).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                return Outcome::Refused(format!("its time limit of {limit:?} has passed"));
+            }
+        },
+        None => (&mut task.0).await,
+    };
+    match ended {
+        Ok(result) => outcome(result),
+        Err(error) if error.is_panic() => outcome(Err(panicked(&*error.into_panic()))),
+        // Only the end of the runtime aborts it.
+        Err(_) => Outcome::Unknown,
+    }
+}
+
+fn caught(work: impl FnOnce() -> CallResult) -> CallResult {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+fn no_thread() -> Outcome {
+    Outcome::Hindered("no thread could be started for the function".to_owned())
+}
+
+fn outcome(result: CallResult) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Sent,
+        Err(error) if fault(error.as_ref(), None) != Fault::Own => {
+            Outcome::Hindered(reason(&error))
+        }
+        Err(error) => of_error(&error),
+    }
+}
+
+/// The outcome of a failure by the function itself.
+fn of_error(error: &BoxError) -> Outcome {
+    if is_permanent(error.as_ref()) {
+        Outcome::Unsendable(reason(error))
+    } else {
+        Outcome::Refused(reason(error))
+    }
+}
+
+/// An error as a text that every database can store.
+fn reason(error: &BoxError) -> String {
+    let text = error_text::chain(error).replace('\0', "\\0");
+    text.chars().take(LONGEST_REASON).collect()
+}
+
+/// The correlation id and the trace of the code that wrote a call.
+struct Scope {
+    correlation_id: Option<String>,
+    trace: Option<Trace>,
+}
+
+impl Scope {
+    fn of(row: &Row) -> Self {
+        // An operator may have changed the row.
+        let headers: Headers = serde_json::from_str(&row.claimed.headers).unwrap_or_default();
+        let get = |name: &str| headers.get(name).map(String::as_str);
+        Self {
+            correlation_id: get(CORRELATION_ID).map(str::to_owned),
+            trace: get(correlation::TRACEPARENT)
+                .and_then(|parent| Trace::new(parent, get(correlation::TRACESTATE))),
+        }
+    }
+
+    fn id(&self, id: Uuid) -> String {
+        self.correlation_id
+            .clone()
+            .unwrap_or_else(|| id.to_string())
+    }
+
+    fn of_function<T>(self, id: Uuid, work: impl FnOnce() -> T) -> T {
+        let correlation_id = self.id(id);
+        correlation::on_behalf(&correlation_id, self.trace, work)
+    }
+
+    async fn of_future(self, id: Uuid, function: impl FnOnce() -> CallFuture + Send) -> CallResult {
+        let correlation_id = self.id(id);
+        correlation::on_behalf_async(correlation_id, self.trace, async { function().await }).await
+    }
+}

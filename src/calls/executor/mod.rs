@@ -1,0 +1,16 @@
+//! The executor: it claims calls whose names it knows, executes them and settles them.
+
+mod delivery;
+mod error;
+mod event;
+mod execution;
+#[allow(clippy::module_inception)]
+mod executor;
+mod monitor;
+mod observer;
+mod transaction;
+
+pub use error::ExecutorError;
+pub use event::CallEvent;
+pub use executor::Executor;
+pub use monitor::{ExecutorMonitor, ExecutorStats, ExecutorStatus};

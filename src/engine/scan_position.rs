@@ -1,0 +1,150 @@
+//! The row at which a claim begins to scan.
+//!
+//! Each claim scans the rows that are blocked by their key or in a paused stream. If that takes longer than
+//! 20 ms, most claims begin where the last one ended, and at most one twentieth of the time is spent on
+//! claims that begin at the first row.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backend::Claim;
+
+/// If a claim from the beginning takes longer, the next ones begin further on.
+const SLOW: Duration = Duration::from_millis(20);
+/// Claims from the beginning may take one part of the time in this many.
+const SHARE: u32 = 20;
+/// Rows that are scanned again, because transactions do not commit in the order of `seq`.
+const STRAGGLERS: i64 = 500;
+
+/// What a claim has scanned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// How long it took, if it began at the beginning.
+    pub(super) from_the_beginning: Option<Duration>,
+    /// The last row that waited when it began, if that was asked for and the claim scanned that far.
+    pub(super) last_waiting: Option<i64>,
+    /// Its last row, if it returned as many as it could.
+    pub(super) last_of_full_claim: Option<i64>,
+}
+
+impl Look {
+    /// The scan of a claim of at most `rows` rows. `last_waiting` is ignored if the claim did not get that
+    /// far.
+    pub(super) fn new(
+        claim: &Claim,
+        rows: usize,
+        from_the_beginning: Option<Duration>,
+        last_waiting: Option<i64>,
+    ) -> Self {
+        let is_full = claim.found >= rows || claim.too_many > 0;
+        let last = claim.rows.last().filter(|_| is_full);
+        Self {
+            from_the_beginning,
+            last_waiting: last_waiting.filter(|_| !is_full),
+            last_of_full_claim: last.map(|row| row.seq),
+        }
+    }
+}
+
+/// Where the next claim begins to scan.
+#[derive(Debug)]
+pub(super) struct ScanPosition {
+    from: Option<i64>,
+    /// Whether claims from the beginning take long.
+    is_slow: bool,
+    next_full: Instant,
+}
+
+impl ScanPosition {
+    pub(super) fn new() -> Self {
+        Self {
+            from: None,
+            is_slow: false,
+            next_full: Instant::now(),
+        }
+    }
+
+    /// Where the next claim begins; `None` for the beginning.
+    pub(super) fn from(&self) -> Option<i64> {
+        self.from
+            .filter(|_| self.is_slow && Instant::now() < self.next_full)
+    }
+
+    /// Whether to ask for the last row that waits.
+    pub(super) fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+
+    /// When a claim from the beginning is due.
+    pub(super) fn next_full(&self) -> Instant {
+        self.next_full
+    }
+
+    /// Learns from a claim.
+    pub(super) fn learn(&mut self, look: Look) {
+        let until = |seq: i64| seq.saturating_add(1).saturating_sub(STRAGGLERS);
+        if let Some(took) = look.from_the_beginning {
+            self.is_slow = took >= SLOW;
+            self.next_full = Instant::now() + took.saturating_mul(SHARE);
+            self.from = look.last_of_full_claim.or(look.last_waiting).map(until);
+        } else if let Some(last) = look.last_of_full_claim {
+            self.from = self.from.max(Some(until(last)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(took: u64, last_of_full_claim: Option<i64>) -> Look {
+        Look {
+            from_the_beginning: (took > 0).then(|| Duration::from_millis(took)),
+            last_waiting: None,
+            last_of_full_claim,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_without_room_for_its_rows_skips_none() {
+        let slow = Some(Duration::from_millis(50));
+        let mut position = ScanPosition::new();
+        let of = |found, too_many| Claim {
+            found,
+            too_many,
+            ..Claim::default()
+        };
+        // There was no room for the first row; then none of as many as it might bring was free.
+        for claim in [of(3, 3), of(10, 0)] {
+            position.learn(Look::new(&claim, 10, slow, Some(20_000)));
+            assert_eq!(position.from(), None);
+        }
+        position.learn(Look::new(&of(3, 0), 10, slow, Some(20_000)));
+        assert_eq!(position.from(), Some(19_501), "there was nothing else");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_slow_claims_are_cut_short_and_not_for_long() {
+        let mut position = ScanPosition::new();
+        position.learn(look(5, Some(10_000)));
+        assert_eq!(position.from(), None);
+        position.learn(look(50, Some(10_000)));
+        assert_eq!(position.from(), Some(9_501));
+        position.learn(look(0, Some(10_200)));
+        assert_eq!(position.from(), Some(9_701));
+        position.learn(look(0, None));
+        assert_eq!(position.from(), Some(9_701));
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert!(position.from().is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(position.from(), None);
+        position.learn(look(50, None));
+        assert_eq!(position.from(), None, "it looked at all there was");
+        position.learn(Look {
+            last_waiting: Some(20_000),
+            ..look(50, None)
+        });
+        assert_eq!(position.from(), Some(19_501));
+    }
+}

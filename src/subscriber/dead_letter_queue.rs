@@ -1,0 +1,191 @@
+//! The dead-letter queue: declared, and written to.
+//!
+//! RabbitMQ drops what is sent or dead-lettered to a queue that does not exist, and sends its receipt
+//! nevertheless. It declares a queue only at the first frame of a connection that names it with its
+//! arguments. So dead letters are sent on connections of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
+
+use super::queue::{Queue, declare, is_declared_otherwise};
+use super::retry_send::RetrySend;
+use crate::broker::dead_letter_queue;
+use crate::stomp::{Broker, Client, Connector, Error, SendFrame};
+
+/// Maximum number of connections at a time.
+const CONNECTIONS: usize = 4;
+/// A dead letter at which the broker has closed this many connections without an ERROR counts as refused.
+const CLOSES: u32 = 3;
+/// For this long a declared queue counts as existing when the broker itself dead-letters. It can still lose
+/// a rejected message if the queue is deleted at that moment.
+const THERE: Duration = Duration::from_secs(1);
+
+/// Why a dead letter was not sent.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// The shutdown signal was given, or the subscription's connection has ended: the message is
+    /// redelivered.
+    Left(Error),
+    /// The broker refuses it.
+    Refused(Error),
+}
+
+/// The dead-letter queue of a subscription. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct DeadLetterQueue {
+    connector: Arc<Connector>,
+    queue: Arc<Queue>,
+    /// The name of the dead-letter queue.
+    name: Arc<str>,
+    connections: Arc<Semaphore>,
+    /// When the queue was last declared.
+    declared: Arc<Mutex<Option<Instant>>>,
+}
+
+impl DeadLetterQueue {
+    pub(super) fn new(connector: Connector, queue: &Queue) -> Self {
+        Self {
+            connector: Arc::new(connector),
+            name: dead_letter_queue(&queue.name).into(),
+            queue: Arc::new(queue.clone()),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            declared: Arc::default(),
+        }
+    }
+
+    /// Sends a dead letter to the queue, which the broker declares if it does not exist; again until the
+    /// receipt arrives.
+    pub(super) async fn send(
+        &self,
+        main: &Client,
+        frame: &SendFrame,
+        retry_send: &RetrySend,
+    ) -> Result<(), Unsent> {
+        // The semaphore is never closed.
+        let _permit = self.connections.acquire().await;
+        // Whether the queue exists with other arguments.
+        let is_other = AtomicBool::new(false);
+        let closes = AtomicU32::new(0);
+        let send = || async {
+            let client = self.connector.connect_once().await?;
+            let declaring = match is_other.load(Ordering::Relaxed) {
+                true => None,
+                false => self.declaring(frame, client.broker()),
+            };
+            let mut result = client
+                .send(declaring.unwrap_or_else(|| frame.clone()))
+                .await;
+            if let Err(error) = &result
+                && is_declared_otherwise(error)
+                && !is_other.swap(true, Ordering::Relaxed)
+            {
+                let client = self.connector.connect_once().await?;
+                result = client.send(frame.clone()).await;
+                leave(&client, result.is_ok()).await;
+                return result;
+            }
+            leave(&client, result.is_ok()).await;
+            result
+        };
+        let again = |error: &Error| {
+            let is_closed = matches!(error, Error::ConnectionLost { .. });
+            if is_closed && error.error_frame().is_none() {
+                return closes.fetch_add(1, Ordering::Relaxed) + 1 < CLOSES;
+            }
+            is_passing(error)
+        };
+        let sent = retry_send.send_until(main, send, again).await;
+        let is_over = closes.load(Ordering::Relaxed) >= CLOSES;
+        sent.map_err(|error| match is_passing(&error) && !is_over {
+            true => Unsent::Left(error),
+            false => Unsent::Refused(error),
+        })
+    }
+
+    /// The name of the queue.
+    pub(super) fn queue(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a message can be rejected without being lost after its dead letter was refused for this
+    /// reason. RabbitMQ drops what is rejected from a queue that we have not declared. And it closes
+    /// the connection without an ERROR if a queue does not take the dead letter
+    /// (`x-overflow: reject-publish`): it drops what it dead-letters to such a queue.
+    pub(super) fn is_safe_to_reject(&self, broker: Broker, error: &Error) -> bool {
+        let has_no_error_frame = matches!(
+            error,
+            Error::ConnectionLost {
+                error_frame: None,
+                ..
+            }
+        );
+        broker.quirks().always_keeps_rejected()
+            || self.queue.is_declared_with_dead_letters(broker) && !has_no_error_frame
+    }
+
+    /// Declares the queue if that was not done just now, so that the broker finds it. Returns whether the
+    /// message can be rejected now.
+    pub(super) async fn is_declared(&self, main: &Client, retry_send: &RetrySend) -> bool {
+        let broker = main.broker();
+        if !self.queue.is_declared_with_dead_letters(broker) {
+            return true;
+        }
+        let Some(declaration) = self.queue.dead_letter_declaration(broker) else {
+            return true;
+        };
+        let mut declared = self.declared.lock().await;
+        if declared.is_some_and(|time| time.elapsed() < THERE) {
+            return true;
+        }
+        let declare = || async {
+            let declared = declare(&self.connector, declaration.clone()).await;
+            declared.map(drop)
+        };
+        // For any error: without the queue the message would be lost.
+        if let Err(error) = retry_send.send_until(main, declare, |_| true).await {
+            tracing::debug!(error = %error, "could not declare the dead-letter queue; the broker redelivers the message");
+            return false;
+        }
+        *declared = Some(Instant::now());
+        true
+    }
+
+    /// The dead letter as a frame that declares its queue; `None` if this broker needs none.
+    fn declaring(&self, frame: &SendFrame, broker: Broker) -> Option<SendFrame> {
+        let (destination, arguments) = self.queue.dead_letter_arguments(broker)?;
+        let is_argument = |name: &String| arguments.iter().any(|(other, _)| other == name);
+        let mut headers = frame.headers.clone();
+        headers.retain(|(name, _)| !is_argument(name));
+        headers.extend(arguments.iter().cloned());
+        Some(SendFrame {
+            destination,
+            headers,
+            ..frame.clone()
+        })
+    }
+}
+
+/// Disconnects; a broker that has not answered is not waited for again.
+async fn leave(client: &Client, is_well: bool) {
+    if !is_well {
+        client.abort();
+    } else if let Err(error) = client.disconnect().await {
+        tracing::debug!(error = %error, "could not disconnect in an orderly way");
+    }
+}
+
+/// Whether another attempt may succeed: there was no connection, or no answer in time.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::ErrorFrame(_) => false,
+        Error::NotSent { .. } => {
+            error.is_timeout() || error.error_frame().is_none() && !error.is_final()
+        }
+        Error::ConnectionLost { error_frame, .. } => error_frame.is_none(),
+        _ => true,
+    }
+}

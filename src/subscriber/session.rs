@@ -1,0 +1,249 @@
+//! The connections of a subscriber, one after another.
+
+use std::time::Duration;
+
+use super::acks::Acks;
+use super::dead_letter_queue::DeadLetterQueue;
+use super::engine::{Ended, Engine};
+use super::error::SubscribeError;
+use super::queue_error::QueueError;
+use super::retry_send::RetrySend;
+use super::stats::SubscriberStats;
+use super::subscriber::Subscriber;
+use super::worker_pool::WorkerPool;
+use crate::backend::Backend;
+use crate::broker::Broker;
+use crate::config::DeadLetter;
+use crate::db::Db;
+use crate::runtime::outage::Outage;
+use crate::runtime::shutdown::Shutdown;
+use crate::stomp::{self, Client, Connector, Subscription};
+
+/// How long a connection may take to end after its subscription.
+const ENDING: Duration = Duration::from_secs(5);
+
+impl<C: Backend> Subscriber<C> {
+    /// Connects and subscribes again and again, until the shutdown signal is given.
+    pub(super) async fn consume(
+        &self,
+        db: &Db<C>,
+        outage: Outage,
+        shutdown: &Shutdown,
+    ) -> Result<SubscriberStats, SubscribeError> {
+        // The connections for dead letters have no client id: only one connection may have it.
+        let connector = Connector::new(self.options.clone(), self.maximum_backoff);
+        let dead_letter_queue = DeadLetterQueue::new(connector, &self.settings.queue);
+        let mut options = self.options.clone();
+        if let Some(id) = self.settings.queue.client_id() {
+            options = options.client_id(id);
+        }
+        let connector = Connector::new(options, self.maximum_backoff);
+        let deleting = self.settings.queue.deleting_headers();
+        if !deleting.is_empty() {
+            tracing::warn!(
+                headers = deleting.join(", "),
+                "with these headers of the dead-letter queue the broker deletes dead letters"
+            );
+        }
+        let worker_pool = WorkerPool::new(
+            db,
+            &self.callback,
+            self.settings.workers,
+            self.delivery_limit,
+        )
+        .map_err(SubscribeError::Threads)?;
+        let retry_send = RetrySend::new(shutdown, self.maximum_backoff);
+        let acks = Acks::new(retry_send, dead_letter_queue);
+        let monitor = self.monitor.clone();
+        let mut engine = Engine::new(&self.settings, worker_pool, outage, acks, monitor);
+        let mut refusals = Outage::new("the subscription", self.maximum_backoff);
+        let mut was_subscribed = false;
+        let mut has_reported_unreadable = false;
+        loop {
+            let connecting = self.connect(&connector, was_subscribed);
+            let connected = engine.meanwhile(async {
+                tokio::select! {
+                    connected = connecting => Some(connected),
+                    () = shutdown.requested() => None,
+                }
+            });
+            let (client, mut subscription) = match connected.await {
+                None => return self.stopped(&mut engine, None).await,
+                Some(Ok(connected)) => connected,
+                Some(Err(Unreached::Final(error))) => return Err(SubscribeError::Broker(error)),
+                Some(Err(Unreached::Unknown(error))) => return Err(error.into()),
+                Some(Err(Unreached::Refused(error))) => {
+                    self.monitor.disconnected(&error);
+                    let pause = refusals.noticed(&error);
+                    if !engine.meanwhile(passes(pause, shutdown)).await {
+                        return self.stopped(&mut engine, None).await;
+                    }
+                    continue;
+                }
+                Some(Err(Unreached::Lost(error))) => {
+                    self.monitor.disconnected(&error);
+                    tracing::debug!(error = %error, "the connection was lost before the subscription");
+                    continue;
+                }
+            };
+            if !was_subscribed {
+                self.warn_of_rejected(client.broker());
+            }
+            was_subscribed = true;
+            self.monitor.connected();
+            // The pauses keep their length, in case the subscription ends again for the same reason.
+            refusals.log_end();
+            match engine.consume(&client, &mut subscription, shutdown).await {
+                Ended::Stopped => {
+                    return self
+                        .stopped(&mut engine, Some((&client, &mut subscription)))
+                        .await;
+                }
+                Ended::Lost => {
+                    // An ERROR ends the subscription before it ends the connection.
+                    let why = tokio::time::timeout(ENDING, client.closed());
+                    let why = engine.meanwhile(why).await.ok();
+                    match &why {
+                        Some(error) => self.monitor.disconnected(error),
+                        None => self.monitor.disconnected(&"the subscription has ended"),
+                    }
+                    // Such as a deleted queue, or a frame that cannot be read: the broker would send it
+                    // again at once, so there is a pause.
+                    let is_from_broker = |error: &stomp::Error| {
+                        error.error_frame().is_some() || error.is_decode_error()
+                    };
+                    if let Some(error) = why.filter(is_from_broker) {
+                        if error.is_decode_error()
+                            && !std::mem::replace(&mut has_reported_unreadable, true)
+                        {
+                            tracing::error!(
+                                error = %error,
+                                queue = self.settings.queue.name,
+                                "a frame of the broker cannot be read and has no id to answer it by; each such \
+                                 frame ends the subscription, which is made again after growing pauses"
+                            );
+                        }
+                        // The pauses are those of `refusals`.
+                        connector.reset_backoff();
+                        let pause = refusals.noticed(&error);
+                        if !engine.meanwhile(passes(pause, shutdown)).await {
+                            return self.stopped(&mut engine, None).await;
+                        }
+                    } else {
+                        tracing::debug!("the subscription has ended with its connection");
+                        refusals.reset();
+                        has_reported_unreadable = false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Warns if rejected messages are lost: a queue that others have declared may have no dead letters.
+    fn warn_of_rejected(&self, broker: Broker) {
+        let queue = &self.settings.queue;
+        let is_left_to_it = self.settings.dead_letter == DeadLetter::Broker;
+        if is_left_to_it
+            && !broker.quirks().always_keeps_rejected()
+            && !queue.is_declared_with_dead_letters(broker)
+        {
+            tracing::warn!(
+                destination = queue.destination,
+                "RabbitMQ drops what is rejected from this queue unless it has a dead-letter exchange; \
+                 dead_letter = \"outbox\" keeps it in `{}`",
+                queue.dead_letters(broker, DeadLetter::Outbox)
+            );
+        }
+    }
+
+    /// Connects and subscribes.
+    async fn connect(
+        &self,
+        connector: &Connector,
+        was_subscribed: bool,
+    ) -> Result<(Client, Subscription), Unreached> {
+        let is_final = |error: &stomp::Error| {
+            self.monitor.disconnected(error);
+            !was_subscribed && error.is_final()
+        };
+        let client = connector
+            .connect(is_final)
+            .await
+            .map_err(Unreached::Final)?;
+        let queue = &self.settings.queue;
+        if let Err(error) = queue.check_for(client.broker())
+            && !was_subscribed
+        {
+            return Err(Unreached::Unknown(error));
+        }
+        match queue.open(connector, &client).await {
+            Ok(subscription) => {
+                tracing::info!(
+                    destination = queue.destination,
+                    queue = queue.name,
+                    dead_letters = queue.dead_letters(client.broker(), self.settings.dead_letter),
+                    prefetch = queue.prefetch,
+                    workers = self.settings.workers,
+                    broker = client.server(),
+                    "subscribed"
+                );
+                Ok((client, subscription))
+            }
+            Err(error) if error.error_frame().is_none() => Err(if client.is_closed() {
+                Unreached::Lost(error)
+            } else {
+                // The connection works, so the connector does not pause; we do.
+                Unreached::Refused(error)
+            }),
+            Err(error) if was_subscribed => Err(Unreached::Refused(error)),
+            Err(error) => Err(Unreached::Final(error)),
+        }
+    }
+
+    /// Waits for the running callbacks, and disconnects.
+    async fn stopped(
+        &self,
+        engine: &mut Engine<'_, C>,
+        subscribed: Option<(&Client, &mut Subscription)>,
+    ) -> Result<SubscriberStats, SubscribeError> {
+        let finished = engine
+            .finish(subscribed.as_ref().map(|(client, _)| *client))
+            .await;
+        engine.settle().await;
+        if let Some((client, subscription)) = subscribed {
+            engine.disconnect(client, subscription).await;
+        }
+        let stats = self.monitor.stats();
+        tracing::info!(
+            done = stats.done,
+            duplicates = stats.duplicates,
+            discarded = stats.discarded,
+            dead = stats.dead,
+            "the subscriber has stopped"
+        );
+        match self.settings.shutdown_timeout {
+            Some(after) if !finished => Err(SubscribeError::Unfinished { after }),
+            _ => Ok(stats),
+        }
+    }
+}
+
+/// Waits. Returns false if the shutdown signal was given meanwhile.
+async fn passes(pause: Duration, shutdown: &Shutdown) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => true,
+        () = shutdown.requested() => false,
+    }
+}
+
+/// Why there is no subscription.
+enum Unreached {
+    /// The settings are wrong; a retry would not help.
+    Final(stomp::Error),
+    /// The broker does not know the destination.
+    Unknown(QueueError),
+    /// The broker refuses the subscription, which it accepted before or may accept later.
+    Refused(stomp::Error),
+    /// The connection was lost before the subscription.
+    Lost(stomp::Error),
+}

@@ -1,0 +1,136 @@
+//! The links and the paths in the Markdown pages lead somewhere.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages at the top and those in `docs`.
+fn pages() -> Vec<PathBuf> {
+    let pages: Vec<PathBuf> = [root().to_owned(), root().join("docs")]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    pages
+}
+
+/// The text of a page without its blocks of code.
+fn prose(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("\n```").step_by(2).collect()
+}
+
+/// The anchors of a page's headings, as GitHub and rustdoc make them.
+fn anchors(path: &Path) -> HashSet<String> {
+    let text = prose(path);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let kept = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = kept.chars().filter_map(|character| match character {
+                ' ' => Some('-'),
+                _ if character.is_alphanumeric() || "-_".contains(character) => Some(character),
+                _ => None,
+            });
+            kept.collect()
+        })
+        .collect()
+}
+
+/// What stands between `start` and `end`, each time.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Vec<&'a str> {
+    let parts = text.split(start).skip(1);
+    parts
+        .filter_map(|part| part.split_once(end).map(|(found, _)| found))
+        .collect()
+}
+
+/// The targets of the links of a page: `[text](target)` and `[label]: target`.
+fn targets(text: &str) -> Vec<&str> {
+    let mut all = between(text, "](", ")");
+    all.extend(
+        text.lines()
+            .filter(|line| line.starts_with('['))
+            .filter_map(|line| line.split_once("]: "))
+            .map(|(_, target)| target),
+    );
+    all
+}
+
+#[test]
+fn each_link_leads_to_a_file_and_a_heading() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = prose(&page);
+        let all = targets(&text);
+        for target in all.iter().filter(|target| !target.starts_with("http")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = match file {
+                "" => page.clone(),
+                _ => page.parent().unwrap().join(file),
+            };
+            let is_there = path.exists() && (anchor.is_empty() || anchors(&path).contains(anchor));
+            if !is_there {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+        // A reference without a definition is shown as text, with its brackets.
+        for label in between(&text, "[", "]") {
+            let is_page = label.contains(".md") && !label.contains(['`', ' ', '/']);
+            let has = |next: &str| text.contains(&format!("[{label}]{next}"));
+            if is_page && !has("(") && !has("[") && !has(": ") {
+                broken.push(format!("{}: [{label}] has no definition", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_tests_that_show_a_promise_exist() {
+    let text = prose(&root().join("docs/guarantees.md"));
+    let (_, table) = text.split_once("## Shown by").unwrap();
+    let named = table.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = named
+        .filter(|name| name.starts_with("tests/") || name.starts_with("src/"))
+        .collect();
+    assert!(paths.len() > 40, "{paths:?}");
+    let missing: Vec<&&str> = paths
+        .iter()
+        .filter(|path| !root().join(path).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn the_guide_in_rustdoc_knows_each_page_and_reference() {
+    let guide = fs::read_to_string(root().join("src/guide.rs")).unwrap();
+    let mut missing = Vec::new();
+    for page in pages() {
+        if page.parent().unwrap() != root().join("docs") {
+            continue;
+        }
+        let name = page.file_name().unwrap().to_str().unwrap();
+        if !guide.contains(&format!("\"{name}\",")) {
+            missing.push(name.to_owned());
+        }
+        let text = prose(&page);
+        let labels = text.lines().filter_map(|line| {
+            let (label, _) = line.strip_prefix('[')?.split_once("]: ")?;
+            Some(label)
+        });
+        for label in labels {
+            if !guide.contains(&format!("[{label}]: crate::guide::")) {
+                missing.push(format!("{name}: {label}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}

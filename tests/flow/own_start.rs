@@ -1,0 +1,117 @@
+//! How a relay and a subscriber start on the test's own PostgreSQL, and with the rights that
+//! they have there.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+use crate::faults::Running;
+use crate::own_postgres::Cluster;
+use crate::own_postgres::{look, place};
+use crate::place::{Subject, wait_until};
+use crate::refusals::ends_at_the_start;
+
+/// A permanent failure ends a program at its start, in any language; a temporary one does not.
+#[test]
+fn a_refused_login_ends_a_program_at_its_start() {
+    let cluster = Cluster::start("");
+    let place = place(cluster.database());
+    let mut admin = cluster.admin();
+    for statement in [
+        "create role nologin",
+        "create database closed",
+        "revoke connect on database closed from public",
+    ] {
+        admin.batch_execute(statement).unwrap();
+    }
+    cluster.let_in(
+        "host all other 127.0.0.1/32 reject
+         host all nologin 127.0.0.1/32 trust
+         host all nobody 127.0.0.1/32 trust
+         host all app 127.0.0.1/32 scram-sha-256",
+    );
+    for (role, database, words) in [
+        ("app:wrong", "app", "Passwort-Authentifizierung"),
+        ("app", "app", "no password supplied"),
+        (
+            "app:secret",
+            "missing",
+            "Datenbank »missing« existiert nicht",
+        ),
+        ("app:secret", "closed", "keine Berechtigung für Datenbank"),
+        ("nobody", "app", "Rolle »nobody« existiert nicht"),
+        ("nologin", "app", "keine Berechtigung zum Einloggen"),
+        ("other", "app", "pg_hba.conf lehnt Verbindung ab"),
+        ("stranger", "app", "kein pg_hba.conf-Eintrag"),
+    ] {
+        ends_at_the_start::<PgConnection>(&place, &cluster.url(role, database), words);
+    }
+}
+
+/// The start-up error for a database whose tables cannot be read.
+#[test]
+fn the_true_reason_is_told_at_the_start() {
+    let cluster = Cluster::start("");
+    let place = place(cluster.database());
+    let mut admin = PgConnection::establish(&look(&cluster)).unwrap();
+    admin
+        .batch_execute("create role reader login; create role owner login")
+        .unwrap();
+    let url = cluster.url("reader", "app");
+    let lacks_rights =
+        "the database user lacks rights on the outbox's tables in the schema `public`";
+    ends_at_the_start::<PgConnection>(&place, &url, lacks_rights);
+    ends_at_the_start::<PgConnection>(&place, &url, "keine Berechtigung für Tabelle published");
+    admin
+        .batch_execute("grant select on all tables in schema public to reader")
+        .unwrap();
+    // Any other error as the server reports it.
+    admin
+        .batch_execute(
+            "alter role reader set row_security = off;
+             alter table published enable row level security",
+        )
+        .unwrap();
+    let policy = "Policy für Sicherheit auf Zeilenebene";
+    ends_at_the_start::<PgConnection>(&place, &url, policy);
+    admin
+        .batch_execute("alter table published disable row level security")
+        .unwrap();
+    admin
+        .batch_execute("alter table received rename msg_id to message_id")
+        .unwrap();
+    ends_at_the_start::<PgConnection>(&place, &url, "run `outbox migrate`");
+    admin.batch_execute("drop table received").unwrap();
+    ends_at_the_start::<PgConnection>(&place, &url, "run `outbox migrate`");
+}
+
+/// Failures of a clean-up are logged, and it is retried within the hour.
+#[test]
+fn a_clean_up_without_rights_is_logged_and_tried_again() {
+    let cluster = Cluster::start("");
+    let place = place(cluster.database());
+    let mut admin = PgConnection::establish(&look(&cluster)).unwrap();
+    admin
+        .batch_execute(
+            "create role writer login;
+             grant select, insert, update on all tables in schema public to writer;
+             grant usage on all sequences in schema public to writer",
+        )
+        .unwrap();
+    let settings = place
+        .settings()
+        .set("database_url", cluster.url("writer", "app"))
+        .set("cleanup_interval", "24h");
+    let (relay, log) = Running::logged::<PgConnection>(settings);
+    wait_until("it is logged", || {
+        log.count("trying again within the hour") == 1
+    });
+    relay.stop();
+    assert!(
+        log.text()
+            .contains("keine Berechtigung für Tabelle published")
+    );
+    let due = "select extract(epoch from begun + interval '24 hours' - clock_timestamp())
+        from outbox_jobs where name = 'clean'";
+    let due = admin.number(due);
+    assert!((3_000..=3_600).contains(&due), "{due} s");
+}

@@ -1,0 +1,39 @@
+//! Programs that end at their start.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use diesel_outbox::relay::Relay;
+use diesel_outbox::subscriber::Subscriber;
+use diesel_outbox::{Registry, Shutdown};
+
+use crate::place::{Place, Subject};
+
+/// A relay and a subscriber on the database at `url` end with this error.
+pub(crate) fn ends_at_the_start<C: Subject>(place: &Place, url: &str, words: &str) {
+    let settings = place
+        .settings()
+        .set("database_url", url)
+        .set("database_timeout", "300ms")
+        .build()
+        .unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let shutdown = Shutdown::new();
+    let relay = Relay::<C>::new(&settings).unwrap();
+    runtime.block_on(ends_with(words, relay.run(&shutdown)));
+    let registry = Registry::<C>::new();
+    let topic = place.topic();
+    let subscriber = Subscriber::<C>::new(&settings, &registry, "store", &topic, None).unwrap();
+    runtime.block_on(ends_with(words, subscriber.run(&shutdown)));
+}
+
+async fn ends_with<T, E: Display>(words: &str, run: impl Future<Output = Result<T, E>>) {
+    match tokio::time::timeout(Duration::from_secs(20), run).await {
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        Ok(Ok(_)) => panic!("it has stopped without an error: {words}"),
+        Err(_) => panic!("it waits: {words}"),
+    }
+}

@@ -1,0 +1,24 @@
+//! What the suites share: databases and servers of a test's own, a network with faults, captured logs.
+#![allow(missing_debug_implementations)] // nobody prints them
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+pub mod amqp;
+mod database;
+pub mod log;
+pub mod network;
+pub mod own;
+pub mod program;
+
+pub use database::{TestDatabase, mysql, postgres, postgres_in_latin1, sqlite};
+
+/// The address in this variable. `None`, with a word on standard error, where it is not set and
+/// nothing is required.
+pub fn server(variable: &str, name: &str) -> Option<String> {
+    if let Ok(url) = std::env::var(variable) {
+        return Some(url);
+    }
+    let required = std::env::var_os("OUTBOX_TEST_REQUIRE_ALL").is_some();
+    assert!(!required, "{variable} is not set; run `make test`");
+    eprintln!("skipped: {name} (set {variable}, or run `make test`)");
+    None
+}

@@ -1,0 +1,24 @@
+//! Types that are not those that a call needs.
+
+use diesel_outbox::outboxed;
+
+struct Client;
+
+#[outboxed]
+fn not_serialisable(client: Client) {}
+
+// A type that is no connection has an error that lists the databases of the build, so it
+// has no case here.
+
+#[outboxed]
+fn returns(order: i64) -> i64 {
+    order
+}
+
+#[outboxed(key = amount)]
+fn key(amount: f64) {}
+
+#[outboxed(key = customer)]
+fn unknown_key(order: i64) {}
+
+fn main() {}
