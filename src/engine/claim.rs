@@ -141,8 +141,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         room.rows = room.rows.min(self.appetite()).max(1);
         let mut scope = self.settings.scope.clone();
         scope.set_aside = self.circuits.waiting();
-        scope.not_rows = self.locked.rows();
-        scope.not_keys = self.locked.keys();
+        (scope.not_rows, scope.not_keys) = self.locked.left_alone();
         if self.settings.renews_leases {
             scope.not_rows.extend(self.renewal.seqs());
             scope.not_keys.extend(self.renewal.keys());

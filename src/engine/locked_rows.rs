@@ -136,29 +136,24 @@ impl LockedRows {
         }
     }
 
-    /// The rows to leave alone for now.
-    pub(super) fn rows(&self) -> Vec<i64> {
-        let rows = self.left_alone().map(|(seq, ..)| seq);
-        rows.chain(self.unchanged.keys().copied()).collect()
-    }
-
-    /// The keys to leave alone for now.
-    pub(super) fn keys(&self) -> Vec<String> {
-        let keys = self.left_alone().filter_map(|(_, key, _)| key.cloned());
-        let mut keys: Vec<String> = keys
-            .chain(self.unchanged.values().flatten().cloned())
-            .collect();
+    /// The rows and the keys to leave alone for now. Both are of one moment: a row that is left alone
+    /// without its key does not block the later rows of that key.
+    pub(super) fn left_alone(&self) -> (Vec<i64>, Vec<String>) {
+        let pausing = self.pausing().map(|(seq, key, _)| (seq, key));
+        let unchanged = self.unchanged.iter().map(|(seq, key)| (*seq, key.as_ref()));
+        let (rows, keys): (Vec<i64>, Vec<_>) = pausing.chain(unchanged).unzip();
+        let mut keys: Vec<String> = keys.into_iter().flatten().cloned().collect();
         keys.sort_unstable();
         keys.dedup();
-        keys
+        (rows, keys)
     }
 
     /// When to look at one of them again.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        self.left_alone().map(|(.., again)| again).min()
+        self.pausing().map(|(.., again)| again).min()
     }
 
-    fn left_alone(&self) -> impl Iterator<Item = (i64, Option<&String>, Instant)> {
+    fn pausing(&self) -> impl Iterator<Item = (i64, Option<&String>, Instant)> {
         let now = Instant::now();
         let locked = self.rows.iter();
         let locked = locked.map(|(seq, seen)| (*seq, seen.key.as_ref(), seen.again));
@@ -181,16 +176,13 @@ mod tests {
         let look = |locked: &mut LockedRows| locked.saw(7, "the-id", Some("k"));
         for _ in 0..29 {
             assert!(look(&mut locked));
-            assert_eq!(
-                (locked.rows(), locked.keys()),
-                (vec![7], vec!["k".to_owned()])
-            );
+            assert_eq!(locked.left_alone(), (vec![7], vec!["k".to_owned()]));
             tokio::time::advance(LOOK_AGAIN).await;
         }
         assert_eq!(lines.count("the-id"), 0);
         for _ in 0..60 {
             tokio::time::advance(LOOK_AGAIN + FOR_EACH).await;
-            assert!(locked.rows().is_empty(), "it is looked at again");
+            assert!(locked.left_alone().0.is_empty(), "it is looked at again");
             look(&mut locked);
         }
         assert_eq!(lines.count("the-id"), 1, "{}", lines.text());
@@ -211,10 +203,10 @@ mod tests {
         let mut rows = LockedRows::default();
         for leases in [1, 2, 4, 8, 10, 10] {
             rows.cut_off(7, Some("k"), lease);
-            assert_eq!((rows.rows(), rows.keys()), (vec![7], vec!["k".to_owned()]));
+            assert_eq!(rows.left_alone(), (vec![7], vec!["k".to_owned()]));
             assert_eq!(rows.next_look(), Some(Instant::now() + lease * leases));
             tokio::time::advance(lease * leases).await;
-            assert!(rows.rows().is_empty() && rows.keys().is_empty());
+            assert_eq!(rows.left_alone(), (vec![], vec![]));
         }
         rows.sent(7);
         rows.cut_off(7, None, lease);
@@ -240,7 +232,6 @@ mod tests {
         tokio::time::advance(FORGOTTEN * 3).await;
         assert!(locked.saw(most, "", None));
         locked.lost(5, Some("k"));
-        assert_eq!(locked.rows(), [most, 5]);
-        assert_eq!(locked.keys(), ["k"]);
+        assert_eq!(locked.left_alone(), (vec![most, 5], vec!["k".to_owned()]));
     }
 }
