@@ -73,7 +73,7 @@ impl FlagGroups for Groups {
 /// ```
 #[must_use]
 pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
-    process_one::stand_in();
+    process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |config, address| {
         address.for_backend::<C>()?;
@@ -84,7 +84,7 @@ pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
 /// The program `subscribe` with the built-in callbacks only, on any database of this build.
 #[must_use]
 pub fn subscribe_builtin() -> ExitCode {
-    process_one::stand_in();
+    process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |config, address| {
         on_its_connection!(
