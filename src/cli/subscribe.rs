@@ -25,8 +25,8 @@ use crate::subscriber::{SubscribeError, Subscriber};
 #[derive(Parser)]
 #[command(name = "subscribe", version, after_help = EXIT_CODES)]
 struct Arguments {
-    /// Name of the callback; log, store and exec:<program> are built in. Without arguments: the tables
-    /// [[subscription]] of the file
+    /// Name of the callback; log, store and exec:<program> are built in. Without arguments: all
+    /// tables [[subscription]] of the configuration file
     #[arg(requires = "destination")]
     callback: Option<String>,
     /// Destination of the messages, such as /topic/orders.v1
