@@ -84,7 +84,7 @@ impl FlagGroups for Groups {
 /// ```
 #[must_use]
 pub fn calls<C: Backend>(registry: Calls<C>) -> ExitCode {
-    process_one::stand_in();
+    process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |mut config, address| {
         address.for_backend::<C>()?;

@@ -67,7 +67,7 @@ settings! {
         /// transaction; MySQL and MariaDB: always).
         statement_timeout: Duration = "30s", TIME, time(from_1ms);
 
-        /// Silence on a database connection after which TCP probes the server; none: as the address and the system define it.
+        /// Silence on a database connection after which TCP probes the server; none: the value of the address or of the system.
         ///
         /// PostgreSQL only. The connection is closed after twice this time. Parameters in `database_url`
         /// take precedence.
@@ -188,10 +188,10 @@ settings! {
         /// limit).
         memory_limit: usize = "16777216", BYTES, whole(65_536..=2_147_483_647);
 
-        /// Pause between two looks at an empty outbox.
+        /// Pause between two polls of an empty outbox.
         poll_interval: Duration = "1s", TIME, time(from_1ms);
 
-        /// Watch the database for new rows between two looks.
+        /// Watch the database for new rows between two polls.
         ///
         /// This takes a connection of its own.
         wake_up: bool = "true", BOOL, choice("true or false");
@@ -286,7 +286,7 @@ settings! {
         /// Each function that works in a transaction takes a database connection while it runs.
         call_workers: Option<usize> = "none", COUNT, whole(1..=1_000);
 
-        /// Time limit of a call whose function has none; none: no limit.
+        /// Time limit of a call whose function sets none of its own; none: no limit.
         ///
         /// After it the attempt has failed, and an async function is dropped. A blocking function cannot be
         /// ended: a line is logged, and its result counts when it returns.

@@ -79,7 +79,7 @@ enum Event<E> {
 }
 
 /// What an engine uses beside the database and the delivery.
-pub(crate) struct Surroundings<O> {
+pub(crate) struct EngineParts<O> {
     pub(crate) settings: Settings,
     pub(crate) observer: O,
     pub(crate) waker: Waker,
@@ -112,15 +112,15 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
     pub(crate) fn new(
         db: Db<C>,
         delivery: D,
-        surroundings: Surroundings<O>,
+        parts: EngineParts<O>,
         shutdown: &'a Shutdown,
     ) -> Self {
-        let Surroundings {
+        let EngineParts {
             settings,
             observer,
             waker,
             once,
-        } = surroundings;
+        } = parts;
         Self {
             db,
             delivery,
@@ -171,7 +171,7 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
                 }
                 Event::Tick => {}
                 // The pause of an outage is not shortened.
-                Event::Woken if self.database.is_away() => {}
+                Event::Woken if self.database.is_unreachable() => {}
                 Event::Woken => self.claims.wake(),
                 Event::Claimed(claim) => self.claimed(claim),
                 Event::Settled(settled) => self.settled(settled),

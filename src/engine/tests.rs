@@ -175,7 +175,7 @@ impl Outbox {
     ) -> tokio::task::JoinHandle<RelayStats> {
         let url = self.config.require_database_url().unwrap();
         let address = Address::parse(url).unwrap();
-        let db = Db::<SqliteConnection>::for_ourselves(&self.config, &address, 3);
+        let db = Db::<SqliteConnection>::for_engine(&self.config, &address, 3);
         let settings = Settings::new(&self.config);
         let delivery = ToClosure {
             deliver: Box::new(deliver),
@@ -188,7 +188,7 @@ impl Outbox {
             forgotten: Arc::clone(&self.forgotten),
             delay: self.delay,
         };
-        let surroundings = Surroundings {
+        let parts = EngineParts {
             observer: RelayObserver {
                 hooks: Hooks::default().start(0),
                 monitor: self.monitor.clone(),
@@ -199,7 +199,7 @@ impl Outbox {
         };
         let (shutdown, monitor) = (self.shutdown.clone(), self.monitor.clone());
         tokio::spawn(async move {
-            let engine = Engine::new(db.until(&shutdown), delivery, surroundings, &shutdown);
+            let engine = Engine::new(db.until(&shutdown), delivery, parts, &shutdown);
             engine.run().await.unwrap();
             monitor.stats()
         })

@@ -17,7 +17,7 @@ use crate::engine::hooks::Hooks;
 use crate::engine::settings::Settings;
 use crate::engine::unknown_stream::unknown_stream;
 use crate::engine::wake::{Waker, Watcher};
-use crate::engine::{Engine, EngineError, Surroundings};
+use crate::engine::{Engine, EngineError, EngineParts};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -62,7 +62,7 @@ impl<C: Backend> Executor<C> {
         config.validate()?;
         calls.check()?;
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::for_ourselves(config, &address, CONNECTIONS);
+        let db = Db::for_engine(config, &address, CONNECTIONS);
         let workers = config.call_workers.unwrap_or_else(cores);
         let connections = u32::try_from(workers).unwrap_or(u32::MAX);
         let attempts = calls
@@ -210,14 +210,14 @@ impl<C: Backend> Executor<C> {
             hooks: self.hooks.start(self.settings.memory_limit / 4),
             monitor: self.monitor.clone(),
         };
-        let surroundings = Surroundings {
+        let parts = EngineParts {
             settings: self.settings,
             observer,
             waker: self.waker,
             once,
         };
         let delivery = Execute::new(shared, self.workers);
-        let engine = Engine::new(self.db, delivery, surroundings, shutdown);
+        let engine = Engine::new(self.db, delivery, parts, shutdown);
         match engine.run().await {
             Ok(()) => Ok(self.monitor.stats()),
             Err(EngineError::Database(error)) => Err(error.into()),
