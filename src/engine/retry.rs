@@ -171,7 +171,7 @@ mod tests {
             .set("when_exhausted_of", "audit=park")
             .build()
             .unwrap();
-        let minutes = |minutes| Duration::from_secs(60 * minutes);
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let policy = RetryPolicy::new()
             .attempts(3)
             .first_delay(minutes(5))
