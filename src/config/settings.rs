@@ -167,6 +167,13 @@ settings! {
 
         /// Time to finish the work in progress after a request to stop; none: no limit.
         shutdown_timeout: Option<Duration> = "90s", TIME, time(from_0);
+
+        /// Times that a redelivered message may end its process before it goes to the dead letters, and a function call before it is parked; none: no limit.
+        ///
+        /// Counted are redeliveries, and executions after the end of a lease, that were started and did not
+        /// finish because the process died. With none, nothing is counted. On a topic of ActiveMQ the first
+        /// `prefetch_count` messages of each subscription count as redelivered. A relay does not use it.
+        delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
     }
 
     /// A relay, or an executor of function calls.
@@ -347,13 +354,6 @@ settings! {
         /// After NACK the message is unchanged and does not contain the reason. A dropped message is
         /// logged.
         dead_letter: DeadLetter = "outbox", WAY, choice("broker, outbox, or none");
-
-        /// Times that a redelivered message may end its process before it goes to the dead letters; none: no limit.
-        ///
-        /// Counted are redeliveries that were started and did not finish because the process died. With
-        /// none, nothing is counted. On a topic of ActiveMQ the first `prefetch_count` messages of each
-        /// subscription count as redelivered.
-        delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
 
         /// Headers that may contain a message's id; the first one that is present counts.
         msg_id_headers: Vec<String> = "cap-msg-id,dop-msg-id,message-id", NAMES,
