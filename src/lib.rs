@@ -207,6 +207,8 @@ pub use callback::{
     Celery, CeleryError, Duplicate, ExecError, IntoOutcome, Json, Meta, Outcome, Payload, Proof,
     Registry, RegistryError, RunError,
 };
+#[cfg(feature = "calls")]
+pub use calls::transaction;
 pub use celery::{CeleryTask, CeleryTaskError};
 pub use current_schema::{in_schema, set_schema};
 pub use error::{BoxError, Error, MessageError};

@@ -48,6 +48,23 @@ fn calls() {
 }
 
 #[test]
+fn calls_in_transaction() {
+    says(
+        "calls_in_transaction",
+        &[
+            "order 7: charged 1200 cents",
+            "order 7: receipt written",
+            "order 7 is placed",
+            "order 8 is refused: out of stock",
+            "order 9: the bank does not answer",
+            "order 9 is placed",
+            "order 9: charged 500 cents",
+            "executed here 3, by the executor 1",
+        ],
+    );
+}
+
+#[test]
 fn orders() {
     says(
         "orders",

@@ -219,6 +219,9 @@ pub fn publish(input: TokenStream) -> TokenStream {
 /// - `ordered`: calls without a key share one, that of the stream, or of the function if there is no stream.
 /// - `attempts = 10`: the failed attempts after which a call is parked. Default: the executor's setting.
 /// - `timeout = "30s"`: the time limit of an execution. Default: the executor's setting.
+/// - `persist = "failures"`: a call that is written in `diesel_outbox::transaction` gets a row only if it fails: it is
+///   lost if its process ends between the commit and the end of the call. Elsewhere it has a row like any other call.
+///   It excludes `key` and `ordered`. Default: `"always"`, a row in the transaction that writes the call.
 /// - `encoding = "msgpack"`: MessagePack instead of JSON (feature `msgpack`), or the path of a type that implements
 ///   `Codec`.
 /// - `crate = some::path::diesel_outbox`: the path of the library, if it is not `::diesel_outbox`.

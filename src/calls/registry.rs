@@ -34,6 +34,7 @@ pub(crate) struct Registered<C> {
     pub(super) stream: Option<&'static str>,
     pub(super) attempts: Option<u32>,
     pub(super) timeout: Option<Duration>,
+    pub(super) is_async: bool,
     states: &'static [StateKey],
     pub(super) prepare: fn(&StoredArguments<'_>) -> Result<Execution<C>, DecodeError>,
 }
@@ -151,6 +152,7 @@ impl<C: 'static> Calls<C> {
             stream: T::STREAM,
             attempts: T::ATTEMPTS,
             timeout: T::TIMEOUT,
+            is_async: matches!(T::FUNCTION, Function::Async(_)),
             states: T::STATES,
             prepare: prepare::<T, C>,
         });

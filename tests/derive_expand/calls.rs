@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_outbox::calls::{
-    Call, CallInfo, CallResult, Codec, Context, Execute, Function, State, States, decode,
+    Call, CallInfo, CallResult, Codec, Context, Execute, Function, Persist, State, States, decode,
 };
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::{BoxError, outboxed};
@@ -70,7 +70,7 @@ pub(crate) async fn send(
     Ok(())
 }
 
-#[outboxed]
+#[outboxed(persist = "failures")]
 fn nothing() {}
 
 /// Bytes with a number in front.
@@ -206,6 +206,10 @@ fn the_options_are_those_of_the_attribute() {
     assert_eq!(charge::ALIASES, ["shop.bill", "bill"]);
     assert_eq!(charge::STREAM, Some("billing"));
     assert_eq!((charge::ORDERED, plain::ORDERED), (true, false));
+    assert_eq!(
+        (charge::PERSIST, nothing::PERSIST),
+        (Persist::Always, Persist::Failures)
+    );
     assert_eq!(charge::ATTEMPTS, Some(7));
     assert_eq!(charge::TIMEOUT, Some(Duration::from_secs(90)));
     assert_eq!(charge::ENCODING.name(), "json");
