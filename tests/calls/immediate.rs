@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use diesel::Connection;
 use diesel_outbox::Permanent;
 use diesel_outbox::calls::{Call, Immediate};
 use diesel_outbox::config::Builder;
