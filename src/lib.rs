@@ -126,7 +126,7 @@
 //! | `msgpack` | [`calls::MessagePack`], another encoding of the arguments of calls |
 //! | `stomp` | the STOMP client, [`Producer`], the settings |
 //! | `relay` | [`relay::Relay`] |
-//! | `calls` | [`calls::Executor`], which executes function calls; includes `relay` |
+//! | `calls` | [`calls::Executor`], which executes function calls, and [`transaction`], which executes them right after the commit; includes `relay` |
 //! | `subscriber` | [`subscriber::Subscriber`], [`Registry`] |
 //! | `tls` | TLS to the broker |
 //! | `cli` | the programs, and [`cli::subscribe`] and [`cli::calls`]; includes `relay`, `calls`, `subscriber` and `tls` |
