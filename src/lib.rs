@@ -126,7 +126,7 @@
 //! | `msgpack` | [`calls::MessagePack`], another encoding of the arguments of calls |
 //! | `stomp` | the STOMP client, [`Producer`], the settings |
 //! | `relay` | [`relay::Relay`] |
-//! | `calls` | [`calls::Executor`], which executes function calls; includes `relay` |
+//! | `calls` | [`calls::Executor`], which executes function calls, and [`transaction`], which executes them right after the commit; includes `relay` |
 //! | `subscriber` | [`subscriber::Subscriber`], [`Registry`] |
 //! | `tls` | TLS to the broker |
 //! | `cli` | the programs, and [`cli::subscribe`] and [`cli::calls`]; includes `relay`, `calls`, `subscriber` and `tls` |
@@ -208,6 +208,8 @@ pub use callback::{
     Celery, CeleryError, Duplicate, ExecError, IntoOutcome, Json, Meta, Outcome, Payload, Proof,
     Registry, RegistryError, RunError,
 };
+#[cfg(feature = "calls")]
+pub use calls::transaction;
 pub use celery::{CeleryTask, CeleryTaskError};
 pub use current_schema::{in_schema, set_schema};
 pub use error::{BoxError, Error, MessageError};

@@ -24,6 +24,12 @@ pub(crate) trait PendingRow: Sized {
     /// U+0000.
     fn into_row(self, refuses_nul: bool, now: DateTime<Utc>) -> Result<Self::Row, Error>;
 
+    /// Puts rows under the lease of the transaction that is open on this connection, if its calls are executed after
+    /// the commit.
+    fn lease<C: Backend>(_conn: &mut C, _rows: &mut [Self::Row]) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Signs the row. Sets `has_long_number` if its JSON has a number that MySQL may change.
     fn sign(row: Self::Row, keys: &Keys, has_long_number: &mut bool) -> Result<Self::Row, Error>;
 
@@ -64,6 +70,7 @@ pub(crate) fn insert<C: Backend, P: PendingRow>(
         )
         .into());
     }
+    P::lease(conn, &mut rows)?;
     if own_ids.iter().all(Option::is_none) {
         return Ok(outbox_write::write(|| P::insert(conn, &rows))?);
     }

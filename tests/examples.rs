@@ -61,6 +61,23 @@ fn calls_axum() {
 }
 
 #[test]
+fn calls_in_transaction() {
+    says(
+        "calls_in_transaction",
+        &[
+            "order 7: charged 1200 cents",
+            "order 7: receipt written",
+            "order 7 is placed",
+            "order 8 is refused: out of stock",
+            "order 9: the bank does not answer",
+            "order 9 is placed",
+            "order 9: charged 500 cents",
+            "executed here 3, by the executor 1",
+        ],
+    );
+}
+
+#[test]
 fn orders() {
     says(
         "orders",

@@ -222,6 +222,9 @@ pub fn publish(input: TokenStream) -> TokenStream {
 ///   `retry_first_delay`, … and `when_exhausted` of the executor, have the same limits, and replace them. Default of
 ///   `maximum_delay`: the setting, or `first_delay` if that is longer.
 /// - `timeout = "30s"`: the time limit of an execution. Default: the executor's setting.
+/// - `persist = "failures"`: a call that is written in `diesel_outbox::transaction` gets a row only if it fails: it is
+///   lost if its process ends between the commit and the end of the call. Elsewhere it has a row like any other call.
+///   It excludes `key` and `ordered`. Default: `"always"`, a row in the transaction that writes the call.
 /// - `encoding = "msgpack"`: MessagePack instead of JSON (feature `msgpack`), or the path of a type that implements
 ///   `Codec`.
 /// - `crate = some::path::diesel_outbox`: the path of the library, if it is not `::diesel_outbox`.

@@ -64,6 +64,16 @@ pub struct CallColumns {
     pub crashes: i32,
 }
 
+/// A call that was written under a lease, as it is read after the commit.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct LeasedCall {
+    /// The row.
+    pub claimed: Claimed,
+    /// Whether an earlier row of its key, not under the same token, waits, is leased or blocks the key.
+    pub is_blocked: bool,
+}
+
 impl Claimed {
     /// What identifies the row.
     #[must_use]

@@ -42,6 +42,9 @@ pub trait Dialect: Connection + Sized {
     /// The columns that identify a row: `seq`, and `id` as text if the id identifies it.
     const ROW_KEY: &'static str = "seq, '' as id";
 
+    /// Makes a statement use the index `NAME_held` of a table, after the table's name.
+    const BY_HELD: &'static str = "";
+
     /// The column `key` as it is written in a statement.
     const KEY: &'static str = "key";
 

@@ -84,7 +84,7 @@ use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub use address::{Address, AddressError};
 #[doc(hidden)]
-pub use claimed::{CallColumns, Claim, Claimed, LockedRow, Room, RowKey};
+pub use claimed::{CallColumns, Claim, Claimed, LeasedCall, LockedRow, Room, RowKey};
 #[doc(hidden)]
 pub use dialect::Dialect;
 pub(crate) use dialect::digest;

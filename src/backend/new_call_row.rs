@@ -27,6 +27,7 @@ pub struct NewCallRow {
     stream: Option<String>,
     key: Option<String>,
     due_at: Moment,
+    lease_token: Option<Id>,
     signature: Option<String>,
 }
 
@@ -59,8 +60,33 @@ impl NewCallRow {
             key,
             // Not the writer's time: its clock must never delay a row.
             due_at: Moment(due_at.map_or(DateTime::UNIX_EPOCH, storable)),
+            lease_token: None,
             signature: None,
         }
+    }
+
+    /// Puts the row under a lease that ends at this moment by the database's clock. Call it after
+    /// [`sign`](Self::sign): the end of a lease is not signed.
+    #[cfg(feature = "calls")]
+    pub(crate) fn lease(&mut self, token: Uuid, until: DateTime<Utc>) {
+        self.lease_token = Some(Id(token));
+        self.due_at = Moment(until);
+    }
+
+    #[cfg(feature = "calls")]
+    pub(crate) fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    #[cfg(feature = "calls")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the call is due as soon as it is written.
+    #[cfg(feature = "calls")]
+    pub(crate) fn is_due_at_once(&self) -> bool {
+        self.due_at.0 <= DateTime::UNIX_EPOCH
     }
 
     /// Signs the row. Sets `has_long_number` if its JSON has a number that MySQL may change.

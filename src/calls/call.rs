@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::encoding::Encoding;
 use super::new_call::NewCall;
+use super::persist::Persist;
 use crate::backend::AsBackend;
 use crate::error::Error;
 use crate::retry_policy::RetryPolicy;
@@ -36,6 +37,8 @@ pub trait Call: Serialize + DeserializeOwned + Send + 'static {
     const RETRY: RetryPolicy = RetryPolicy::new();
     /// The time limit of one execution; `None`: the executor's setting. After it the attempt has failed.
     const TIMEOUT: Option<Duration> = None;
+    /// When a call gets a row.
+    const PERSIST: Persist = Persist::Always;
     /// How the arguments are stored.
     const ENCODING: Encoding<Self> = Encoding::JSON;
 

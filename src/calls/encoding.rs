@@ -96,7 +96,7 @@ impl Codec for MessagePack {
 }
 
 /// Encoded arguments, by their column.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Stored {
     Args(Value),
     Payload(Vec<u8>),

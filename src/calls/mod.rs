@@ -50,6 +50,11 @@
 //! Rolled back means never executed. A call with an id of its own ([`NewCall::id`]) is written once, however often the
 //! write is retried. Calls with the same ordering key are executed one after another, in the order of writing.
 //!
+//! # Executing calls
+//!
+//! An `Executor` (feature `calls`) executes what is due. `transaction` executes the calls that are written in it right
+//! after its commit, in the same thread; an executor takes over what fails, and what a process leaves that dies.
+//!
 //! A program that only writes calls does not need the function: a struct that implements [`Call`] with the same name
 //! and arguments is enough.
 
@@ -61,7 +66,10 @@ mod error;
 #[cfg(feature = "calls")]
 mod executor;
 mod function;
+#[cfg(feature = "calls")]
+mod immediate;
 mod new_call;
+mod persist;
 #[cfg(feature = "calls")]
 mod registry;
 mod state;
@@ -81,7 +89,10 @@ pub use executor::{
     CallEvent, Executor, ExecutorError, ExecutorMonitor, ExecutorStats, ExecutorStatus,
 };
 pub use function::{CallFuture, CallResult, Execute, Function, IntoCallResult};
+#[cfg(feature = "calls")]
+pub use immediate::{Immediate, transaction};
 pub use new_call::{IntoNewCall, NewCall, write_all};
+pub use persist::Persist;
 #[cfg(feature = "calls")]
 pub use registry::{Calls, CallsError};
 pub use state::{MissingState, State, StateKey, States};

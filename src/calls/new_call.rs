@@ -10,7 +10,12 @@ use uuid::Uuid;
 use super::call::Call;
 use super::encoding::Stored;
 use super::error::CallError;
+#[cfg(feature = "calls")]
+use super::immediate::keep_unwritten;
+use super::persist::Persist;
 use crate::backend::{AsBackend, Backend, NewCallRow, Storage, shared_key};
+#[cfg(feature = "calls")]
+use crate::backend::{CallColumns, Claimed};
 use crate::column_widths::{self as width, Misfit};
 use crate::error::Error;
 use crate::headers::{self, Headers};
@@ -140,7 +145,9 @@ impl<T: Call> NewCall<T> {
     pub fn write<C: AsBackend>(self, conn: &mut C) -> Result<Uuid, Error> {
         let ready = self.ready()?;
         let id = ready.id;
-        insert(conn.as_backend(), vec![ready])?;
+        let conn = conn.as_backend();
+        let ready = keep_unwritten(conn, vec![ready]);
+        insert(conn, ready)?;
         Ok(id)
     }
 
@@ -210,6 +217,7 @@ impl<T: Call> NewCall<T> {
             key,
             expires: self.expires,
             due: self.due,
+            persist: T::PERSIST,
         })
     }
 }
@@ -265,6 +273,8 @@ pub fn write_all<C: AsBackend, N: IntoNewCall>(
     let calls = calls.collect::<Result<Vec<_>, _>>()?;
     let ids = calls.iter().map(|call| call.id).collect();
     let conn = conn.as_backend();
+    // Before a savepoint is opened.
+    let calls = keep_unwritten(conn, calls);
     if calls.len() > 1 {
         conn.atomically(|conn| insert(conn, calls))?;
     } else {
@@ -273,18 +283,70 @@ pub fn write_all<C: AsBackend, N: IntoNewCall>(
     Ok(ids)
 }
 
+/// Without the feature `calls` every call gets a row.
+#[cfg(not(feature = "calls"))]
+fn keep_unwritten<C>(_: &mut C, calls: Vec<Ready>) -> Vec<Ready> {
+    calls
+}
+
 /// A valid call with all its headers.
-struct Ready {
-    id: Uuid,
+#[derive(Clone)]
+pub(super) struct Ready {
+    pub(super) id: Uuid,
     has_own_id: bool,
-    name: &'static str,
+    pub(super) name: &'static str,
     stored: Stored,
     encoding: &'static str,
     headers: Headers,
-    stream: Option<String>,
+    pub(super) stream: Option<String>,
     key: Option<String>,
     expires: Option<Moment>,
     due: Option<Moment>,
+    #[cfg_attr(not(feature = "calls"), allow(dead_code))]
+    persist: Persist,
+}
+
+#[cfg(feature = "calls")]
+impl Ready {
+    /// Whether the call may be executed without a row. A row is what keeps an id, an order and a time.
+    pub(super) fn may_be_unwritten(&self) -> bool {
+        self.persist == Persist::Failures
+            && !self.has_own_id
+            && self.key.is_none()
+            && self.due.is_none()
+            && self.expires.is_none()
+    }
+
+    pub(super) fn holds_nul(&self) -> bool {
+        matches!(&self.stored, Stored::Args(args) if json::holds_nul(args))
+    }
+
+    /// The call as a claim would return its row.
+    pub(super) fn claimed(&self) -> Claimed {
+        let (body, payload) = match &self.stored {
+            Stored::Args(args) => (args.to_string(), None),
+            Stored::Payload(payload) => (String::new(), Some(payload.clone())),
+        };
+        Claimed {
+            seq: 0,
+            id: self.id,
+            bad_id: None,
+            destination: self.name.to_owned(),
+            body,
+            headers: headers::to_text(&self.headers),
+            key: None,
+            stream: self.stream.clone(),
+            signature: None,
+            retry: 0,
+            expired: false,
+            too_large: None,
+            call: Some(CallColumns {
+                encoding: self.encoding.to_owned(),
+                payload,
+                crashes: 0,
+            }),
+        }
+    }
 }
 
 impl PendingRow for Ready {
@@ -322,6 +384,11 @@ impl PendingRow for Ready {
             self.key,
             self.due.map(|moment| moment.from(now)),
         ))
+    }
+
+    #[cfg(feature = "calls")]
+    fn lease<C: Backend>(conn: &mut C, rows: &mut [NewCallRow]) -> Result<(), Error> {
+        super::immediate::lease(conn, rows)
     }
 
     fn sign(row: NewCallRow, keys: &Keys, has_long_number: &mut bool) -> Result<NewCallRow, Error> {

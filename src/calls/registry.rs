@@ -35,6 +35,7 @@ pub(crate) struct Registered<C> {
     pub(super) stream: Option<&'static str>,
     pub(super) retry: RetryPolicy,
     pub(super) timeout: Option<Duration>,
+    pub(super) is_async: bool,
     states: &'static [StateKey],
     pub(super) prepare: fn(&StoredArguments<'_>) -> Result<Execution<C>, DecodeError>,
 }
@@ -160,6 +161,7 @@ impl<C: 'static> Calls<C> {
             stream: T::STREAM,
             retry: T::RETRY,
             timeout: T::TIMEOUT,
+            is_async: matches!(T::FUNCTION, Function::Async(_)),
             states: T::STATES,
             prepare: prepare::<T, C>,
         });

@@ -16,13 +16,13 @@ const MOST: usize = 10_000;
 
 /// How often in a row the deliveries of rows were interrupted.
 #[derive(Debug)]
-pub(super) struct Hindrances {
+pub(crate) struct Hindrances {
     longest: Duration,
     rows: HashMap<RowKey, u32>,
 }
 
 impl Hindrances {
-    pub(super) fn new(longest: Duration) -> Self {
+    pub(crate) fn new(longest: Duration) -> Self {
         Self {
             longest,
             rows: HashMap::new(),
@@ -30,7 +30,7 @@ impl Hindrances {
     }
 
     /// The pause after another interruption of a row, up to 50 % shorter or longer.
-    pub(super) fn pause(&mut self, row: RowKey) -> Duration {
+    pub(crate) fn pause(&mut self, row: RowKey) -> Duration {
         if self.rows.len() >= MOST && !self.rows.contains_key(&row) {
             self.rows.clear();
         }

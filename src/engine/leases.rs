@@ -15,12 +15,12 @@ use crate::runtime::lease_clock;
 
 /// A lease.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     /// A new one for each claim, so that a late settlement does not undo a later claim of the row.
-    pub(super) token: Uuid,
+    pub(crate) token: Uuid,
     /// The end by [`lease_clock`]. Claims of one period share it, so that a row is never sent after an earlier
     /// one of its key was not sent because of its lease.
-    pub(super) ends: Instant,
+    pub(crate) ends: Instant,
 }
 
 /// Claims whose leases end together.

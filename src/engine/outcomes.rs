@@ -19,18 +19,18 @@ struct OfLease {
 
 /// The outcomes of rows by the token of their lease.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Outcomes {
+pub(crate) struct Outcomes {
     leases: BTreeMap<Uuid, OfLease>,
     sent: usize,
 }
 
 /// Rows under this relay's lease that a settlement did not change.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled {
+pub(crate) struct Unsettled {
     /// Rows that another session has locked.
-    pub(super) locked: HashSet<RowKey>,
+    pub(crate) locked: HashSet<RowKey>,
     /// Rows that no session has locked.
-    pub(super) missed: HashSet<RowKey>,
+    pub(crate) missed: HashSet<RowKey>,
 }
 
 impl Outcomes {
@@ -38,18 +38,18 @@ impl Outcomes {
         self.leases.entry(row.token).or_default()
     }
 
-    pub(super) fn sent(&mut self, row: &Row) {
+    pub(crate) fn sent(&mut self, row: &Row) {
         let outcome = (row.row(), row.key().map(str::to_owned));
         self.of(row).sent.push(outcome);
         self.sent += 1;
     }
 
-    pub(super) fn failed(&mut self, row: &Row, failure: Failure) {
+    pub(crate) fn failed(&mut self, row: &Row, failure: Failure) {
         let key = row.key().map(str::to_owned);
         self.of(row).failed.push((failure, key));
     }
 
-    pub(super) fn released(&mut self, row: &Row) {
+    pub(crate) fn released(&mut self, row: &Row) {
         let outcome = (row.row(), row.key().map(str::to_owned));
         self.of(row).released.push(outcome);
     }
@@ -91,7 +91,7 @@ impl Outcomes {
         })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.leases.is_empty()
     }
 
@@ -107,7 +107,7 @@ impl Outcomes {
     }
 
     /// Removes and returns the outcomes of these rows.
-    pub(super) fn take_out(&mut self, rows: &HashSet<RowKey>) -> Self {
+    pub(crate) fn take_out(&mut self, rows: &HashSet<RowKey>) -> Self {
         let mut out = Self::default();
         if rows.is_empty() {
             return out;
@@ -134,7 +134,7 @@ impl Outcomes {
 
     /// Writes the outcomes to the database. It is safe to repeat, because each statement names the lease's
     /// token and removes it.
-    pub(super) fn settle<C: Backend>(
+    pub(crate) fn settle<C: Backend>(
         &self,
         conn: &mut C,
         table: LifecycleTable,

@@ -21,9 +21,9 @@ use super::row::Row;
 use super::{Engine, Job};
 
 /// Renewals in the time of a lease.
-const RENEWALS: u32 = 3;
+pub(crate) const RENEWALS: u32 = 3;
 /// Pause before a renewal that failed is tried again, as a part of the lease.
-const PART_AFTER_FAILURE: u32 = 20;
+pub(crate) const PART_AFTER_FAILURE: u32 = 20;
 
 /// A row under a lease.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ struct LeasedRow {
 
 /// The result of the renewal of one token.
 #[derive(Debug, Default)]
-struct OfToken {
-    renewed: Vec<RowKey>,
-    lost: Vec<RowKey>,
+pub(crate) struct OfToken {
+    pub(crate) renewed: Vec<RowKey>,
+    pub(crate) lost: Vec<RowKey>,
 }
 
 /// The result of a renewal.
@@ -207,7 +207,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
 }
 
 /// Renews the lease of a token for these rows.
-fn renew<C: Backend>(
+pub(crate) fn renew<C: Backend>(
     conn: &mut C,
     table: LifecycleTable,
     token: Uuid,

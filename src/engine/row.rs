@@ -33,7 +33,7 @@ pub(crate) struct Row {
 
 impl Row {
     /// A claimed row.
-    pub(super) fn new(mut claimed: Claimed, lease: Lease, memory: &Memory) -> Self {
+    pub(crate) fn new(mut claimed: Claimed, lease: Lease, memory: &Memory) -> Self {
         let body = Bytes::from(std::mem::take(&mut claimed.body));
         let call = claimed.call.as_ref();
         let payload = call

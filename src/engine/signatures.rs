@@ -34,9 +34,9 @@ pub(crate) struct SignatureCheck {
 
 /// The rows of a claim that are not as they were signed.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// The rows that are not delivered.
-    pub(super) refused: HashMap<RowKey, Refusal>,
+    pub(crate) refused: HashMap<RowKey, Refusal>,
     /// The rows that are delivered with a warning: their number, and the first one with its reason.
     unverified: usize,
     example: Option<(Uuid, String)>,
@@ -51,7 +51,7 @@ impl SignatureCheck {
     }
 
     /// Verifies claimed rows. `scope` has the rules by which the claim may have given them their keys.
-    pub(super) fn check<C: Backend>(
+    pub(crate) fn check<C: Backend>(
         &self,
         conn: &mut C,
         table: LifecycleTable,
@@ -124,7 +124,7 @@ impl SignatureCheck {
 }
 
 impl Refusal {
-    pub(super) fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             Self::Invalid(reason) => reason.clone(),
             Self::NotDue(due) => format!(

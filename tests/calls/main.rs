@@ -6,6 +6,7 @@ mod acts;
 mod crashes;
 mod executions;
 mod failures;
+mod immediate;
 mod leases;
 mod order;
 mod place;
@@ -51,6 +52,11 @@ suite! {
     transactions: the_effect_is_there_once, a_failure_rolls_back_the_effect,
         a_lost_lease_commits_nothing, a_function_that_ends_its_transaction_is_parked;
     signatures: a_changed_call_is_parked_and_not_run, unsigned_calls_run_unless_signatures_are_required;
+    immediate: calls_run_in_the_order_of_writing_before_it_returns, what_is_rolled_back_is_not_executed,
+        a_failure_is_recorded_and_an_executor_retries_it, in_another_transaction_calls_wait_for_an_executor,
+        a_call_does_not_overtake_its_key, what_is_not_executed_here_waits, async_functions_run_on_the_runtime,
+        a_long_call_keeps_its_lease, a_lost_lease_records_nothing, a_dead_process_is_taken_over,
+        only_failures_get_a_row, an_executor_shares_its_functions_and_is_woken, a_changed_row_is_not_executed;
     crashes: a_suspect_is_counted_and_parked, a_suspect_is_counted_before_it_starts_and_runs_alone, a_suspect_that_returns_is_cleared;
     program: once_executes_what_is_due_and_ends, workers_are_the_calls_that_run_at_once,
         only_the_named_streams_are_executed, a_stopped_program_lets_its_call_end,

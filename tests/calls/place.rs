@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_outbox::backend::Backend;
 use diesel_outbox::calls::{
-    Call, CallResult, Calls, Execute, Executor, ExecutorStats, Function, RetryPolicy, State,
-    StateKey, WhenExhausted,
+    Call, CallResult, Calls, Execute, Executor, ExecutorStats, Function, Persist, RetryPolicy,
+    State, StateKey, WhenExhausted,
 };
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::migrations::Migrate;
@@ -197,6 +197,7 @@ call!(Hang, "test.hang", TIMEOUT: Option<Duration> = Some(Duration::from_millis(
 call!(Within, "test.within");
 call!(Renamed, "test.renamed", ALIASES: &'static [&'static str] = &["test.former"]);
 call!(Former, "test.former");
+call!(OnFailure, "test.on_failure", PERSIST: Persist = Persist::Failures);
 call!(Twice, "test.twice", RETRY: RetryPolicy = RetryPolicy::new().attempts(2));
 
 macro_rules! blocking {
@@ -219,7 +220,7 @@ call!(Patient, "test.patient", RETRY: RetryPolicy = RetryPolicy::new().attempts(
 call!(Yielding, "test.yielding", RETRY: RetryPolicy = RetryPolicy::new().attempts(1)
     .when_exhausted(WhenExhausted::Park));
 
-blocking!(Block, Slow, Renamed, Twice, Patient, Yielding);
+blocking!(Block, Slow, Renamed, OnFailure, Twice, Patient, Yielding);
 
 impl<C> Execute<C> for Await {
     const FUNCTION: Function<Self, C> = Function::Async(|call, context| {
@@ -270,6 +271,20 @@ pub(crate) fn failure(text: &str) -> CallResult {
     Err(BoxError::from(text.to_owned()))
 }
 
+/// A registry with all functions of the tests.
+pub(crate) fn functions<C: Subject>(stage: &Stage) -> Calls<C> {
+    Calls::new()
+        .add::<Block>()
+        .add::<Slow>()
+        .add::<Await>()
+        .add::<Hang>()
+        .add::<Within>()
+        .add::<Renamed>()
+        .add::<OnFailure>()
+        .add::<Twice>()
+        .state(Arc::new(stage.clone()))
+}
+
 /// A database with the tables.
 pub(crate) struct Place<C> {
     database: TestDatabase,
@@ -314,17 +329,11 @@ impl<C: Subject> Place<C> {
 
     /// A registry with all functions of the tests.
     pub(crate) fn functions(&self, stage: &Stage) -> Calls<C> {
-        Calls::new()
-            .add::<Block>()
-            .add::<Slow>()
-            .add::<Await>()
-            .add::<Hang>()
-            .add::<Within>()
-            .add::<Renamed>()
-            .add::<Twice>()
-            .add::<Patient>()
-            .add::<Yielding>()
-            .state(Arc::new(stage.clone()))
+        functions(stage)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.database.url
     }
 
     pub(crate) fn start(&self, stage: &Stage) -> Running {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_outbox::calls::{
-    Call, CallInfo, CallResult, Codec, Context, Execute, Function, RetryPolicy, State, States,
-    WhenExhausted, decode,
+    Call, CallInfo, CallResult, Codec, Context, Execute, Function, Persist, RetryPolicy, State,
+    States, WhenExhausted, decode,
 };
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::{BoxError, outboxed};
@@ -78,7 +78,7 @@ pub(crate) async fn send(
     Ok(())
 }
 
-#[outboxed]
+#[outboxed(persist = "failures")]
 fn nothing() {}
 
 /// Bytes with a number in front.
@@ -214,6 +214,10 @@ fn the_options_are_those_of_the_attribute() {
     assert_eq!(charge::ALIASES, ["shop.bill", "bill"]);
     assert_eq!(charge::STREAM, Some("billing"));
     assert_eq!((charge::ORDERED, plain::ORDERED), (true, false));
+    assert_eq!(
+        (charge::PERSIST, nothing::PERSIST),
+        (Persist::Always, Persist::Failures)
+    );
     let policy = RetryPolicy::new()
         .attempts(7)
         .first_delay(Duration::from_millis(1500))

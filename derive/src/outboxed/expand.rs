@@ -160,6 +160,11 @@ impl Expansion<'_> {
             };
             quote!(const ENCODING: #calls::Encoding<Self> = #calls::Encoding::of::<#codec>();)
         });
+        let persist = options.persist_failures.as_ref().map(|_| {
+            quote! {
+                const PERSIST: #calls::Persist = #calls::Persist::Failures;
+            }
+        });
         let key = options.key.iter().map(|key| {
             let names: Vec<&Ident> = self.function.arguments().map(|it| &it.name).collect();
             let span = Span::call_site().located_at(key.span());
@@ -181,6 +186,7 @@ impl Expansion<'_> {
                 #ordered
                 #(#retry)*
                 #(#timeout)*
+                #persist
                 #(#encoding)*
                 #(#key)*
             }

@@ -22,6 +22,7 @@ const KEYS: &[(&str, &str)] = &[
     ("key", "key = order"),
     ("retry", "retry(attempts = 5, first_delay = \"1s\")"),
     ("timeout", "timeout = \"30s\""),
+    ("persist", "persist = \"failures\""),
     ("encoding", "encoding = \"msgpack\""),
     ("crate", "crate = some::path::diesel_outbox"),
 ];
@@ -43,6 +44,8 @@ pub(super) struct Options {
     pub(super) key: Option<Expr>,
     pub(super) retry: Option<Retry>,
     pub(super) timeout: Option<Duration>,
+    /// `persist = "failures"`: a call gets a row only if it fails.
+    pub(super) persist_failures: Option<LitStr>,
     pub(super) encoding: Option<Encoding>,
     /// The path of the library.
     pub(super) outbox: Option<Path>,
@@ -74,6 +77,7 @@ impl Options {
             errors.push(error);
         }
         options.check_names(function, errors);
+        options.check_persist(errors);
         options
     }
 
@@ -149,10 +153,42 @@ impl Options {
                     errors,
                 );
             }
+            "persist" => {
+                let value: LitStr = equals(input)?;
+                match value.value().as_str() {
+                    "always" => {}
+                    "failures" => self.persist_failures = Some(value),
+                    other => errors.on(
+                        &value,
+                        format!(
+                            "unknown value `{other}`; the values are \"always\" and \"failures\""
+                        ),
+                    ),
+                }
+            }
             "encoding" => self.encoding = encoding(&equals(input)?, errors),
             _ => self.outbox = Some(equals(input)?),
         }
         Ok(())
+    }
+
+    /// Only rows have an order.
+    fn check_persist(&self, errors: &mut Errors) {
+        let Some(persist) = &self.persist_failures else {
+            return;
+        };
+        let ordered = match (&self.key, self.ordered) {
+            (Some(_), _) => "key",
+            (None, true) => "ordered",
+            (None, false) => return,
+        };
+        errors.on(
+            persist,
+            format!(
+                "`{ordered}` and `persist = \"failures\"` exclude each other: a call without a row cannot keep its \
+                 place among the calls of its key"
+            ),
+        );
     }
 
     /// A name is written once, whether it is the current one or a former one.

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text};
 use uuid::Uuid;
 
 use super::statements::{Key, ROWS_IN_ONE_STATEMENT, comparable};
-use super::{LifecycleTable, WAITING};
-use crate::backend::claimed::{CallColumns, Claimed, RowKey};
+use super::{LifecycleTable, PARKED, WAITING};
+use crate::backend::claimed::{CallColumns, Claimed, LeasedCall, RowKey};
 use crate::backend::dialect::{Changes, Dialect};
 use crate::backend::moments::after;
+use crate::backend::names;
 use crate::backend::qualify::RunQueryDsl;
 
 /// How long a row is left alone that was recorded as succeeded too early.
@@ -28,6 +29,15 @@ pub trait Execution {
         token: Uuid,
         rows: &mut [Claimed],
     ) -> QueryResult<()>;
+
+    /// Reads those of the calls with these ids that are under the token, in the order of `seq`. A call whose
+    /// transaction was rolled back, and one whose lease has passed to another holder, is not among them.
+    fn read_leased(
+        &mut self,
+        table: LifecycleTable,
+        token: Uuid,
+        ids: &[Uuid],
+    ) -> QueryResult<Vec<LeasedCall>>;
 
     /// Moves the end of a lease to `lease` from now. Returns how many of the rows were still under the token
     /// and not locked by another session.
@@ -98,6 +108,90 @@ impl From<Columns> for CallColumns {
     }
 }
 
+/// A call that was written under a lease.
+#[derive(QueryableByName)]
+struct Stored {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+    #[diesel(sql_type = Text)]
+    row_id: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    args_text: Option<String>,
+    #[diesel(sql_type = Text)]
+    headers_text: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    stream: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    row_key: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    signature: Option<String>,
+    #[diesel(sql_type = Integer)]
+    retry: i32,
+    #[diesel(sql_type = Bool)]
+    is_expired: bool,
+    #[diesel(sql_type = Bool)]
+    is_blocked: bool,
+    #[diesel(embed)]
+    columns: Columns,
+}
+
+impl Stored {
+    fn call(self) -> LeasedCall {
+        let uuid = names::uuid(&self.row_id);
+        LeasedCall {
+            claimed: Claimed {
+                seq: self.seq,
+                id: uuid.unwrap_or_default(),
+                bad_id: uuid.is_none().then_some(self.row_id),
+                destination: self.name,
+                body: self.args_text.unwrap_or_default(),
+                headers: self.headers_text,
+                key: self.row_key,
+                stream: self.stream,
+                signature: self.signature,
+                retry: self.retry,
+                expired: self.is_expired,
+                too_large: None,
+                call: Some(self.columns.into()),
+            },
+            is_blocked: self.is_blocked,
+        }
+    }
+}
+
+/// A statement that reads the calls with these ids that are under a token. The earlier rows of a key are in three
+/// ranges of the index: rows that wait and have not failed, other rows that wait, and parked ones.
+fn leased<C: Dialect>(table: LifecycleTable, token: Uuid, ids: &[Uuid], now: &str) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+    let (key, epoch) = (C::KEY, C::EPOCH);
+    let earlier = |condition: &str| {
+        format!(
+            "exists (select 1 from {{table}} e {}
+                where e.{key} = p.{key} and e.seq < p.seq and e.status <> 2 and {condition}
+                    and (e.lease_token is null or e.lease_token <> '{token}'))",
+            C::BY_HELD
+        )
+    };
+    table.fill(&format!(
+        "select p.seq, {} as row_id, p.name, {} as args_text, {} as headers_text, p.stream,
+            p.{key} as row_key, p.signature, p.retry, p.encoding, p.payload, p.crashes,
+            p.expires_at <= {now} as is_expired,
+            p.{key} is not null and ({} or {} or {}) as is_blocked
+        from {{table}} p
+        where p.id in ({}) and p.lease_token = '{token}' and p.status > 0 and p.status <> 2
+        order by p.seq",
+        C::as_text("p.id"),
+        C::as_text("p.args"),
+        C::as_text("p.headers"),
+        earlier(&format!("e.status = {WAITING} and e.due_at = {epoch}")),
+        earlier(&format!("e.status = {WAITING} and e.due_at > {epoch}")),
+        earlier(&format!("e.status = {PARKED} and e.due_at > {now}")),
+        ids.join(", ")
+    ))
+}
+
 #[derive(QueryableByName)]
 struct Number {
     #[diesel(sql_type = BigInt)]
@@ -147,6 +241,21 @@ macro_rules! execution {
                     row.call = calls.remove(&comparable::<Self>(&row.row()));
                 }
                 Ok(())
+            }
+
+            fn read_leased(
+                &mut self,
+                table: LifecycleTable,
+                token: Uuid,
+                ids: &[Uuid],
+            ) -> QueryResult<Vec<LeasedCall>> {
+                if ids.is_empty() {
+                    return Ok(Vec::new());
+                }
+                let now = Self::time_literal(self.now()?);
+                let calls: Vec<Stored> =
+                    diesel::sql_query(leased::<Self>(table, token, ids, &now)).load(self)?;
+                Ok(calls.into_iter().map(Stored::call).collect())
             }
 
             fn renew(

@@ -45,6 +45,7 @@ impl Dialect for MysqlConnection {
     const NOW: &'static str = "utc_timestamp(6)";
     const EPOCH: &'static str = "'1970-01-01 00:00:00'";
     const NEVER: &'static str = "'9000-01-01 00:00:00'";
+    const BY_HELD: &'static str = "force index ({table}_held)";
     const KEY: &'static str = "`key`";
     const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
     const BEGIN_JOB: &'static str =

@@ -6,12 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::observer::attempt;
 use super::transaction::{self, Attempt};
-use crate::backend::{Backend, CALLS, CallColumns};
+use crate::backend::{Backend, CALLS, CallColumns, RowKey};
 use crate::calls::context::{CallInfo, Context};
 use crate::calls::function::{CallFuture, CallResult};
 use crate::calls::registry::{Calls, Execution, Registered, StoredArguments};
@@ -72,25 +73,105 @@ pub(super) fn is_suspect(row: &Row) -> bool {
         .is_some_and(|call| call.crashes > 0)
 }
 
-/// Executes a call once.
-pub(super) async fn execute<C: Backend>(shared: &Shared<C>, row: &Row) -> Outcome {
+/// The columns of a call, and its function; or the outcome if it cannot be executed.
+fn look_up<'a, C: Backend>(
+    calls: &'a Calls<C>,
+    row: &'a Row,
+) -> Result<(&'a CallColumns, &'a Registered<C>), Outcome> {
     let Some(columns) = &row.claimed.call else {
         // The row changed between the claim and the reading of its columns.
-        return Outcome::Unknown;
+        return Err(Outcome::Unknown);
     };
-    let Some(function) = shared.calls.find(&row.claimed.destination) else {
-        return Outcome::NotSent { is_cut_off: false };
+    let Some(function) = calls.find(&row.claimed.destination) else {
+        return Err(Outcome::NotSent { is_cut_off: false });
     };
     if let Some(id) = &row.claimed.bad_id {
-        return Outcome::Unsendable(format!("the id `{}` is not a UUID", id.escape_debug()));
+        let reason = format!("the id `{}` is not a UUID", id.escape_debug());
+        return Err(Outcome::Unsendable(reason));
     }
     if let Some(size) = row.claimed.too_large {
-        return Outcome::Unsendable(format!("the arguments are too large: {size} bytes"));
+        let reason = format!("the arguments are too large: {size} bytes");
+        return Err(Outcome::Unsendable(reason));
     }
+    Ok((columns, function))
+}
+
+/// Executes a call once.
+pub(super) async fn execute<C: Backend>(shared: &Shared<C>, row: &Row) -> Outcome {
+    let (columns, function) = match look_up(&shared.calls, row) {
+        Ok(found) => found,
+        Err(outcome) => return outcome,
+    };
     if columns.crashes == 0 {
         return run(shared, row, columns, function).await;
     }
     counted(shared, row, columns, function).await
+}
+
+/// Executes a call once on this thread and connection, while the caller waits. A function in a transaction settles
+/// the row `record` by its token; without one nothing is recorded. An async function runs on `runtime`.
+pub(in crate::calls) fn execute_here<C: Backend>(
+    calls: &Calls<C>,
+    timeout: Option<Duration>,
+    runtime: Option<&Handle>,
+    conn: &mut C,
+    row: &Row,
+    record: Option<(Uuid, RowKey)>,
+) -> Outcome {
+    let prepared = look_up(calls, row)
+        .and_then(|(columns, function)| prepare(calls, row, columns, function, timeout));
+    let Prepared {
+        execution,
+        context,
+        scope,
+        timeout,
+    } = match prepared {
+        Ok(prepared) => prepared,
+        Err(outcome) => return outcome,
+    };
+    let (id, started) = (row.id(), Instant::now());
+    let outcome = match execution {
+        Execution::Async(function) => {
+            let Some(runtime) = runtime else {
+                return Outcome::NotSent { is_cut_off: false };
+            };
+            let function = scope.of_future(id, move || function(context));
+            return wait_for(runtime, in_task(function, timeout)).unwrap_or(Outcome::Unknown);
+        }
+        Execution::Blocking(function) => {
+            outcome(caught(|| scope.of_function(id, || function(&context))))
+        }
+        Execution::Transactional(function) => {
+            let attempt = transaction::attempt(conn, record, |conn| {
+                scope.of_function(id, || function(conn, &context))
+            });
+            let is_dead = attempt.is_doubtful() && conn.ping().is_err();
+            of_attempt(attempt.on_connection(is_dead))
+        }
+    };
+    if timeout.is_some_and(|limit| started.elapsed() > limit) {
+        warn_of_limit(row, timeout.unwrap_or_default());
+    }
+    outcome
+}
+
+/// Runs a future on a runtime, and blocks this thread until it ends. Returns `None` if the runtime ends before it.
+fn wait_for<T: Send + 'static>(
+    runtime: &Handle,
+    future: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let (tell, done) = std::sync::mpsc::sync_channel(1);
+    runtime.spawn(async move {
+        // The caller waits.
+        let _ = tell.send(future.await);
+    });
+    match Handle::try_current() {
+        // Another thread of the runtime takes over the tasks of this one in the meantime.
+        Ok(current) if current.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(|| done.recv()).ok()
+        }
+        _ => done.recv().ok(),
+    }
 }
 
 /// Counts the execution before it starts, so that the count remains if it ends its process.
@@ -125,23 +206,30 @@ async fn counted<C: Backend>(
     outcome
 }
 
-async fn run<C: Backend>(
-    shared: &Shared<C>,
+/// A call that is ready to run.
+struct Prepared<C> {
+    execution: Execution<C>,
+    context: Context,
+    scope: Scope,
+    timeout: Option<Duration>,
+}
+
+/// Decodes the arguments of a call. `timeout`: the time limit of a function that has none of its own.
+fn prepare<C: Backend>(
+    calls: &Calls<C>,
     row: &Row,
     columns: &CallColumns,
     function: &Registered<C>,
-) -> Outcome {
+    timeout: Option<Duration>,
+) -> Result<Prepared<C>, Outcome> {
     let args = std::str::from_utf8(&row.body).unwrap_or_default();
     let prepared = (function.prepare)(&StoredArguments {
         encoding: &columns.encoding,
         args: (!args.is_empty()).then_some(args),
         payload: columns.payload.as_deref(),
     });
-    let execution = match prepared {
-        Ok(execution) => execution,
-        Err(error) => return Outcome::Unsendable(reason(&error.into())),
-    };
-    let timeout = function.timeout.or(shared.timeout);
+    let execution = prepared.map_err(|error| Outcome::Unsendable(reason(&error.into())))?;
+    let timeout = function.timeout.or(timeout);
     let scope = Scope::of(row);
     let info = CallInfo {
         id: row.id(),
@@ -152,7 +240,29 @@ async fn run<C: Backend>(
         deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         correlation_id: scope.correlation_id.clone(),
     };
-    let context = Context::new(info, Arc::new(shared.calls.states().clone()));
+    Ok(Prepared {
+        execution,
+        context: Context::new(info, Arc::new(calls.states().clone())),
+        scope,
+        timeout,
+    })
+}
+
+async fn run<C: Backend>(
+    shared: &Shared<C>,
+    row: &Row,
+    columns: &CallColumns,
+    function: &Registered<C>,
+) -> Outcome {
+    let Prepared {
+        execution,
+        context,
+        scope,
+        timeout,
+    } = match prepare(&shared.calls, row, columns, function, shared.timeout) {
+        Ok(prepared) => prepared,
+        Err(outcome) => return outcome,
+    };
     match execution {
         Execution::Async(function) => {
             let function = scope.of_future(row.id(), move || function(context));
@@ -169,10 +279,10 @@ async fn run<C: Backend>(
         }
         Execution::Transactional(function) => {
             let (db, id) = (shared.of_functions.clone(), row.id());
-            let (token, key) = (row.token, row.row());
+            let record = Some((row.token, row.row()));
             let work = move || {
                 let work = |conn: &mut C| {
-                    transaction::attempt(conn, token, key, |conn| {
+                    transaction::attempt(conn, record, |conn| {
                         scope.of_function(id, || function(conn, &context))
                     })
                 };
@@ -182,16 +292,31 @@ async fn run<C: Backend>(
                 }
             };
             let done = shared.threads.run(work);
-            match on_thread(row, timeout, done).await {
-                Some(Attempt::Recorded) => Outcome::Recorded,
-                Some(Attempt::LeaseLost) => Outcome::Unknown,
-                Some(Attempt::Failed(error)) => of_error(&error),
-                Some(Attempt::Disorder(disorder)) => Outcome::Unsendable(reason(&disorder.into())),
-                Some(Attempt::Hindered(error)) => Outcome::Hindered(reason(&error)),
-                None => no_thread(),
-            }
+            let ended = on_thread(row, timeout, done).await;
+            ended.map_or_else(no_thread, of_attempt)
         }
     }
+}
+
+/// The outcome of an execution in a transaction.
+fn of_attempt(attempt: Attempt) -> Outcome {
+    match attempt {
+        Attempt::Recorded => Outcome::Recorded,
+        Attempt::LeaseLost => Outcome::Unknown,
+        Attempt::Failed(error) => of_error(&error),
+        Attempt::Disorder(disorder) => Outcome::Unsendable(reason(&disorder.into())),
+        Attempt::Hindered(error) => Outcome::Hindered(reason(&error)),
+    }
+}
+
+fn warn_of_limit(row: &Row, limit: Duration) {
+    tracing::warn!(
+        id = %row.id(),
+        name = row.claimed.destination,
+        ?limit,
+        "a call runs longer than its time limit; a blocking function cannot be ended, so its worker and its \
+         lease wait until it returns, and its result counts"
+    );
 }
 
 /// Waits for a function on a thread. It cannot be ended: after its time limit a line is logged, and its result
@@ -205,13 +330,7 @@ async fn on_thread<T>(
     if let Some(limit) = timeout {
         match tokio::time::timeout(limit, &mut done).await {
             Ok(done) => return done.ok(),
-            Err(_) => tracing::warn!(
-                id = %row.id(),
-                name = row.claimed.destination,
-                ?limit,
-                "a call runs longer than its time limit; a blocking function cannot be ended, so its worker \
-                 and its lease wait until it returns, and its result counts"
-            ),
+            Err(_) => warn_of_limit(row, limit),
         }
     }
     done.await.ok()

@@ -10,6 +10,7 @@ use super::execution::Shared;
 use super::monitor::{ExecutorMonitor, ExecutorStats, ExecutorStatus};
 use super::observer::ExecutorObserver;
 use crate::backend::Backend;
+use crate::calls::immediate::Immediate;
 use crate::calls::registry::Calls;
 use crate::config::Config;
 use crate::db::{Address, Db, Threads};
@@ -86,6 +87,21 @@ impl<C: Backend> Executor<C> {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    /// A handle whose transactions execute their calls right after the commit, in the calling thread, with the
+    /// functions, the settings and the hooks that this executor has now. What is not executed there wakes this
+    /// executor.
+    #[must_use]
+    pub fn immediate(&self) -> Immediate<C> {
+        Immediate::with(
+            Arc::clone(&self.calls),
+            self.db.clone(),
+            self.settings.clone(),
+            self.timeout,
+            self.hooks.clone(),
+            Some(self.waker.clone()),
+        )
     }
 
     /// A handle that shows what this executor does, while it runs and afterwards.

@@ -12,5 +12,7 @@ mod transaction;
 
 pub use error::ExecutorError;
 pub use event::CallEvent;
+pub(super) use execution::execute_here;
 pub use executor::Executor;
 pub use monitor::{ExecutorMonitor, ExecutorStats, ExecutorStatus};
+pub(super) use observer::ExecutorObserver;

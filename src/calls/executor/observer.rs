@@ -9,9 +9,9 @@ use crate::engine::observer::Observer;
 use crate::engine::row::Row;
 
 /// Learns what the engine of an executor does.
-pub(super) struct ExecutorObserver {
-    pub(super) hooks: HookQueue<CallEvent>,
-    pub(super) monitor: ExecutorMonitor,
+pub(in crate::calls) struct ExecutorObserver {
+    pub(in crate::calls) hooks: HookQueue<CallEvent>,
+    pub(in crate::calls) monitor: ExecutorMonitor,
 }
 
 /// The number of the present attempt.

@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use uuid::Uuid;
 
@@ -63,18 +64,22 @@ pub(super) enum Disorder {
     Committed(#[source] Option<BoxError>),
 }
 
-/// Executes a function in a transaction, on this thread.
+/// Executes a function in a transaction, on this thread, which settles the row `record` under its token. Without
+/// a row nothing is settled.
 pub(super) fn attempt<C: Backend>(
     conn: &mut C,
-    token: Uuid,
-    row: RowKey,
+    record: Option<(Uuid, RowKey)>,
     function: impl FnOnce(&mut C) -> CallResult,
 ) -> Attempt {
     let open = match conn.begin_inbox() {
         Ok(open) => open,
         Err(error) => return Attempt::Hindered(error.into()),
     };
-    match conn.settle_within(CALLS, token, row) {
+    let settled = match record {
+        Some((token, row)) => conn.settle_within(CALLS, token, row),
+        None => Ok(true),
+    };
+    match settled {
         Ok(true) => {}
         settled => {
             conn.roll_back_inbox(open);
@@ -85,7 +90,7 @@ pub(super) fn attempt<C: Backend>(
         }
     }
     let undone = match catch_unwind(AssertUnwindSafe(|| function(conn))) {
-        Ok(Ok(())) => match conn.commit_marked(open, |conn| conn.is_settled(CALLS, row)) {
+        Ok(Ok(())) => match conn.commit_marked(open, |conn| is_settled(conn, record)) {
             Ok(()) => return Attempt::Recorded,
             Err(error) => not_committed(error),
         },
@@ -101,13 +106,21 @@ pub(super) fn attempt<C: Backend>(
         }
     };
     // It is rolled back, so the row is settled only if something has committed it.
-    match conn.unsettle(CALLS, token, row) {
+    let unsettled = match record {
+        Some((token, row)) => conn.unsettle(CALLS, token, row),
+        None => Ok(false),
+    };
+    match unsettled {
         Ok(true) => Attempt::Disorder(Disorder::Committed(match undone {
             Attempt::Failed(error) | Attempt::Hindered(error) => Some(error),
             _ => None,
         })),
         Ok(false) | Err(_) => undone,
     }
+}
+
+fn is_settled<C: Backend>(conn: &mut C, record: Option<(Uuid, RowKey)>) -> QueryResult<bool> {
+    record.map_or(Ok(true), |(_, row)| conn.is_settled(CALLS, row))
 }
 
 fn of_function<C: Backend>(conn: &mut C, error: BoxError) -> Attempt {
