@@ -282,6 +282,8 @@ pub(crate) fn functions<C: Subject>(stage: &Stage) -> Calls<C> {
         .add::<Renamed>()
         .add::<OnFailure>()
         .add::<Twice>()
+        .add::<Patient>()
+        .add::<Yielding>()
         .state(Arc::new(stage.clone()))
 }
 

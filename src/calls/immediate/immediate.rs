@@ -116,11 +116,9 @@ impl<C: Backend> Immediate<C> {
         config.validate()?;
         calls.check()?;
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let attempts = calls
-            .names()
-            .map(|(name, function)| (name, function.attempts));
-        let settings = Settings::of_calls(config, attempts);
-        let db = Db::for_ourselves(config, &address, CONNECTIONS);
+        let policies = calls.names().map(|(name, function)| (name, function.retry));
+        let settings = Settings::of_calls(config, policies);
+        let db = Db::for_engine(config, &address, CONNECTIONS);
         Ok(Self::with(
             Arc::new(calls),
             db,
