@@ -197,6 +197,7 @@ call!(Within, "test.within");
 call!(Renamed, "test.renamed", ALIASES: &'static [&'static str] = &["test.former"]);
 call!(Former, "test.former");
 call!(Twice, "test.twice", ATTEMPTS: Option<u32> = Some(2));
+call!(InOrder, "test.in_order", STREAM: Option<&'static str> = Some("bills"), ORDERED: bool = true);
 
 macro_rules! blocking {
     ($($call:ident),*) => {
@@ -213,7 +214,7 @@ macro_rules! blocking {
     };
 }
 
-blocking!(Block, Slow, Renamed, Twice);
+blocking!(Block, Slow, Renamed, Twice, InOrder);
 
 impl<C> Execute<C> for Await {
     const FUNCTION: Function<Self, C> = Function::Async(|call, context| {
@@ -312,6 +313,7 @@ impl<C: Subject> Place<C> {
             .add::<Within>()
             .add::<Renamed>()
             .add::<Twice>()
+            .add::<InOrder>()
             .state(Arc::new(stage.clone()))
     }
 
