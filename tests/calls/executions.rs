@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::place::{
-    Await, Block, Former, Place, Renamed, Running, Stage, Subject, Within, failure, wait_until,
+    Await, Block, Former, InOrder, Place, Renamed, Running, Stage, Subject, Within, failure,
+    wait_until,
 };
 
 pub(crate) fn each_kind_is_executed_once_and_recorded<C: Subject>(place: &Place<C>) {
@@ -219,6 +220,20 @@ pub(crate) fn a_misspelled_stream_is_refused<C: Subject>(place: &Place<C>) {
         .unwrap();
     assert_eq!(start("bills").unwrap().executed, 1);
     let error = start("bill").unwrap_err();
+    assert!(matches!(error, ExecutorError::UnknownStream(_)), "{error}");
+    assert!(error.to_string().contains("`bills`"), "{error}");
+}
+
+pub(crate) fn the_stream_of_a_function_is_known_without_rows<C: Subject>(place: &Place<C>) {
+    let once = |stream: &str| {
+        let config = place.settings().set("stream", stream).build().unwrap();
+        let calls = place.functions(&Stage::quiet()).add::<InOrder>();
+        let executor = Executor::new(&config, calls).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(executor.run_once(&diesel_outbox::Shutdown::new()))
+    };
+    assert_eq!(once("bills").unwrap().executed, 0);
+    let error = once("bill").unwrap_err();
     assert!(matches!(error, ExecutorError::UnknownStream(_)), "{error}");
     assert!(error.to_string().contains("`bills`"), "{error}");
 }

@@ -39,7 +39,7 @@ suite! {
         unknown_names_wait_for_another_executor, aliases_are_executed, a_correlation_id_is_carried_on,
         hooks_learn_of_each_execution, a_stop_waits_for_running_calls_and_releases_the_others,
         done_calls_are_deleted_after_their_time, a_misspelled_stream_is_refused, two_executors_execute_nothing_twice,
-        an_executor_of_a_stream_takes_only_its_calls, arguments_arrive_as_they_were_written,
+        the_stream_of_a_function_is_known_without_rows, an_executor_of_a_stream_takes_only_its_calls, arguments_arrive_as_they_were_written,
         only_calls_executed_before_the_days_to_keep_are_deleted;
     failures: a_call_is_retried_until_it_succeeds, an_exhausted_call_is_parked_with_its_reason,
         a_permanent_error_parks_at_once, a_panic_is_a_failed_attempt, an_async_call_is_dropped_at_its_limit,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use diesel_outbox::Permanent;
 use diesel_outbox::admin::Rows;
-use diesel_outbox::calls::{self, Call, NewCall};
+use diesel_outbox::calls::{self, Call, Executor, NewCall};
 
-use crate::place::{Block, InOrder, Place, Stage, Subject, failure};
+use crate::place::{Block, InOrder, Place, Running, Stage, Subject, failure};
 
 pub(crate) fn a_key_is_executed_in_order_over_two_executors<C: Subject>(place: &Place<C>) {
     const CALLS: i64 = 60;
@@ -68,7 +68,9 @@ pub(crate) fn a_failure_in_an_ordered_stream_blocks_it_until_an_operator_acts<C:
     InOrder { n: 3 }.write(&mut conn).unwrap();
     // Of the same stream, and not ordered.
     Block { n: 4 }.stream("bills").write(&mut conn).unwrap();
-    let running = place.start(&stage);
+    let calls = place.functions(&stage).add::<InOrder>();
+    let config = place.settings().build().unwrap();
+    let running = Running::start(Executor::new(&config, calls).unwrap());
     place.wait_for_statuses(&[-1, 1, 1, 2]);
     assert!(!stage.started().contains(&2), "{:?}", stage.started());
     assert_eq!(Rows::Calls.skip(&mut conn, [first]).unwrap().rows, 1);

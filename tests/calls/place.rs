@@ -189,6 +189,7 @@ macro_rules! call {
 }
 
 call!(Block, "test.block");
+call!(InOrder, "test.in_order", STREAM: Option<&'static str> = Some("bills"), ORDERED: bool = true);
 call!(Slow, "test.slow", TIMEOUT: Option<Duration> = Some(Duration::from_millis(50)));
 call!(Await, "test.await");
 call!(Hang, "test.hang", TIMEOUT: Option<Duration> = Some(Duration::from_millis(50)),
@@ -197,7 +198,6 @@ call!(Within, "test.within");
 call!(Renamed, "test.renamed", ALIASES: &'static [&'static str] = &["test.former"]);
 call!(Former, "test.former");
 call!(Twice, "test.twice", ATTEMPTS: Option<u32> = Some(2));
-call!(InOrder, "test.in_order", STREAM: Option<&'static str> = Some("bills"), ORDERED: bool = true);
 
 macro_rules! blocking {
     ($($call:ident),*) => {
@@ -214,7 +214,7 @@ macro_rules! blocking {
     };
 }
 
-blocking!(Block, Slow, Renamed, Twice, InOrder);
+blocking!(Block, Slow, Renamed, Twice);
 
 impl<C> Execute<C> for Await {
     const FUNCTION: Function<Self, C> = Function::Async(|call, context| {
@@ -241,6 +241,9 @@ impl<C> Execute<C> for Hang {
     });
     const STATES: &'static [StateKey] = &[StateKey::of::<Stage>()];
 }
+
+// Not in the registry of all functions.
+blocking!(InOrder);
 
 /// Writes its number to the table `effects`, before it does what the stage says.
 impl<C: Subject> Execute<C> for Within {
@@ -313,7 +316,6 @@ impl<C: Subject> Place<C> {
             .add::<Within>()
             .add::<Renamed>()
             .add::<Twice>()
-            .add::<InOrder>()
             .state(Arc::new(stage.clone()))
     }
 
