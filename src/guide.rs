@@ -11,6 +11,7 @@
 //! | [`signing`] | signed rows: what a changed row does, keys, rollout |
 //! | [`stomp`] | TLS, STOMP versions and limits of the connection |
 //! | [`from_django_outbox_pattern`] | beside or in the place of a Django service |
+//! | [`from_django_jaiminho`] | from its function calls to ours |
 //! | [`benchmarks`] | what it costs |
 
 // A page links to another one by a reference such as `[operations.md#streams]`. Its own definition, at its
@@ -35,6 +36,8 @@ macro_rules! pages {
         #[doc = "[signing.md]: crate::guide::signing"]
         #[doc = "[stomp.md]: crate::guide::stomp"]
         #[doc = "[celery.md]: crate::guide::celery"]
+        #[doc = "[from-django-outbox-pattern.md]: crate::guide::from_django_outbox_pattern"]
+        #[doc = "[from-django-jaiminho.md]: crate::guide::from_django_jaiminho"]
         #[doc = "[benchmarks.md]: crate::guide::benchmarks"]
         #[doc = ""]
         #[doc = include_str!(concat!("../docs/", $file))]
@@ -53,5 +56,6 @@ pages! {
     signing: "signing.md",
     stomp: "stomp.md",
     from_django_outbox_pattern: "from-django-outbox-pattern.md",
+    from_django_jaiminho: "from-django-jaiminho.md",
     benchmarks: "benchmarks.md",
 }

@@ -109,6 +109,46 @@ fn the_tests_that_show_a_promise_exist() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
+/// The file of a test, and the name of its function: `calls::order::x` is the function `x` in `tests/calls/order.rs`,
+/// and `src::a::x` the one in `src/a.rs`.
+fn test_of(name: &str) -> (PathBuf, &str) {
+    let (file, function) = name.rsplit_once("::").unwrap_or(("", name));
+    let file = file.replace("::", "/");
+    let folder = if file.starts_with("src/") {
+        ""
+    } else {
+        "tests/"
+    };
+    (root().join(format!("{folder}{file}.rs")), function)
+}
+
+#[test]
+fn the_tests_that_show_a_behaviour_of_django_jaiminho_exist() {
+    let text = prose(&root().join("docs/from-django-jaiminho.md"));
+    let (_, section) = text.split_once("## Its behaviours, and our tests").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    // Without the heading and the line below it.
+    let rows: Vec<&str> = rows.skip(2).collect();
+    assert!(rows.len() > 30, "{rows:#?}");
+    let mut wrong = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let names: Vec<&str> = cells[2].split('`').skip(1).step_by(2).collect();
+        if cells.len() != 3 || names.is_empty() {
+            wrong.push(format!("no test: {row}"));
+        }
+        for name in names {
+            let (file, function) = test_of(name);
+            let source = fs::read_to_string(&file).unwrap_or_default();
+            let begins = ["(", "<"].map(|next| format!("fn {function}{next}"));
+            if !begins.iter().any(|begin| source.contains(begin)) {
+                wrong.push(format!("{name} is not in {}", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn the_guide_in_rustdoc_knows_each_page_and_reference() {
     let guide = fs::read_to_string(root().join("src/guide.rs")).unwrap();

@@ -6,7 +6,7 @@ use std::fmt;
 use diesel::QueryResult;
 
 use super::{AdminError, RowState, Rows};
-use crate::backend::{AsBackend, Lifecycle, Storage};
+use crate::backend::{AsBackend, Dialect, Lifecycle, Storage};
 
 /// The result of a change to rows that were named by their ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -166,6 +166,9 @@ pub(super) fn change<C: AsBackend>(
                 }
                 rows => changed.rows += rows,
             }
+        }
+        if changed.rows > 0 {
+            conn.notify()?;
         }
         Ok::<_, diesel::result::Error>(changed)
     })?;

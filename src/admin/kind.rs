@@ -6,7 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::rows::{Cursor, Filter, Page, Row, RowDetails};
 use super::{AdminError, Changed, change, clean, rows};
-use crate::backend::{AsBackend, CALLS, Lifecycle, LifecycleTable, PUBLISHED, Table};
+use crate::backend::{
+    AsBackend, CALLS, Dialect, Lifecycle, LifecycleTable, PUBLISHED, Storage, Table,
+};
 
 /// Which rows an operation is on: messages of the outbox, or function calls.
 ///
@@ -131,8 +133,15 @@ impl Rows {
     ///
     /// As [`retry_all`](super::retry_all()).
     pub fn retry_all<C: AsBackend>(self, conn: &mut C) -> Result<usize, AdminError> {
-        // No ids mean all parked rows.
-        Ok(conn.as_backend().retry::<String>(self.table(), &[])?)
+        let retried = conn.as_backend().atomically(|conn| {
+            // No ids mean all parked rows.
+            let retried = conn.retry::<String>(self.table(), &[])?;
+            if retried > 0 {
+                conn.notify()?;
+            }
+            Ok::<_, diesel::result::Error>(retried)
+        })?;
+        Ok(retried)
     }
 
     /// Parks waiting rows, as [`cancel`](super::cancel()) does.

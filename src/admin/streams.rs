@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::AdminError;
-use crate::backend::{AsBackend, Maintenance};
+use crate::backend::{AsBackend, Dialect, Maintenance, Storage};
 use crate::column_widths;
 
 /// A stream: a named part of the outbox.
@@ -96,5 +96,12 @@ fn set_paused<C: AsBackend>(conn: &mut C, name: &str, paused: bool) -> Result<()
     if name.is_empty() || is_too_long || name.contains('\0') {
         return Err(AdminError::StreamName);
     }
-    Ok(conn.as_backend().pause_stream(name, paused)?)
+    conn.as_backend().atomically(|conn| {
+        conn.pause_stream(name, paused)?;
+        if !paused {
+            conn.notify()?;
+        }
+        Ok::<_, diesel::result::Error>(())
+    })?;
+    Ok(())
 }

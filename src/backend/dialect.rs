@@ -242,6 +242,12 @@ pub trait Dialect: Connection + Sized {
         Ok(())
     }
 
+    /// Wakes the relays and executors that wait, if the database sends notifications: when the transaction
+    /// commits, or at once if there is none. Writes do this by themselves.
+    fn notify(&mut self) -> QueryResult<()> {
+        Ok(())
+    }
+
     /// Whether something may have been written to the outbox since the last call. Cheap.
     fn has_news(&mut self, seen: &mut Self::Seen) -> QueryResult<bool>;
 

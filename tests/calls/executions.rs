@@ -1,12 +1,18 @@
 //! Calls that succeed, and which calls an executor takes.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use diesel_outbox::calls::{Call, Calls, Executor, ExecutorError, NewCall};
+use diesel_outbox::calls::{
+    Call, Calls, Context, Execute, Executor, ExecutorError, Function, NewCall,
+};
 use diesel_outbox::correlation;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::place::{
-    Await, Block, Former, Place, Renamed, Running, Stage, Subject, Within, failure, wait_until,
+    Await, Block, Former, InOrder, Place, Renamed, Running, Stage, Subject, Within, failure,
+    wait_until,
 };
 
 pub(crate) fn each_kind_is_executed_once_and_recorded<C: Subject>(place: &Place<C>) {
@@ -220,4 +226,120 @@ pub(crate) fn a_misspelled_stream_is_refused<C: Subject>(place: &Place<C>) {
     let error = start("bill").unwrap_err();
     assert!(matches!(error, ExecutorError::UnknownStream(_)), "{error}");
     assert!(error.to_string().contains("`bills`"), "{error}");
+}
+
+pub(crate) fn the_stream_of_a_function_is_known_without_rows<C: Subject>(place: &Place<C>) {
+    let once = |stream: &str| {
+        let config = place.settings().set("stream", stream).build().unwrap();
+        let calls = place.functions(&Stage::quiet()).add::<InOrder>();
+        let executor = Executor::new(&config, calls).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(executor.run_once(&diesel_outbox::Shutdown::new()))
+    };
+    assert_eq!(once("bills").unwrap().executed, 0);
+    let error = once("bill").unwrap_err();
+    assert!(matches!(error, ExecutorError::UnknownStream(_)), "{error}");
+    assert!(error.to_string().contains("`bills`"), "{error}");
+}
+
+pub(crate) fn an_executor_of_a_stream_takes_only_its_calls<C: Subject>(place: &Place<C>) {
+    let stage = Stage::quiet();
+    let mut conn = place.connect();
+    Block { n: 1 }.write(&mut conn).unwrap();
+    Block { n: 2 }.stream("bills").write(&mut conn).unwrap();
+    Block { n: 3 }.stream("mail").write(&mut conn).unwrap();
+    let bills = place.settings().set("stream", "bills");
+    assert_eq!(place.once_with(bills, &stage).executed, 1);
+    assert_eq!(stage.started(), [2]);
+    // Without a stream it takes all calls.
+    assert_eq!(place.once(&stage).executed, 2);
+    assert_eq!(place.statuses(), [2, 2, 2]);
+}
+
+/// Parameters with the names that other formats use for themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct AnyArguments {
+    args: Vec<Value>,
+    kwargs: BTreeMap<String, Value>,
+    name: Option<String>,
+    payload: String,
+}
+
+impl Call for AnyArguments {
+    const NAME: &'static str = "test.any_arguments";
+}
+
+impl<C> Execute<C> for AnyArguments {
+    const FUNCTION: Function<Self, C> = Function::Blocking(|call, context: &Context| {
+        let seen = context.state::<Mutex<Vec<Self>>>()?;
+        seen.lock().unwrap().push(call);
+        Ok(())
+    });
+}
+
+pub(crate) fn arguments_arrive_as_they_were_written<C: Subject>(place: &Place<C>) {
+    let mut conn = place.connect();
+    let written = [
+        AnyArguments {
+            args: vec![json!(1), json!([null, "two", -3.5])],
+            kwargs: BTreeMap::from([
+                ("foo".to_owned(), json!({"bar": {"args": []}})),
+                (String::new(), json!(i64::MAX)),
+            ]),
+            name: Some("é 'quoted' \\ \u{1F600}".to_owned()),
+            payload: "x".repeat(100_000),
+        },
+        AnyArguments {
+            args: Vec::new(),
+            kwargs: BTreeMap::new(),
+            name: None,
+            payload: String::new(),
+        },
+    ];
+    for call in &written {
+        call.clone().key("k").write(&mut conn).unwrap();
+    }
+    let seen: Arc<Mutex<Vec<AnyArguments>>> = Arc::default();
+    let calls = Calls::<C>::new()
+        .add::<AnyArguments>()
+        .state(Arc::clone(&seen));
+    let executor = Executor::new(&place.settings().build().unwrap(), calls).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stats = runtime.block_on(executor.run_once(&diesel_outbox::Shutdown::new()));
+    assert_eq!(stats.unwrap().executed, 2);
+    assert_eq!(*seen.lock().unwrap(), written);
+}
+
+pub(crate) fn only_calls_executed_before_the_days_to_keep_are_deleted<C: Subject>(
+    place: &Place<C>,
+) {
+    let stage = Stage::new(|n, _| if n == 4 { failure("broken") } else { Ok(()) });
+    let mut conn = place.connect();
+    for n in 1..=2 {
+        Block { n }.write(&mut conn).unwrap();
+    }
+    assert_eq!(place.once(&stage).executed, 2);
+    let waiting = std::time::Duration::from_secs(3600);
+    Block { n: 3 }.delay(waiting).write(&mut conn).unwrap();
+    Block { n: 4 }.write(&mut conn).unwrap();
+    let settings = || place.settings().set("retry_attempts", 1);
+    let running = place.start_with(settings(), &stage);
+    place.wait_for_statuses(&[2, 2, 1, -1]);
+    running.stop();
+    let first = conn.number("select min(seq) as n from outbox_calls");
+    let ago = |days: i64| C::time_literal(chrono::Utc::now() - chrono::Duration::days(days));
+    conn.run(&format!("update outbox_calls set added = {}", ago(30)))
+        .unwrap();
+    for (row, days) in [(0, 6), (1, 4)] {
+        let done = ago(days);
+        let row = first + row;
+        conn.run(&format!(
+            "update outbox_calls set done_at = {done} where seq = {row}"
+        ))
+        .unwrap();
+    }
+    // The executor above has cleaned, with nothing to delete.
+    conn.run("delete from outbox_jobs").unwrap();
+    place.once_with(settings().set("days_to_keep", 5), &stage);
+    assert_eq!(place.statuses(), [2, 1, -1]);
 }

@@ -1,8 +1,12 @@
 //! The order of calls with the same key.
 
-use diesel_outbox::calls::{Call, NewCall};
+use std::time::Duration;
 
-use crate::place::{Block, Place, Stage, Subject, failure};
+use diesel_outbox::Permanent;
+use diesel_outbox::admin::Rows;
+use diesel_outbox::calls::{self, Call, Executor, NewCall};
+
+use crate::place::{Block, InOrder, Place, Running, Stage, Subject, failure};
 
 pub(crate) fn a_key_is_executed_in_order_over_two_executors<C: Subject>(place: &Place<C>) {
     const CALLS: i64 = 60;
@@ -49,4 +53,42 @@ pub(crate) fn a_failing_key_holds_up_nothing_else<C: Subject>(place: &Place<C>) 
     place.wait_for_statuses(&[-1, 1, 2, 2]);
     running.stop();
     assert!(!stage.started().contains(&2), "its key is blocked");
+}
+
+pub(crate) fn a_failure_in_an_ordered_stream_blocks_it_until_an_operator_acts<C: Subject>(
+    place: &Place<C>,
+) {
+    let stage = Stage::new(|n, before| match (n, before) {
+        (1, 0) => Err(Permanent::new("no account").into()),
+        _ => Ok(()),
+    });
+    let mut conn = place.connect();
+    let first = InOrder { n: 1 }.write(&mut conn).unwrap();
+    InOrder { n: 2 }.write(&mut conn).unwrap();
+    InOrder { n: 3 }.write(&mut conn).unwrap();
+    // Of the same stream, and not ordered.
+    Block { n: 4 }.stream("bills").write(&mut conn).unwrap();
+    let calls = place.functions(&stage).add::<InOrder>();
+    let config = place.settings().build().unwrap();
+    let running = Running::start(Executor::new(&config, calls).unwrap());
+    place.wait_for_statuses(&[-1, 1, 1, 2]);
+    assert!(!stage.started().contains(&2), "{:?}", stage.started());
+    assert_eq!(Rows::Calls.skip(&mut conn, [first]).unwrap().rows, 1);
+    place.wait_for_statuses(&[-1, 2, 2, 2]);
+    assert_eq!(Rows::Calls.retry(&mut conn, [first]).unwrap().rows, 1);
+    place.wait_for_statuses(&[2, 2, 2, 2]);
+    let started = stage.started();
+    let in_order: Vec<i64> = started.into_iter().filter(|n| *n != 4).collect();
+    assert_eq!(in_order, [1, 2, 3, 1]);
+    // A call that is not due blocks the later ones as well, until it is cancelled.
+    let late = InOrder { n: 5 }
+        .delay(Duration::from_secs(3600))
+        .write(&mut conn)
+        .unwrap();
+    InOrder { n: 6 }.write(&mut conn).unwrap();
+    Block { n: 7 }.write(&mut conn).unwrap();
+    place.wait_for_statuses(&[2, 2, 2, 2, 1, 1, 2]);
+    assert!(calls::cancel(&mut conn, late).unwrap());
+    place.wait_for_statuses(&[2, 2, 2, 2, -1, 2, 2]);
+    running.stop();
 }

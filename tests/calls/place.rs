@@ -190,6 +190,7 @@ macro_rules! call {
 }
 
 call!(Block, "test.block");
+call!(InOrder, "test.in_order", STREAM: Option<&'static str> = Some("bills"), ORDERED: bool = true);
 call!(Slow, "test.slow", TIMEOUT: Option<Duration> = Some(Duration::from_millis(50)));
 call!(Await, "test.await");
 call!(Hang, "test.hang", TIMEOUT: Option<Duration> = Some(Duration::from_millis(50)),
@@ -247,6 +248,9 @@ impl<C> Execute<C> for Hang {
     });
     const STATES: &'static [StateKey] = &[StateKey::of::<Stage>()];
 }
+
+// Not in the registry of all functions.
+blocking!(InOrder);
 
 /// Writes its number to the table `effects`, before it does what the stage says.
 impl<C: Subject> Execute<C> for Within {

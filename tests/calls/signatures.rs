@@ -1,7 +1,10 @@
 //! Signed calls: one that was changed is parked before it is decoded.
 
-use diesel_outbox::calls::Call;
+use std::sync::Mutex;
+
+use diesel_outbox::calls::{Call, Calls, Execute, Executor, Function};
 use diesel_outbox::signing::{self, Keys};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::place::{Block, Place, Stage, Subject};
 
@@ -65,4 +68,90 @@ pub(crate) fn unsigned_calls_run_unless_signatures_are_required<C: Subject>(plac
         .set("signing_keys", KEYS)
         .set("verify_signatures", "warn");
     assert_eq!(place.once_with(settings, &Stage::quiet()).executed, 1);
+}
+
+pub(crate) fn changed_calls_run_unless_signatures_are_required<C: Subject>(place: &Place<C>) {
+    let stage = Stage::quiet();
+    let mut conn = place.connect();
+    for (n, verify) in [(1, "off"), (2, "warn")] {
+        write_signed(place, n);
+        let changed = format!(
+            "update outbox_calls set args = '{{\"n\": {}}}' where status = 1",
+            n + 10
+        );
+        assert_eq!(conn.run(&changed).unwrap(), 1);
+        let settings = place.settings().set("verify_signatures", verify);
+        let settings = settings.set("signing_keys", KEYS);
+        assert_eq!(place.once_with(settings, &stage).executed, 1, "{verify}");
+    }
+    assert_eq!(stage.started(), [11, 12]);
+}
+
+pub(crate) fn calls_are_signed_only_with_keys<C: Subject>(place: &Place<C>) {
+    let signed = "select count(*) as n from outbox_calls where signature is not null";
+    let mut conn = place.connect();
+    Block { n: 1 }.write(&mut conn).unwrap();
+    assert_eq!(conn.number(signed), 0);
+    write_signed(place, 2);
+    assert_eq!(conn.number(signed), 1);
+}
+
+/// The decoded arguments of all calls of the next type.
+static DECODED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// Its arguments are noted when they are decoded.
+#[derive(Debug, Serialize, Deserialize)]
+struct Noted {
+    #[serde(deserialize_with = "noted")]
+    place: u64,
+}
+
+fn noted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let place = u64::deserialize(deserializer)?;
+    DECODED.lock().unwrap().push(place);
+    Ok(place)
+}
+
+impl Call for Noted {
+    const NAME: &'static str = "test.noted";
+}
+
+impl<C> Execute<C> for Noted {
+    const FUNCTION: Function<Self, C> = Function::Blocking(|_, _| Ok(()));
+}
+
+pub(crate) fn nothing_is_decoded_before_it_is_verified<C: Subject>(place: &Place<C>) {
+    let keys = Keys::parse(KEYS).unwrap();
+    let mut conn = place.connect();
+    // Numbers of this test alone: all databases are tested in one process.
+    let (valid, changed) = (rand_number(), rand_number());
+    signing::with_keys(&keys, || {
+        Noted { place: valid }.write(&mut conn)?;
+        Noted { place: 0 }.write(&mut conn)
+    })
+    .unwrap();
+    let change = format!(
+        "update outbox_calls set args = '{{\"place\": {changed}}}' where seq = {}",
+        conn.number("select max(seq) as n from outbox_calls")
+    );
+    assert_eq!(conn.run(&change).unwrap(), 1);
+    let settings = place
+        .settings()
+        .set("signing_keys", KEYS)
+        .set("verify_signatures", "require");
+    let calls = Calls::<C>::new().add::<Noted>();
+    let executor = Executor::new(&settings.build().unwrap(), calls).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stats = runtime
+        .block_on(executor.run_once(&diesel_outbox::Shutdown::new()))
+        .unwrap();
+    assert_eq!((stats.executed, stats.parked), (1, 1));
+    let decoded = DECODED.lock().unwrap();
+    assert!(decoded.contains(&valid));
+    assert!(!decoded.contains(&changed));
+}
+
+/// A number that JSON keeps, from the random part of an id.
+fn rand_number() -> u64 {
+    u64::from(uuid::Uuid::new_v4().as_fields().0) + 1
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use diesel_outbox::calls::Call;
 
-use crate::place::{Place, Stage, Subject, Within, failure};
+use crate::place::{Place, Stage, Subject, Within, failure, wait_until};
 
 pub(crate) fn the_effect_is_there_once<C: Subject>(place: &Place<C>) {
     const CALLS: i64 = 30;
@@ -75,4 +75,59 @@ pub(crate) fn a_function_that_ends_its_transaction_is_parked<C: Subject>(place: 
     let error = row.last_error.as_deref().unwrap();
     assert!(error.contains("ended its transaction"), "{error}");
     assert_eq!(place.effects(), 0);
+}
+
+/// Makes the database refuse to record calls as done.
+fn refuse_settlement<C: Subject>(conn: &mut C) -> &'static str {
+    let (statements, undo): (&[&str], _) = match C::NAME {
+        "SQLite" => (
+            &[
+                "create trigger refuse before update on outbox_calls when new.status = 2
+                begin select raise(abort, 'on purpose'); end",
+            ],
+            "drop trigger refuse",
+        ),
+        "PostgreSQL" => (
+            &[
+                "create function refuse() returns trigger language plpgsql as
+                    $$ begin raise exception 'on purpose' using errcode = '40001'; end $$",
+                "create trigger refuse before update on outbox_calls
+                    for each row when (new.status = 2) execute function refuse()",
+            ],
+            "drop trigger refuse on outbox_calls",
+        ),
+        _ => (
+            &[
+                "create trigger refuse before update on outbox_calls for each row
+                if new.status = 2 then signal sqlstate '40001' set message_text = 'on purpose';
+                end if",
+            ],
+            "drop trigger refuse",
+        ),
+    };
+    for statement in statements {
+        conn.batch_execute(statement).unwrap();
+    }
+    undo
+}
+
+pub(crate) fn nothing_is_committed_without_the_settlement<C: Subject>(place: &Place<C>) {
+    let stage = Stage::quiet();
+    let mut conn = place.connect();
+    Within { n: 1 }.write(&mut conn).unwrap();
+    let undo = refuse_settlement(&mut conn);
+    let running = place.start(&stage);
+    wait_until(|| {
+        let row = conn.rows().remove(0);
+        match &row.last_error {
+            Some(error) if error.contains("on purpose") => Ok(()),
+            _ => Err(row),
+        }
+    });
+    assert_eq!(place.effects(), 0);
+    assert_eq!(conn.rows()[0].retry, 0);
+    conn.batch_execute(undo).unwrap();
+    place.wait_for_statuses(&[2]);
+    running.stop();
+    assert_eq!(place.effects(), 1);
 }

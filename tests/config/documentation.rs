@@ -91,7 +91,11 @@ fn block<'a>(document: &'a str, start: &str) -> &'a str {
 
 /// The rows of the table below a heading of the documentation.
 fn rows(heading: &str) -> Vec<Vec<String>> {
-    let document = std::fs::read_to_string(DOCUMENT).unwrap();
+    rows_of(DOCUMENT, heading)
+}
+
+fn rows_of(path: &str, heading: &str) -> Vec<Vec<String>> {
+    let document = std::fs::read_to_string(path).unwrap();
     let (_, section) = document.split_once(&format!("\n## {heading}\n")).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
@@ -130,6 +134,35 @@ fn each_setting_of_django_outbox_pattern_has_its_counterpart() {
             "`DEFAULT_PAUSE_FOR_RETRY`" | "`DEFAULT_STOMP_QUEUE_HEADERS`"
         ) {
             assert!(remark.len() > 40, "{theirs}");
+        }
+    }
+}
+
+#[test]
+fn each_setting_of_django_jaiminho_has_its_counterpart() {
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/from-django-jaiminho.md");
+    let rows = rows_of(PAGE, "The settings");
+    assert!(rows.len() > 6, "{rows:?}");
+    for row in rows {
+        let [theirs, _, ours, defaults, remark] = &row[..] else {
+            panic!("{row:?} has {} cells", row.len());
+        };
+        assert!(!remark.is_empty(), "{theirs}");
+        if ours == "none" {
+            assert!(defaults.is_empty(), "{theirs}");
+            continue;
+        }
+        let names = |cell: &str| -> Vec<String> {
+            let names = cell.split(", ");
+            names
+                .map(|name| name.trim_matches('`').to_owned())
+                .collect()
+        };
+        let (keys, defaults) = (names(ours), names(defaults));
+        assert_eq!(keys.len(), defaults.len(), "{theirs}");
+        for (key, default) in keys.iter().zip(defaults) {
+            let known = Config::keys().find(|known| known.name == key);
+            assert_eq!(known.expect(key).default, default, "{theirs}: {key}");
         }
     }
 }

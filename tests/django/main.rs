@@ -1,5 +1,5 @@
 //! With django-outbox-pattern itself: its tables adopted and given back, its messages sent by us,
-//! ours by it, one queue consumed by both.
+//! ours by it, one queue consumed by both. With django-jaiminho: its settings, and the way from it to us.
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, dead_code)]
 
@@ -9,6 +9,7 @@ mod listener;
 mod world;
 
 mod adoption;
+mod jaiminho;
 mod pairing;
 mod service;
 mod settings;

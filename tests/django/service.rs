@@ -1,21 +1,26 @@
 //! The Django service.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::program::Program;
 use crate::support;
 use crate::world::World;
 
+/// The folder of the service with django-outbox-pattern.
+const PROJECT: &str = "project";
+
 /// A Python that has django-outbox-pattern; `None` where it is left out.
 pub(crate) fn python() -> Option<String> {
     support::server("OUTBOX_TEST_DJANGO", "Django")
 }
 
-fn command(world: &World, python: &str, arguments: &[&str]) -> Command {
+fn command(project: &str, world: &World, python: &str, arguments: &[&str]) -> Command {
+    let projects = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/django");
     let mut command = Command::new(python);
     command
         .args(arguments)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/django/project"))
+        .current_dir(Path::new(projects).join(project))
         .env("DJANGO_SETTINGS_MODULE", "settings")
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("DATABASE_URL", &world.database.url)
@@ -26,7 +31,13 @@ fn command(world: &World, python: &str, arguments: &[&str]) -> Command {
 /// Runs something of Django's to its end.
 #[track_caller]
 pub(crate) fn run(world: &World, python: &str, arguments: &[&str]) {
-    let output = command(world, python, arguments).output().unwrap();
+    run_in(PROJECT, world, python, arguments);
+}
+
+/// The same in a folder of `tests/django`.
+#[track_caller]
+pub(crate) fn run_in(project: &str, world: &World, python: &str, arguments: &[&str]) {
+    let output = command(project, world, python, arguments).output().unwrap();
     assert!(
         output.status.success(),
         "{arguments:?}: {}",
@@ -36,7 +47,7 @@ pub(crate) fn run(world: &World, python: &str, arguments: &[&str]) {
 
 /// Starts something of Django's; what it writes to its standard error are its lines.
 pub(crate) fn start(world: &World, python: &str, arguments: &[&str]) -> Program {
-    Program::spawn(command(world, python, arguments).stdin(Stdio::piped()))
+    Program::spawn(command(PROJECT, world, python, arguments).stdin(Stdio::piped()))
 }
 
 /// A world in which Django has made its tables.

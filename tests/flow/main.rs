@@ -166,7 +166,7 @@ mod on_demand {
                     workers: what_runs_when_the_connection_is_lost_has_its_effect,
                         failing_over_and_over_kills_nobody, being_left_at_a_stop_kills_nobody;
                     status: a_monitor_shows_what_a_subscriber_does;
-                    wake: a_commit_wakes_the_relay, the_process_itself_may_wake_it,
+                    wake: a_commit_wakes_the_relay, an_operator_wakes_the_relay, the_process_itself_may_wake_it,
                         a_commit_of_a_pool_wakes_each_relay;
                     service_pool: rows_are_sent_and_the_settings_restored,
                         messages_are_handled_and_the_settings_restored,

@@ -33,6 +33,30 @@ pub(crate) fn a_commit_wakes_the_relay<C: Subject>(place: &Place) {
     relay.stop();
 }
 
+pub(crate) fn an_operator_wakes_the_relay<C: Subject>(place: &Place) {
+    // MySQL sends no notifications, and only new rows are seen without a poll.
+    let settings = if C::NAME == "MySQL/MariaDB" {
+        place.settings()
+    } else {
+        sleepy(place)
+    };
+    let mut conn = place.connect::<C>();
+    admin::pause_stream(&mut conn, "mail").unwrap();
+    let relay = Running::start::<C>(settings);
+    let in_stream = Message::new(place.topic(), 1).stream("mail");
+    in_stream.publish(&mut conn).unwrap();
+    let late = Message::new(place.topic(), 2).delay(Duration::from_secs(3600));
+    let late = late.publish(&mut conn).unwrap();
+    Message::new(place.topic(), 3).publish(&mut conn).unwrap();
+    arrives(place, 1);
+    admin::resume_stream(&mut conn, "mail").unwrap();
+    arrives(place, 2);
+    assert_eq!(admin::cancel(&mut conn, [late]).unwrap().rows, 1);
+    assert_eq!(admin::retry(&mut conn, [late]).unwrap().rows, 1);
+    arrives(place, 3);
+    relay.stop();
+}
+
 pub(crate) fn the_process_itself_may_wake_it<C: Subject>(place: &Place) {
     let config = sleepy(place).set("wake_up", false).build().unwrap();
     let relay = Relay::<C>::new(&config).unwrap();

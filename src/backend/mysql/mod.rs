@@ -77,7 +77,8 @@ impl Dialect for MysqlConnection {
         on duplicate key update begun = begun + 1, last_begun = utc_timestamp(6)";
 
     const WATCH_INTERVAL: Duration = Duration::from_millis(60);
-    type Seen = Option<i64>;
+    /// The last message and the last call, by their `seq`.
+    type Seen = (Option<i64>, Option<i64>);
 
     fn limits_statements(&self) -> bool {
         true
@@ -228,13 +229,16 @@ impl Dialect for MysqlConnection {
         self.batch_execute(&format!("set session innodb_lock_wait_timeout = {seconds}"))
     }
 
-    /// Reads the highest `seq`, from memory; nothing is new unless it has changed.
-    fn has_news(&mut self, seen: &mut Option<i64>) -> QueryResult<bool> {
-        let last: Option<i64> = published::table
-            .select(diesel::dsl::max(published::seq))
-            .get_result(self)?;
+    /// Reads the highest `seq` of each table, from memory; nothing is new unless one has changed. Retried rows and
+    /// resumed streams do not show.
+    fn has_news(&mut self, seen: &mut Self::Seen) -> QueryResult<bool> {
+        let message = published::table.select(diesel::dsl::max(published::seq));
+        let call = outbox_calls::table.select(diesel::dsl::max(outbox_calls::seq));
+        let last: (Option<i64>, Option<i64>) =
+            diesel::select((message.single_value(), call.single_value())).get_result(self)?;
         let before = std::mem::replace(seen, last);
-        Ok(before != last && last.is_some())
+        let is_new = |before: Option<i64>, last: Option<i64>| before != last && last.is_some();
+        Ok(is_new(before.0, last.0) || is_new(before.1, last.1))
     }
 }
 

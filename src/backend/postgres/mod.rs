@@ -186,6 +186,12 @@ impl Dialect for PgConnection {
         self.batch_execute("listen outbox")
     }
 
+    // As the trigger `outbox_wake` does.
+    fn notify(&mut self) -> QueryResult<()> {
+        let schema = qualify::schema_name();
+        self.batch_execute(&format!("select pg_notify('outbox', {schema})"))
+    }
+
     /// Makes Diesel read what the server has sent, without a query.
     fn has_news(&mut self, (): &mut ()) -> QueryResult<bool> {
         let mut any = false;

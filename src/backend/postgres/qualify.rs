@@ -213,6 +213,11 @@ pub(crate) fn quoted(text: &str, quote: char) -> String {
 /// An SQL expression for the key of an advisory lock of our outbox alone. Advisory locks belong to
 /// the whole database.
 pub(crate) fn lock_key(lock: i64) -> String {
+    format!("hashtextextended({}, {lock})", schema_name())
+}
+
+/// An SQL expression for the name of the schema of our outbox, as a text; empty if there are no tables.
+pub(super) fn schema_name() -> String {
     let schema = match current() {
         // Digits have the same meaning with either value of `standard_conforming_strings`.
         Some(schema) => format!("convert_from(decode('{}', 'hex'), 'UTF8')", hex(&schema)),
@@ -220,7 +225,7 @@ pub(crate) fn lock_key(lock: i64) -> String {
                   where c.oid = to_regclass('published'))"
             .to_owned(),
     };
-    format!("hashtextextended(coalesce({schema}::text, ''), {lock})")
+    format!("coalesce({schema}::text, '')")
 }
 
 fn hex(text: &str) -> String {

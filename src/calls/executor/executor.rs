@@ -1,5 +1,6 @@
 //! The executor of function calls.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,15 +213,19 @@ impl<C: Backend> Executor<C> {
 
     /// Fails if a stream of the settings is unknown. That of a function may have no rows yet.
     async fn check_streams(&self) -> Result<(), ExecutorError> {
+        let functions = self.calls.names();
+        let of_functions: BTreeSet<&str> = functions
+            .filter_map(|(_, function)| function.stream)
+            .collect();
         let mut streams = self.settings.scope.streams.clone();
-        streams.retain(|stream| {
-            let mut functions = self.calls.names();
-            !functions.any(|(_, function)| function.stream == Some(stream.as_str()))
-        });
-        match unknown_stream(&self.db, &streams).await? {
-            Some(unknown) => Err(unknown.into()),
-            None => Ok(()),
-        }
+        streams.retain(|stream| !of_functions.contains(stream.as_str()));
+        let Some(mut unknown) = unknown_stream(&self.db, &streams).await? else {
+            return Ok(());
+        };
+        let known = std::mem::take(&mut unknown.known).into_iter();
+        let known = known.chain(of_functions.into_iter().map(str::to_owned));
+        unknown.known = known.collect::<BTreeSet<_>>().into_iter().collect();
+        Err(unknown.into())
     }
 
     async fn work(self, shutdown: &Shutdown, once: bool) -> Result<ExecutorStats, ExecutorError> {

@@ -1,0 +1,62 @@
+//! Executors that wait, and what wakes them.
+
+use std::time::Duration;
+
+use diesel_outbox::Permanent;
+use diesel_outbox::admin::{self, Rows};
+use diesel_outbox::calls::Call;
+use diesel_outbox::config::Builder;
+
+use crate::place::{Block, Place, Stage, Subject};
+
+/// Longer than any test: a call that was executed was not found by the next poll.
+fn sleepy<C: Subject>(place: &Place<C>) -> Builder {
+    place.settings().set("poll_interval", "1h")
+}
+
+pub(crate) fn a_commit_wakes_the_executor<C: Subject>(place: &Place<C>) {
+    let stage = Stage::quiet();
+    let mut conn = place.connect();
+    let running = place.start_with(sleepy(place), &stage);
+    for n in 1..=5 {
+        // It is idle: claims that follow the last execution are over.
+        std::thread::sleep(Duration::from_millis(200));
+        Block { n }.write(&mut conn).unwrap();
+        stage.wait_for_starts(usize::try_from(n).unwrap());
+    }
+    running.stop();
+}
+
+pub(crate) fn an_operator_wakes_the_executor<C: Subject>(place: &Place<C>) {
+    // MySQL sends no notifications, and only new rows are seen without a poll.
+    let settings = if C::NAME == "MySQL/MariaDB" {
+        place.settings()
+    } else {
+        sleepy(place)
+    };
+    let stage = Stage::new(|n, before| match (n, before) {
+        (1 | 2, 0) => Err(Permanent::new("no account").into()),
+        _ => Ok(()),
+    });
+    let mut conn = place.connect();
+    // Before the executor starts: a claim in progress does not see the pause.
+    admin::pause_stream(&mut conn, "bills").unwrap();
+    let running = place.start_with(settings, &stage);
+    let first = Block { n: 1 }.key("a").write(&mut conn).unwrap();
+    place.wait_for_statuses(&[-1]);
+    Block { n: 2 }.write(&mut conn).unwrap();
+    Block { n: 3 }.key("a").write(&mut conn).unwrap();
+    place.wait_for_statuses(&[-1, -1, 1]);
+    assert_eq!(Rows::Calls.skip(&mut conn, [first]).unwrap().rows, 1);
+    place.wait_for_statuses(&[-1, -1, 2]);
+    assert_eq!(Rows::Calls.retry(&mut conn, [first]).unwrap().rows, 1);
+    place.wait_for_statuses(&[2, -1, 2]);
+    assert_eq!(Rows::Calls.retry_all(&mut conn).unwrap(), 1);
+    place.wait_for_statuses(&[2, 2, 2]);
+    Block { n: 4 }.stream("bills").write(&mut conn).unwrap();
+    Block { n: 5 }.write(&mut conn).unwrap();
+    place.wait_for_statuses(&[2, 2, 2, 1, 2]);
+    admin::resume_stream(&mut conn, "bills").unwrap();
+    place.wait_for_statuses(&[2, 2, 2, 2, 2]);
+    running.stop();
+}
