@@ -185,7 +185,8 @@ suite! {
     times: times_count_by_the_databases_clock, a_clock_that_is_set_back_blocks_no_key,
         any_moment_and_time_is_kept_as_it_is_meant;
     calls: a_call_is_written_with_its_options, a_call_is_of_its_writers_transaction,
-        calls_are_written_in_their_order, an_invalid_call_is_not_written;
+        calls_are_written_in_their_order, an_invalid_call_is_not_written,
+        a_claim_of_known_names_is_quick_behind_a_blocked_key;
     second_table: a_second_table_has_the_same_lifecycle;
     inbox: a_message_is_remembered_once_for_each_consumer;
     maintenance: only_old_and_settled_rows_go, a_row_is_kept_from_when_it_was_sent, a_job_is_begun_once_in_its_interval,
