@@ -167,7 +167,7 @@ fn postgres_database() -> Option<support::TestDatabase> {
 
 suite! {
     of both {
-        claims: rows_come_in_their_order_and_once, a_lease_ends_by_itself,
+        claims: statements_on_no_rows_change_nothing, rows_come_in_their_order_and_once, a_lease_ends_by_itself,
         a_stale_token_changes_nothing, a_claim_whose_answer_was_lost_is_given_back,
         a_delayed_row_waits_and_may_be_cancelled, a_failing_row_holds_up_its_key_and_nothing_else,
         a_skipped_row_lets_its_key_go_on, a_retried_row_starts_anew,
