@@ -29,8 +29,8 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
     let Some(world) = world else { return };
     let random = usize::try_from(rand::random::<u32>()).unwrap();
     let seed = number("OUTBOX_TEST_SEED", random);
-    let faults = number("OUTBOX_TEST_FAULTS", 12);
-    let calls = number("OUTBOX_TEST_ROWS", 2_000);
+    let faults = number("OUTBOX_TEST_FAULTS", 10);
+    let calls = number("OUTBOX_TEST_ROWS", 1_500);
     let name = C::NAME;
     eprintln!("{name}: OUTBOX_TEST_SEED={seed}, {faults} faults, {calls} calls");
     world.connect::<C>().batch_execute(effects).unwrap();
@@ -123,7 +123,7 @@ impl Verdict {
         self.order();
         let count = |is: fn(&Steps) -> usize| self.steps.values().map(is).sum::<usize>();
         let again = count(|steps| steps.done.len().saturating_sub(1));
-        let bound = (report.faults() + self.crashes()) * 2 * CHUNK;
+        let bound = (report.faults() + self.crashes()) * CHUNK;
         eprintln!(
             "{name}: {} calls, {} executions, {again} of them after a success, {bound} at most",
             self.rows.len(),
