@@ -82,7 +82,8 @@ fn the_laws_hold_in_every_state() {
 
 #[test]
 fn without_any_one_rule_a_law_is_broken() {
-    let without: [(&str, fn(&mut Rules), &str); 8] = [
+    type Remove = fn(&mut Rules);
+    let without: [(&str, Remove, &str); 8] = [
         ("renewed", |rules| rules.renewed = false, "law 2"),
         ("fenced", |rules| rules.fenced = false, "law 4"),
         ("deadline", |rules| rules.deadline = false, "law 4"),

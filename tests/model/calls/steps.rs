@@ -86,9 +86,9 @@ impl World {
         };
         let mut next = self.clone();
         next.executors[e].backlog.pop_front();
-        if rules.deadline && self.now >= held.ends {
-            next.executors[e].not_done(held, Outcome::Released, rules.withdrawn);
-        } else if IN_TRANSACTION[usize::from(held.row)] && executor.is_cut_off {
+        let needs_connection = IN_TRANSACTION[usize::from(held.row)];
+        let is_late = rules.deadline && self.now >= held.ends;
+        if is_late || (needs_connection && executor.is_cut_off) {
             next.executors[e].not_done(held, Outcome::Released, rules.withdrawn);
         } else if is_within(held, rules) {
             let stored = next.row(held);
