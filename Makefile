@@ -12,7 +12,7 @@ ROWS ?= 100000
 TARGET ?= decoder
 SECONDS ?= 1200
 
-.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp check files ci fmt fmt-check clippy docs examples servers servers-down tools
+.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls check files ci fmt fmt-check clippy docs examples servers servers-down tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
@@ -42,6 +42,10 @@ bench-inbox: tools
 ## The STOMP layer beside tokio-stomp-2, and on RabbitMQ.
 bench-stomp: tools
 	scripts/with-servers cargo bench --features $(FEATURES) --bench stomp
+
+## The same for function calls, without a broker.
+bench-calls: tools
+	scripts/with-servers cargo bench --features $(FEATURES) --bench calls
 
 ## Everything that a change has to pass.
 check: fmt-check files test clippy docs examples

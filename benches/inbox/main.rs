@@ -17,6 +17,8 @@
 
 #[path = "../relay/figures.rs"]
 mod figures;
+#[path = "../relay/process.rs"]
+mod process;
 #[path = "../relay/report.rs"]
 mod report;
 

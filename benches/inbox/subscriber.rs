@@ -11,6 +11,7 @@ use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{BoxError, Outcome, Payload, Registry, Shutdown};
 
 use crate::inbox::effects;
+use crate::process;
 use crate::queue::{EXPIRES, Queue};
 
 /// The destination and the number of messages to handle.
@@ -69,26 +70,6 @@ pub(crate) fn run() {
         .build()
         .unwrap();
     runtime.block_on(subscriber.run(&shutdown)).unwrap();
-    println!("{}", high_water());
-    eprintln!("  {} ms of processor time", processor());
-}
-
-/// The processor time of this process, in milliseconds.
-fn processor() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let field = |n: usize| -> u64 { fields.split(' ').nth(n).unwrap().parse().unwrap() };
-    // Fields 14 and 15 of /proc/self/stat (proc(5)): user and system time in ticks of 10 ms.
-    (field(11) + field(12)) * 10
-}
-
-/// The peak memory of this process, in bytes.
-fn high_water() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kibibytes * 1024
+    println!("{}", process::peak_memory("self").unwrap());
+    eprintln!("  {} ms of processor time", process::ticks("self") * 10);
 }

@@ -11,17 +11,13 @@ use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe, Subscription};
 use diesel_outbox::{Error, Message, Shutdown};
 use tokio::runtime::Runtime;
 
-use crate::report::{Goal, Report};
+use crate::idle_times::{add, rest};
+use crate::report::Report;
 
 /// The variants are measured in turn, so that they share what else the machine does.
 const ROUNDS: usize = 6;
 /// In each round.
 const MESSAGES: usize = 50;
-/// The pause between two messages, in which the relay becomes idle. It varies, so that it does not
-/// synchronize with the relay's own pauses.
-fn rest(n: usize) -> Duration {
-    Duration::from_micros(20_000 + (n as u64 * 7_919) % 61_000)
-}
 
 /// What wakes the relay.
 #[derive(Clone, Copy, PartialEq)]
@@ -74,7 +70,7 @@ fn of<C: Backend + Migrate>(
     }
     for ((_, words, goals), times) in variants.into_iter().zip(times) {
         let what = format!("commit to consumer: {name}{words}");
-        add(&what, times, goals, report);
+        add(&what, times, goals.unzip(), report);
     }
 }
 
@@ -138,7 +134,7 @@ fn broker_alone(report: &mut Report) {
     add(
         "SEND to consumer: the client alone, no database",
         times,
-        None,
+        (None, None),
         report,
     );
 }
@@ -187,19 +183,5 @@ impl<'a> Consumer<'a> {
             time
         });
         measured.collect()
-    }
-}
-
-fn add(what: &str, mut times: Vec<Duration>, goals: Option<(f64, f64)>, report: &mut Report) {
-    times.sort();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1000.0;
-    for (percent, goal) in [(50, goals.map(|goals| goals.0)), (99, goals.map(|it| it.1))] {
-        let milliseconds = at(percent);
-        report.add(
-            &format!("{what}, p{percent}"),
-            format!("{milliseconds:.1} ms"),
-            milliseconds,
-            goal.map_or(Goal::None, Goal::AtMost),
-        );
     }
 }

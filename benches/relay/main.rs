@@ -19,8 +19,10 @@
 mod drain;
 mod figures;
 mod footprint;
+mod idle_times;
 mod latency;
 mod outbox;
+mod process;
 mod program;
 mod queue;
 mod report;

@@ -3,6 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::process;
+
 /// A process of `publish`.
 pub(crate) struct Program(Child);
 
@@ -33,25 +35,14 @@ impl Program {
                 assert!(status.success());
                 return peak;
             }
-            peak = peak.max(self.high_water().unwrap_or(0));
+            peak = peak.max(process::peak_memory(&self.0.id().to_string()).unwrap_or(0));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn high_water(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kibibytes * 1024)
-    }
-
     /// The processor time so far, in ticks of 10 ms.
     pub(crate) fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let field = |n: usize| -> u64 { fields.split(' ').nth(n).unwrap().parse().unwrap() };
-        // Fields 14 and 15 of /proc/PID/stat (proc(5)): user and system time.
-        field(11) + field(12)
+        process::ticks(&self.0.id().to_string())
     }
 
     pub(crate) fn stop(mut self) {

@@ -20,7 +20,7 @@ pub(super) struct ClaimParts {
     pub(super) from: &'static str,
     /// Whether no earlier row of the key is leased, delayed or parked.
     pub(super) none_blocking: &'static str,
-    /// Whether a row of the key waits before the first row to scan.
+    /// Whether a row of the key waits before the first row to scan; `seq` is the last condition of each part.
     pub(super) behind: &'static str,
     /// The parameter for the first row to scan.
     pub(super) first: &'static str,
@@ -39,11 +39,10 @@ impl ClaimParts {
         let (mut accepted, mut none_excluded) = (String::new(), String::new());
         if filter.has_conditions {
             accepted = format!("and {}", of(self.accepted, "p"));
-            none_excluded = format!(
-                "and not exists (select 1 from {{table}} e
-                    where e.key = {{key}} and e.status = 1 and e.seq < p.seq and not ({}))",
-                of(self.accepted, "e")
-            );
+            // A row that is due later blocks its key, or this relay has leased it.
+            let refused = format!("p.seq and not ({})", of(self.accepted, "e"));
+            let kept_back = self.behind.replace(self.first, &refused);
+            none_excluded = format!("and not ({kept_back})");
         }
         let none_behind = format!(" and not ({})", self.behind);
         let (from, mut none_behind) = match (filter.freshness, filter.from) {

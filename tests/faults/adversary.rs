@@ -12,10 +12,86 @@ use crate::support::network::{Mode, Network};
 use crate::victim::Victim;
 use crate::world::{Subject, World};
 
+/// A kind of fault.
+#[derive(Clone, Copy)]
+pub(crate) enum Fault {
+    Kill,
+    /// A request to stop, by SIGTERM; then another process takes its place.
+    Terminate,
+    /// SIGSTOP, and after a time SIGCONT.
+    Stop,
+    BreakBroker,
+    CutBroker,
+    StallBroker,
+    SwallowBroker,
+    RestartBroker,
+    /// A full queue or a memory alarm.
+    FillBroker,
+    BreakDatabase,
+    CutDatabase,
+    StallDatabase,
+    /// Only a time limit distinguishes a silent connection from a slow one.
+    SilenceDatabase,
+    /// Silence, until TCP closes the connections: functions have no time limit of their own.
+    LoseDatabase,
+    RestartDatabase,
+    LockRows,
+    CloseIdle,
+    /// A message that no STOMP client can read whole.
+    Unreadable,
+}
+
+/// The faults of publishers and subscribers, each as often as it is here.
+pub(crate) const OF_MESSAGES: &[Fault] = &[
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Stop,
+    Fault::Stop,
+    Fault::BreakBroker,
+    Fault::CutBroker,
+    Fault::StallBroker,
+    Fault::SwallowBroker,
+    Fault::SwallowBroker,
+    Fault::BreakDatabase,
+    Fault::CutDatabase,
+    Fault::StallDatabase,
+    Fault::RestartBroker,
+    Fault::RestartDatabase,
+    Fault::FillBroker,
+    Fault::SilenceDatabase,
+    Fault::LockRows,
+    Fault::LockRows,
+    Fault::CloseIdle,
+    Fault::Unreadable,
+    Fault::Unreadable,
+];
+
+/// The faults of executors.
+pub(crate) const OF_CALLS: &[Fault] = &[
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Terminate,
+    Fault::Terminate,
+    Fault::Stop,
+    Fault::Stop,
+    Fault::BreakDatabase,
+    Fault::BreakDatabase,
+    Fault::CutDatabase,
+    Fault::CutDatabase,
+    Fault::StallDatabase,
+    Fault::LoseDatabase,
+    Fault::RestartDatabase,
+    Fault::LockRows,
+    Fault::CloseIdle,
+];
+
 /// The number of faults of each kind. A fault of all victims counts once for each.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) kills: usize,
+    pub(crate) terminations: usize,
     pub(crate) stops: usize,
     pub(crate) broker_cuts: usize,
     pub(crate) broker_stalls: usize,
@@ -37,6 +113,7 @@ impl Report {
     /// Faults that affect one victim each.
     pub(crate) fn faults(&self) -> usize {
         self.kills
+            + self.terminations
             + self.stops
             + self.broker_cuts
             + self.broker_stalls
@@ -59,6 +136,7 @@ pub(crate) struct Adversary<'a> {
     /// The consumer, which can be stopped for a time.
     consumer: Option<&'a Consumer>,
     victims: Vec<Victim>,
+    faults: &'static [Fault],
     random: StdRng,
     report: Report,
     /// Whether the servers belong to the suite, so that it may restart and administer them.
@@ -75,6 +153,7 @@ impl<'a> Adversary<'a> {
         world: &'a World,
         victims: Vec<Victim>,
         consumer: Option<&'a Consumer>,
+        faults: &'static [Fault],
         seed: usize,
     ) -> Self {
         let own = std::env::var("OUTBOX_TEST_OWN").unwrap_or_default();
@@ -87,6 +166,7 @@ impl<'a> Adversary<'a> {
             world,
             consumer,
             victims,
+            faults,
             random: StdRng::seed_from_u64(u64::try_from(seed).unwrap()),
             report: Report::default(),
             lock_rows: lock_rows::<C>,
@@ -101,44 +181,46 @@ impl<'a> Adversary<'a> {
         self.victims.iter_mut().for_each(Victim::revive);
         let one = self.random.random_range(0..self.victims.len());
         let all = self.victims.len();
-        match self.random.random_range(0..22) {
-            0..=2 => {
-                self.victims[one].kill();
-                self.report.kills += 1;
+        match self.faults[self.random.random_range(0..self.faults.len())] {
+            Fault::Terminate => {
+                self.victims[one].replace();
+                self.report.terminations += 1;
             }
-            3 | 4 => {
+            Fault::Stop => {
                 self.victims[one].signal("STOP");
                 // Sometimes longer than the lease.
                 self.wait(200..6_000);
                 self.victims[one].signal("CONT");
                 self.report.stops += 1;
             }
-            5 => {
+            Fault::BreakBroker => {
                 let mode = Mode::BreaksAfter(self.random.random_range(1..20_000));
-                self.victims[one].broker.set(mode);
+                self.on_broker(one, |network| network.set(mode));
                 self.wait(100..500);
-                self.victims[one].broker.set(Mode::Well);
+                self.on_broker(one, |network| network.set(Mode::Well));
                 self.report.broker_cuts += 1;
             }
-            6 => {
-                self.victims[one].broker.cut();
+            Fault::CutBroker => {
+                self.on_broker(one, Network::cut);
                 self.report.broker_cuts += 1;
             }
-            7 => {
-                self.victims[one].broker.set(Mode::Stalled);
+            Fault::StallBroker => {
+                self.on_broker(one, |network| network.set(Mode::Stalled));
                 self.wait(100..4_000);
-                self.victims[one].broker.set(Mode::Well);
+                self.on_broker(one, |network| network.set(Mode::Well));
                 self.report.broker_stalls += 1;
             }
-            8 | 9 => {
-                self.victims[one].broker.set(Mode::Swallowing);
+            Fault::SwallowBroker => {
+                self.on_broker(one, |network| network.set(Mode::Swallowing));
                 self.wait(50..3_000);
                 // What was swallowed is lost: the connection cannot continue.
-                self.victims[one].broker.cut();
-                self.victims[one].broker.set(Mode::Well);
+                self.on_broker(one, |network| {
+                    network.cut();
+                    network.set(Mode::Well);
+                });
                 self.report.broker_swallows += 1;
             }
-            10 => {
+            Fault::BreakDatabase => {
                 self.on_database(one, |network, random| {
                     network.set(Mode::BreaksAfter(random.random_range(1..20_000)));
                 });
@@ -146,32 +228,33 @@ impl<'a> Adversary<'a> {
                 self.on_database(one, |network, _| network.set(Mode::Well));
                 self.report.database_cuts += 1;
             }
-            11 => {
+            Fault::CutDatabase => {
                 self.on_database(one, |network, _| network.cut());
                 self.report.database_cuts += 1;
             }
-            12 => {
+            Fault::StallDatabase => {
                 self.on_database(one, |network, _| network.set(Mode::Stalled));
                 self.wait(100..3_000);
                 self.on_database(one, |network, _| network.set(Mode::Well));
                 self.report.database_stalls += 1;
             }
-            13 if self.owns_rabbitmq => {
+            Fault::RestartBroker if self.owns_rabbitmq => {
                 servers(&["restart", "rabbitmq"]);
                 self.report.broker_restarts += all;
             }
-            14 if self.owns_postgres => {
+            Fault::RestartDatabase if self.owns_postgres => {
                 servers(&["restart", "postgres"]);
                 self.report.database_restarts += all;
             }
-            15 if self.owns_rabbitmq
-                && let Some(consumer) = self.consumer
-                && self.random.random_bool(0.5) =>
+            Fault::FillBroker
+                if self.owns_rabbitmq
+                    && let Some(consumer) = self.consumer
+                    && self.random.random_bool(0.5) =>
             {
                 self.fill_the_queue(consumer);
                 self.report.full_queues += all;
             }
-            15 if self.owns_rabbitmq => {
+            Fault::FillBroker if self.owns_rabbitmq => {
                 let watermark = |value: &str| {
                     servers(&["rabbitmqctl", "set_vm_memory_high_watermark", value]);
                 };
@@ -180,22 +263,31 @@ impl<'a> Adversary<'a> {
                 watermark("0.4");
                 self.report.alarms += all;
             }
-            16 => {
-                // Only a time limit distinguishes a silent connection from a slow one.
+            Fault::SilenceDatabase => {
                 self.on_database(one, |network, _| network.silence());
                 self.report.database_silences += 1;
             }
-            17 | 18 => {
+            Fault::LoseDatabase => {
+                self.on_database(one, |network, _| network.silence());
+                self.wait(500..4_000);
+                self.on_database(one, |network, _| network.cut());
+                self.report.database_silences += 1;
+            }
+            Fault::LockRows => {
                 let time = Duration::from_millis(self.random.random_range(100..5_000));
                 (self.lock_rows)(self.world, time);
                 self.report.row_locks += 1;
             }
-            19 => {
+            Fault::CloseIdle => {
                 (self.close_idle)(self.world);
                 self.report.idle_closes += all;
             }
-            20 | 21 if self.consumer.is_none() => self.send_unreadable(),
-            _ => {
+            Fault::Unreadable if self.consumer.is_none() => self.send_unreadable(),
+            Fault::Kill
+            | Fault::RestartBroker
+            | Fault::RestartDatabase
+            | Fault::FillBroker
+            | Fault::Unreadable => {
                 self.victims[one].kill();
                 self.report.kills += 1;
             }
@@ -221,7 +313,7 @@ impl<'a> Adversary<'a> {
             1 => (b"na\xc3me", b"value"),
             _ => (b"", b"value"),
         };
-        let mut publisher = Publisher::connect(&self.world.broker);
+        let mut publisher = Publisher::connect(self.world.broker());
         let headers = [bad, (b"dop-msg-id", id.as_bytes())];
         publisher.publish(&self.world.queue, &headers, b"1");
         publisher.close();
@@ -232,6 +324,11 @@ impl<'a> Adversary<'a> {
         let pattern = format!("^{}$", self.world.queue);
         let policy = ["rabbitmqctl", "set_policy", "--apply-to", "queues", "full"];
         servers(&[&policy[..], &[&pattern, definition]].concat());
+    }
+
+    fn on_broker(&self, one: usize, act: impl FnOnce(&Network)) {
+        let broker = self.victims[one].broker.as_ref();
+        act(broker.expect("only worlds with a broker have its faults"));
     }
 
     fn on_database(&mut self, one: usize, act: impl FnOnce(&Network, &mut StdRng)) {
@@ -257,7 +354,7 @@ impl<'a> Adversary<'a> {
 fn lock_rows<C: Subject>(world: &World, time: Duration) {
     let mut conn = world.connect::<C>();
     // Another fault may close the adversary's own session.
-    if conn.lock_rows().is_ok() {
+    if conn.lock_rows(world.kind).is_ok() {
         std::thread::sleep(time);
         let _ = conn.batch_execute("rollback");
     }

@@ -49,7 +49,7 @@ impl Consumer {
             .unwrap();
         let arrivals = Arc::new(Mutex::new(Arrivals::default()));
         let (paused, is_paused) = watch::channel(false);
-        let options = Options::from_url(&world.broker).unwrap();
+        let options = Options::from_url(world.broker()).unwrap();
         let subscribe = subscribe(destination, queue);
         // The queue exists from the first connection on.
         let first = runtime.block_on(connect(&options, &subscribe)).unwrap();

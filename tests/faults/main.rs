@@ -13,7 +13,10 @@
 )]
 
 mod adversary;
+mod calls;
 mod consumer;
+mod executor;
+mod journal;
 mod publisher;
 mod sabotage;
 mod stopped;
@@ -30,7 +33,7 @@ use outbox_test_support::program;
 
 use std::sync::Arc;
 
-use adversary::Adversary;
+use adversary::{Adversary, OF_MESSAGES};
 use consumer::Consumer;
 use program::wait_until;
 use victim::Victim;
@@ -65,21 +68,15 @@ fn survive<C: Subject>(world: Option<World>) {
     let progress = Arc::new(writer::Progress::default());
     let writers: Vec<Writer> = (0..WRITERS)
         .map(|n| {
-            Writer::start::<C>(
-                &world,
-                world.destination(),
-                n,
-                rows / WRITERS,
-                seed,
-                &progress,
-            )
+            let plan = writer::messages(n, world.destination());
+            Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress, plan)
         })
         .collect();
     let publishers: Vec<Victim> = (0..PUBLISHERS)
         .map(|_| publisher::start::<C>(&world))
         .collect();
 
-    let mut adversary = Adversary::new::<C>(&world, publishers, Some(&consumer), seed);
+    let mut adversary = Adversary::new::<C>(&world, publishers, Some(&consumer), OF_MESSAGES, seed);
     for fault in 1..=faults {
         // The same amount is written for each fault.
         progress.allow(rows / WRITERS * fault / faults);

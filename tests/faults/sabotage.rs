@@ -3,7 +3,9 @@
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
-const LOCK: &str = "select id from published where status = 1 order by seq limit 5 for update";
+fn lock(table: &str) -> String {
+    format!("select id from {table} where status = 1 order by seq limit 5 for update")
+}
 
 pub(crate) mod postgres {
     use super::*;
@@ -13,8 +15,8 @@ pub(crate) mod postgres {
         Ok(())
     }
 
-    pub(crate) fn lock_rows(conn: &mut PgConnection) -> QueryResult<()> {
-        conn.batch_execute(&format!("begin; {}", super::LOCK))
+    pub(crate) fn lock_rows(conn: &mut PgConnection, table: &str) -> QueryResult<()> {
+        conn.batch_execute(&format!("begin; {}", super::lock(table)))
     }
 
     pub(crate) fn close_idle(conn: &mut PgConnection) -> QueryResult<()> {
@@ -48,9 +50,11 @@ pub(crate) mod mysql {
             .map(drop)
     }
 
-    pub(crate) fn lock_rows(conn: &mut MysqlConnection) -> QueryResult<()> {
+    pub(crate) fn lock_rows(conn: &mut MysqlConnection, table: &str) -> QueryResult<()> {
         conn.batch_execute("begin")?;
-        diesel::sql_query(super::LOCK).execute(conn).map(drop)
+        diesel::sql_query(super::lock(table))
+            .execute(conn)
+            .map(drop)
     }
 
     pub(crate) fn close_idle(conn: &mut MysqlConnection) -> QueryResult<()> {
@@ -84,7 +88,7 @@ pub(crate) mod sqlite {
     }
 
     /// SQLite locks the whole file.
-    pub(crate) fn lock_rows(conn: &mut SqliteConnection) -> QueryResult<()> {
+    pub(crate) fn lock_rows(conn: &mut SqliteConnection, _: &str) -> QueryResult<()> {
         conn.batch_execute("begin immediate")
     }
 

@@ -14,7 +14,7 @@ pub(crate) fn judge<C: Subject>(
     consumer: &Consumer,
     report: &Report,
 ) {
-    let rows = world.connect::<C>().rows();
+    let rows = world.rows::<C>();
     consumer.look(|arrivals| {
         law_1_and_6(&rows, written, &arrivals.first);
         law_3(&rows, &arrivals.first);
@@ -31,8 +31,8 @@ pub(crate) fn judge<C: Subject>(
     });
 }
 
-/// Committed rows are in the outbox, rolled back rows are not.
-fn law_1_and_6(rows: &[Row], written: &[Written], first: &[String]) {
+/// Committed rows are in the outbox; rolled back rows are not, and never arrived.
+pub(crate) fn law_1_and_6(rows: &[Row], written: &[Written], first: &[String]) {
     let there: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let arrived: HashSet<&str> = first.iter().map(String::as_str).collect();
     for written in written {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use diesel::prelude::*;
 use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe};
 
-use crate::adversary::Adversary;
+use crate::adversary::{Adversary, OF_MESSAGES};
 use crate::consumer::Consumer;
 use crate::program::{wait_until, wait_while_it_goes_on};
 use crate::subscriber::{self, Fate, fate};
@@ -15,7 +15,7 @@ use crate::support;
 use crate::verdict;
 use crate::victim::Victim;
 use crate::world::{Effect, Subject, World};
-use crate::writer::{Progress, Writer};
+use crate::writer::{self, Progress, Writer};
 use crate::{WRITERS, number, publisher};
 
 const PUBLISHERS: usize = 2;
@@ -37,11 +37,14 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
     let witness = Consumer::beside(&world);
     let progress = Arc::new(Progress::default());
     let writers: Vec<Writer> = (0..WRITERS)
-        .map(|n| Writer::start::<C>(&world, world.topic(), n, rows / WRITERS, seed, &progress))
+        .map(|n| {
+            let plan = writer::messages(n, world.topic());
+            Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress, plan)
+        })
         .collect();
     let publishers = (0..PUBLISHERS).map(|_| publisher::start::<C>(&world));
     let victims = publishers.chain([subscriber]).collect();
-    let mut adversary = Adversary::new::<C>(&world, victims, None, seed);
+    let mut adversary = Adversary::new::<C>(&world, victims, None, OF_MESSAGES, seed);
     for fault in 1..=faults {
         progress.allow(rows / WRITERS * fault / faults);
         adversary.strike();
@@ -60,7 +63,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
         dead_letters.extend(take_dead_letters(&world));
         let effects = world.connect::<C>().effects().into_iter();
         let effects: HashSet<String> = effects.map(|effect| effect.msg_id).collect();
-        let rows = world.connect::<C>().rows().into_iter().map(|row| row.id);
+        let rows = world.rows::<C>().into_iter().map(|row| row.id);
         rows.filter(|id| !effects.contains(id))
             .chain(report.unreadable.iter().cloned())
             .filter(|id| !dead_letters.contains_key(id))
@@ -69,7 +72,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
     wait_until("all is settled", || world.waiting::<C>() == 0);
     victims.into_iter().for_each(Victim::stop);
 
-    let rows = world.connect::<C>().rows();
+    let rows = world.rows::<C>();
     let effects = world.connect::<C>().effects();
     let mut seen = HashSet::new();
     for Effect { msg_id: id, .. } in &effects {
@@ -119,7 +122,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
 /// The content of the dead-letter queue, with the reason of each.
 fn take_dead_letters(world: &World) -> HashMap<String, String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let options = Options::from_url(&world.broker).unwrap();
+    let options = Options::from_url(world.broker()).unwrap();
     let take = async {
         let client = Client::connect(&options).await?;
         let destination = format!("/amq/queue/DLQ.{}", world.queue);
@@ -145,7 +148,7 @@ fn take_dead_letters(world: &World) -> HashMap<String, String> {
 }
 
 /// The callback's table, in the order of writing.
-fn effects_with(id: &str) -> String {
+pub(crate) fn effects_with(id: &str) -> String {
     format!(
         "create table effects ({id}, msg_id text not null, redelivered integer not null default 0)"
     )

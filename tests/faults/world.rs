@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::admin;
+use diesel_outbox::admin::Rows;
 use diesel_outbox::backend::Backend;
 use diesel_outbox::migrations::Migrate;
 
@@ -13,7 +13,7 @@ use crate::support::{self, TestDatabase};
 pub(crate) trait Subject: Backend + Migrate {
     fn open(url: &str) -> QueryResult<Self>;
 
-    fn rows(&mut self) -> Vec<Row>;
+    fn rows(&mut self, of: Rows) -> Vec<Row>;
 
     /// The effects of messages, in their order.
     fn effects(&mut self) -> Vec<Effect>;
@@ -22,7 +22,7 @@ pub(crate) trait Subject: Backend + Migrate {
     fn respell(&mut self, id: &str) -> QueryResult<()>;
 
     /// Locks waiting rows, or the file, until this connection's transaction ends.
-    fn lock_rows(&mut self) -> QueryResult<()>;
+    fn lock_rows(&mut self, of: Rows) -> QueryResult<()>;
 
     /// Ends the idle sessions of the database.
     fn close_idle(&mut self) -> QueryResult<()>;
@@ -41,8 +41,8 @@ pub(crate) struct Effect {
     pub(crate) redelivered: i32,
 }
 
-/// A row of the outbox at the end.
-#[derive(QueryableByName)]
+/// A message or a call at the end.
+#[derive(QueryableByName, Debug)]
 pub(crate) struct Row {
     #[diesel(sql_type = diesel::sql_types::Text)]
     pub(crate) id: String,
@@ -72,13 +72,12 @@ macro_rules! subject {
                 Ok(conn)
             }
 
-            fn rows(&mut self) -> Vec<Row> {
-                let query = concat!(
-                    "select ",
+            fn rows(&mut self, of: Rows) -> Vec<Row> {
+                let query = format!(
+                    "select {} as id, seq, {}, status, retry, last_error from {} order by seq",
                     $id,
-                    " as id, seq, ",
                     $key,
-                    " , status, retry, last_error from published order by seq"
+                    table(of)
                 );
                 let mut rows: Vec<Row> = diesel::sql_query(query).load(self).unwrap();
                 for row in &mut rows {
@@ -96,8 +95,8 @@ macro_rules! subject {
                 sabotage::$sabotage::respell(self, id)
             }
 
-            fn lock_rows(&mut self) -> QueryResult<()> {
-                sabotage::$sabotage::lock_rows(self)
+            fn lock_rows(&mut self, of: Rows) -> QueryResult<()> {
+                sabotage::$sabotage::lock_rows(self, table(of))
             }
 
             fn close_idle(&mut self) -> QueryResult<()> {
@@ -115,10 +114,20 @@ subject!(diesel::PgConnection, "id::text", "key", postgres);
 subject!(diesel::MysqlConnection, "id", "`key`", mysql);
 subject!(diesel::SqliteConnection, "id", "key", sqlite);
 
-/// A database and a broker; `None` if a server is not used.
+/// The table of messages or calls.
+fn table(of: Rows) -> &'static str {
+    match of {
+        Rows::Calls => "outbox_calls",
+        _ => "published",
+    }
+}
+
+/// A database, and a broker if messages are sent; `None` if a server is not used.
 pub(crate) struct World {
     pub(crate) database: TestDatabase,
-    pub(crate) broker: String,
+    broker: Option<String>,
+    /// What is written: messages or calls.
+    pub(crate) kind: Rows,
     /// The queue of this run.
     pub(crate) queue: String,
 }
@@ -126,13 +135,35 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new<C: Subject>(database: Option<TestDatabase>) -> Option<Self> {
         let broker = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ")?;
+        Some(Self::on::<C>(database?, Some(broker), Rows::Messages))
+    }
+
+    /// A world of calls, without a broker.
+    pub(crate) fn of_calls<C: Subject>(database: Option<TestDatabase>) -> Option<Self> {
+        Some(Self::on::<C>(database?, None, Rows::Calls))
+    }
+
+    fn on<C: Subject>(database: TestDatabase, broker: Option<String>, kind: Rows) -> Self {
         let world = Self {
-            database: database?,
+            database,
             broker,
+            kind,
             queue: format!("outbox-test-{}", uuid::Uuid::new_v4().simple()),
         };
         world.connect::<C>().migrate().unwrap();
-        Some(world)
+        world
+    }
+
+    pub(crate) fn broker(&self) -> &str {
+        self.broker.as_deref().expect("a world with a broker")
+    }
+
+    pub(crate) fn has_broker(&self) -> bool {
+        self.broker.is_some()
+    }
+
+    pub(crate) fn rows<C: Subject>(&self) -> Vec<Row> {
+        self.connect::<C>().rows(self.kind)
     }
 
     pub(crate) fn connect<C: Subject>(&self) -> C {
@@ -150,10 +181,11 @@ impl World {
     }
 
     pub(crate) fn waiting<C: Subject>(&self) -> i64 {
-        admin::status(&mut self.connect::<C>()).unwrap().waiting
+        self.kind.count(&mut self.connect::<C>()).unwrap().waiting
     }
 
     pub(crate) fn sent<C: Subject>(&self) -> usize {
-        usize::try_from(admin::status(&mut self.connect::<C>()).unwrap().sent).unwrap()
+        let counts = self.kind.count(&mut self.connect::<C>()).unwrap();
+        usize::try_from(counts.done).unwrap()
     }
 }

@@ -1,9 +1,10 @@
-//! Transactions with messages, some of which are rolled back.
+//! Transactions with messages or calls, some of which are rolled back.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use diesel_outbox::admin::Rows;
 use diesel_outbox::{BoxError, Message};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -53,17 +54,22 @@ const WORDS: [&str; 5] = [
     "disk I/O error, \u{1f4a5} too many connections \u{0085}\u{2028}",
 ];
 
-/// A row to be written.
-struct New {
-    key: Option<String>,
-    body: String,
-    /// Whether its id is spelled as other services spell it.
-    is_respelled: bool,
+/// Writes a row and returns its id.
+pub(crate) type Write<C> = Box<dyn FnOnce(&mut C) -> Result<String, BoxError>>;
+
+/// Decides what to write next.
+pub(crate) type Plan<C> = Box<dyn FnMut(&mut StdRng) -> Write<C> + Send>;
+
+/// A key that only this writer uses, or none.
+pub(crate) fn key(random: &mut StdRng, writer: usize) -> Option<String> {
+    let key = format!("{writer}-{}", random.random_range(0..KEYS));
+    random.random_bool(0.7).then_some(key)
 }
 
-impl New {
-    fn at_random(random: &mut StdRng, writer: usize) -> Self {
-        let key = format!("{writer}-{}", random.random_range(0..KEYS));
+/// Messages of many lengths; some ids are spelled as other services spell them.
+pub(crate) fn messages<C: Subject>(writer: usize, destination: String) -> Plan<C> {
+    Box::new(move |random| {
+        let key = key(random, writer);
         let mut body = WORDS[random.random_range(0..WORDS.len())].to_owned();
         // Mostly one byte, seldom a hundred thousand or a million.
         let length = match random.random_range(0..500) {
@@ -73,24 +79,28 @@ impl New {
             _ => 1,
         };
         body.push_str(&"x".repeat(length));
-        Self {
-            key: random.random_bool(0.7).then_some(key),
-            body,
-            is_respelled: random.random_bool(0.05),
-        }
-    }
+        let is_respelled = random.random_bool(0.05);
+        let message = Message::new(destination.as_str(), body).key(key);
+        Box::new(move |conn| {
+            let id = message.publish(conn)?.to_string();
+            if is_respelled {
+                conn.respell(&id)?;
+            }
+            Ok(id)
+        })
+    })
 }
 
 impl Writer {
     pub(crate) fn start<C: Subject>(
         world: &World,
-        destination: String,
         number: usize,
         rows: usize,
         seed: usize,
         progress: &Arc<Progress>,
+        mut plan: Plan<C>,
     ) -> Self {
-        let url = world.database.url.clone();
+        let (url, kind) = (world.database.url.clone(), world.kind);
         let progress = Arc::clone(progress);
         let mut random = StdRng::seed_from_u64(u64::try_from(seed * 10 + number).unwrap());
         Self(std::thread::spawn(move || {
@@ -98,11 +108,11 @@ impl Writer {
             let mut conn = None;
             while written.committed.len() < rows {
                 progress.wait_for(written.committed.len() + 1);
-                let rows: Vec<New> = (0..random.random_range(1..=10))
-                    .map(|_| New::at_random(&mut random, number))
+                let rows: Vec<Write<C>> = (0..random.random_range(1..=10))
+                    .map(|_| plan(&mut random))
                     .collect();
                 let commits = random.random_bool(0.9);
-                transaction::<C>(&url, &mut conn, &destination, rows, commits, &mut written);
+                transaction::<C>((&url, kind), &mut conn, rows, commits, &mut written);
             }
             written
         }))
@@ -116,10 +126,9 @@ impl Writer {
 /// Writes rows, or rolls them back. If the database is not available it waits, and finds out the result of
 /// its transaction.
 fn transaction<C: Subject>(
-    url: &str,
+    (url, kind): (&str, Rows),
     conn: &mut Option<C>,
-    destination: &str,
-    rows: Vec<New>,
+    rows: Vec<Write<C>>,
     commits: bool,
     written: &mut Written,
 ) {
@@ -130,18 +139,8 @@ fn transaction<C: Subject>(
         return;
     };
     let result = open.transaction::<(), BoxError, _>(|conn| {
-        for New {
-            key,
-            body,
-            is_respelled,
-        } in rows
-        {
-            let message = Message::new(destination, body).key(key);
-            let id = message.publish(conn)?.to_string();
-            if is_respelled {
-                conn.respell(&id)?;
-            }
-            ids.push(id);
+        for write in rows {
+            ids.push(write(conn)?);
         }
         if commits {
             Ok(())
@@ -169,7 +168,7 @@ fn transaction<C: Subject>(
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         };
-        let is_there = again.rows().iter().any(|row| row.id == *first);
+        let is_there = again.rows(kind).iter().any(|row| row.id == *first);
         if is_there {
             written.committed.append(&mut ids);
         } else {

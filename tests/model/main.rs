@@ -2,10 +2,12 @@
 //! (one takes larger steps), three rows, time that passes, and one fault at any point (a crash, a
 //! lost connection, a refusal, a lost answer of the database).
 //!
-//! The steps are those of `src/engine` and `src/backend`. To show that the model can fail, a
+//! [`calls`] is a second model, of executing function calls. The steps are those of `src/engine`,
+//! `src/calls/executor` and `src/backend`. To show that the model can fail, a
 //! test removes its rules one by one; each time a law is broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+mod calls;
 mod publisher;
 mod steps;
 mod world;

@@ -1,8 +1,10 @@
 //! Writing calls.
 
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 use diesel_outbox::Error;
-use diesel_outbox::backend::CALLS;
+use diesel_outbox::backend::{CALLS, Scope};
 use diesel_outbox::calls::{Call, CallError, write_all};
 use diesel_outbox::correlation;
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,28 @@ fn details<C: Subject>(conn: &mut C, id: Uuid) -> admin::RowDetails {
 
 fn written<C: Subject>(conn: &mut C) -> i64 {
     conn.count(CALLS).unwrap().waiting
+}
+
+pub(crate) fn a_claim_of_known_names_is_quick_behind_a_blocked_key<C: Subject>(url: &str) {
+    const BEHIND: usize = 10_000;
+    let mut conn = connect::<C>(url);
+    mail("ann").key("k").write(&mut conn).unwrap();
+    let leased = conn.claim(CALLS, Uuid::new_v4(), MINUTE, 1).unwrap();
+    assert_eq!(leased.len(), 1);
+    write_all(&mut conn, (0..BEHIND).map(|_| mail("ann").key("k"))).unwrap();
+    let free = mail("bob").write(&mut conn).unwrap();
+    let names = Scope {
+        destinations: vec![Mail::NAME.to_owned()],
+        ..Scope::default()
+    };
+    let began = Instant::now();
+    let rows = conn
+        .claim_in(CALLS, &names, Uuid::new_v4(), MINUTE, 9)
+        .unwrap();
+    let took = began.elapsed();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(ids, [free]);
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 pub(crate) fn a_call_is_written_with_its_options<C: Subject>(url: &str) {

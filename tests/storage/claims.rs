@@ -26,6 +26,19 @@ pub(crate) fn failure(row: RowKey, action: FailureAction) -> Failure {
     }
 }
 
+pub(crate) fn statements_on_no_rows_change_nothing<C: Subject, R: Kind>(url: &str) {
+    let mut conn = connect::<C>(url);
+    R::write(&mut conn, 1, None);
+    let token = Uuid::new_v4();
+    assert_eq!(conn.claim(R::TABLE, token, MINUTE, 1).unwrap().len(), 1);
+    assert_eq!(conn.not_locked(R::TABLE, &[]).unwrap(), []);
+    assert_eq!(conn.under(R::TABLE, token, &[]).unwrap(), []);
+    assert_eq!(conn.renew(R::TABLE, token, &[], MINUTE).unwrap(), 0);
+    conn.release(R::TABLE, token, &[]).unwrap();
+    let count = conn.count(R::TABLE).unwrap();
+    assert_eq!((count.waiting, count.not_due), (1, 1));
+}
+
 pub(crate) fn rows_come_in_their_order_and_once<C: Subject, R: Kind>(url: &str) {
     let mut conn = connect::<C>(url);
     for body in 0..5 {

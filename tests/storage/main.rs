@@ -167,7 +167,7 @@ fn postgres_database() -> Option<support::TestDatabase> {
 
 suite! {
     of both {
-        claims: rows_come_in_their_order_and_once, a_lease_ends_by_itself,
+        claims: statements_on_no_rows_change_nothing, rows_come_in_their_order_and_once, a_lease_ends_by_itself,
         a_stale_token_changes_nothing, a_claim_whose_answer_was_lost_is_given_back,
         a_delayed_row_waits_and_may_be_cancelled, a_failing_row_holds_up_its_key_and_nothing_else,
         a_skipped_row_lets_its_key_go_on, a_retried_row_starts_anew,
@@ -185,7 +185,8 @@ suite! {
     times: times_count_by_the_databases_clock, a_clock_that_is_set_back_blocks_no_key,
         any_moment_and_time_is_kept_as_it_is_meant;
     calls: a_call_is_written_with_its_options, a_call_is_of_its_writers_transaction,
-        calls_are_written_in_their_order, an_invalid_call_is_not_written;
+        calls_are_written_in_their_order, an_invalid_call_is_not_written,
+        a_claim_of_known_names_is_quick_behind_a_blocked_key;
     second_table: a_second_table_has_the_same_lifecycle;
     inbox: a_message_is_remembered_once_for_each_consumer;
     maintenance: only_old_and_settled_rows_go, a_row_is_kept_from_when_it_was_sent, a_job_is_begun_once_in_its_interval,

@@ -165,11 +165,21 @@ fn ready(filter: &Filter, limit: usize) -> String {
     let key = key(filter);
     let mut conditions = String::new();
     if filter.has_conditions {
+        // In two ranges of the index: rows that have not failed, and others. A row that is due later blocks its
+        // key, or this relay has leased it. `case` keeps the server from reading them for rows that are blocked.
+        let kept_back = |due: &str| {
+            format!(
+                "exists (select 1 from {{table}} e force index ({{table}}_held)
+                    where e.status = 1 and {due} and e.`key` = {key} and e.seq < p.seq and not ({}))",
+                accepted(filter, "e")
+            )
+        };
         conditions = format!(
-            "and {} and ({key} is null or not exists (select 1 from {{table}} e
-                where e.`key` = {key} and e.status = 1 and e.seq < p.seq and not ({})))",
+            "and {} and case when blocking.seq is null or blocking.seq >= p.seq
+                then {key} is null or not {} and not {} else 0 end",
             accepted(filter, "p"),
-            accepted(filter, "e")
+            kept_back(&format!("e.due_at = {EPOCH}")),
+            kept_back(&format!("e.due_at > {EPOCH} and e.due_at <= {{now}}"))
         );
     }
     let mut late = String::new();

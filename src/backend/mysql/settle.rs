@@ -52,6 +52,9 @@ pub(super) fn not_locked(
         seq: i64,
     }
 
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let free: Vec<Free> = diesel::sql_query(table.fill(&format!(
         "select seq from {{table}} force index ({{table}}_seq) where seq in ({})
         for update skip locked",

@@ -117,10 +117,12 @@ not exists (select 1 from {table} e
     where e.key = {key} and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)",
     // In two ranges of the index, each of which is short: rows that have not failed, and others. Not
     // `status = 1`, or the planner may read all waiting rows, and all dead rows that an old snapshot
-    // keeps, in the index without the key.
+    // keeps, in the index without the key. Each part names the clock: of a part that names only `p` the planner
+    // makes a filter of the scan, which is evaluated even for rows that are blocked.
     behind: "\
 exists (select 1 from {table} e
-    where e.key = {key} and e.status > 0 and e.status <> 2 and e.due_at = 'epoch' and e.seq < $10)
+    where e.key = {key} and e.status > 0 and e.status <> 2 and e.due_at = 'epoch'
+        and clock.now is not null and e.seq < $10)
 or exists (select 1 from {table} e
     where e.key = {key} and e.status > 0 and e.status <> 2 and e.due_at > 'epoch'
         and e.due_at <= clock.now and e.seq < $10)",
