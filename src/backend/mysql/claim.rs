@@ -26,7 +26,8 @@ use crate::schema::{self, Moment};
 /// number. LIMIT keeps the subquery from being merged.
 const CLAIM: &str = "\
 set @outbox_lock = null, @outbox_ready = null,
-    session group_concat_max_len = greatest(@@session.group_concat_max_len, 16777216);
+    session group_concat_max_len =
+        cast(greatest(@@session.group_concat_max_len, 16777216) as unsigned);
 {begin}
 select name into @outbox_lock from outbox_jobs where name = {claim} for update;
 select json_arrayagg(ready.seq) into @outbox_ready from ({ready}) ready
