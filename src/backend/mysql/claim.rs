@@ -23,7 +23,8 @@ use crate::schema::{self, Moment};
 /// the lock: the row `claim` of `outbox_jobs`. READ COMMITTED takes no gap locks, by which InnoDB would
 /// deadlock two claims. `{ready}` is read without locks; of these rows the claim takes those that no other
 /// session has locked. MariaDB truncates an array to the length of `group_concat_max_len`, even within a
-/// number. LIMIT keeps the subquery from being merged.
+/// number. LIMIT keeps the subquery from being merged. MySQL cannot lock the array's rows; MariaDB does not read
+/// the comment in `for update`, and does not know `of`.
 const CLAIM: &str = "\
 set @outbox_lock = null, @outbox_ready = null,
     session group_concat_max_len =
@@ -38,7 +39,7 @@ update (
     straight_join {table} p force index ({table}_seq) on p.seq = ready.seq
     where p.status = 1 and p.due_at <= {now}
     limit 100000
-    for update skip locked) free
+    for update /*!80000 of p */ skip locked) free
 straight_join {table} p force index ({table}_seq) on p.seq = free.seq
 set {stamp} p.`key` = {key}, p.lease_token = {token}, p.due_at = {until};
 {commit}";
