@@ -291,7 +291,8 @@ pub(crate) fn what_the_server_says_is_nobodys_fault<C: Subject>(place: &Place) {
 
 /// Errors that a callback's statements receive from the server itself.
 fn met<C: Subject>(place: &Place) -> Vec<(&'static str, Vec<&'static str>)> {
-    let too_long = if place.connect::<C>().is_mariadb() {
+    let is_mariadb = place.connect::<C>().is_mariadb();
+    let too_long = if is_mariadb {
         (
             "1969",
             vec![
@@ -381,7 +382,11 @@ fn met<C: Subject>(place: &Place) -> Vec<(&'static str, Vec<&'static str>)> {
             (
                 "1114",
                 vec![
-                    "set lc_messages = 'de_DE', max_heap_table_size = 16384",
+                    if is_mariadb {
+                        "set lc_messages = 'de_DE', max_heap_table_size = 16384"
+                    } else {
+                        "set max_heap_table_size = 16384"
+                    },
                     "create temporary table small (t char(255)) engine = memory",
                     "insert into small with recursive numbers (n) as
                          (select 1 union all select n + 1 from numbers where n < 1000)

@@ -267,8 +267,6 @@ mod on_demand {
         suite!(@broker loopback, diesel::SqliteConnection, sqlite, blame:
             words_of_a_message_are_no_outage, what_a_statement_meets_is_nobodys_fault,
             a_full_disk_is_nobodys_fault_however_often;);
-        suite!(@broker rabbitmq, diesel::SqliteConnection, sqlite,
-            poisoned: rows_that_are_too_long_fail_alone;);
     }
 }
 
