@@ -79,7 +79,7 @@ docs: tools
 ## Each example runs to its end.
 examples: tools
 	for example in quickstart orders custom_logic direct_send subscribe_registry self_managed exec_callback \
-		axum_service celery calls; do cargo run --quiet --example $$example || exit 1; done
+		axum_service celery calls calls_axum; do cargo run --quiet --example $$example || exit 1; done
 
 ## Servers that stay up until `make servers-down`; `eval "$(scripts/servers env)"` for the tests.
 servers:

@@ -157,6 +157,7 @@ mod permanent;
 #[cfg(feature = "stomp")]
 mod producer;
 mod publish;
+mod retry_policy;
 #[cfg(feature = "stomp")]
 mod runtime;
 #[cfg(any(feature = "relay", feature = "subscriber"))]

@@ -48,6 +48,19 @@ fn calls() {
 }
 
 #[test]
+fn calls_axum() {
+    says(
+        "calls_axum",
+        &[
+            "HTTP/1.1 200 OK {\"id\":1,\"email\":\"ann@example.org\",\"total\":12}",
+            "tracked: shop.send_mail, attempt 1: the mail server does not answer",
+            "to ann@example.org: thank you for order 1",
+            "executed 1, failed attempts 1",
+        ],
+    );
+}
+
+#[test]
 fn orders() {
     says(
         "orders",

@@ -208,6 +208,8 @@ fn calls_are_changed_as_messages_are<C: Backend>(database: &TestDatabase) {
     outbox(database, &["retry", "--calls", FAILED]).says("1 to be executed again");
     // A message, and no call.
     outbox(database, &["retry", "--calls", ALSO_FAILED]).fails(1, "no row has this id");
+    outbox(database, &["retry", "--calls", SENT]).fails(1, "(executed)");
+    outbox(database, &["retry", "--calls", FAILED]).fails(1, "(waiting)");
     outbox(database, &["cancel", "--calls", FAILED, WAITING]).says("2 cancelled");
     outbox(database, &["retry", "--calls", "--all"]).says("2 to be executed again");
     let clean = ["clean", "--calls", "--older-than", "0s"];

@@ -217,7 +217,10 @@ pub fn publish(input: TokenStream) -> TokenStream {
 ///   `key = format!("{customer}/{order}")`. Its type is a text, an integer, a UUID, a bool, or an `Option` of one.
 ///   Calls with the same key are executed one after another, in the order of writing.
 /// - `ordered`: calls without a key share one, that of the stream, or of the function if there is no stream.
-/// - `attempts = 10`: the failed attempts after which a call is parked. Default: the executor's setting.
+/// - `retry(attempts = 5, first_delay = "1s", factor = 2, maximum_delay = "1h", jitter = 0.2, when_exhausted = "park")`:
+///   when failed calls are executed again, with one or more of these. They are named as the settings `retry_attempts`,
+///   `retry_first_delay`, … and `when_exhausted` of the executor, have the same limits, and replace them. Default of
+///   `maximum_delay`: the setting, or `first_delay` if that is longer.
 /// - `timeout = "30s"`: the time limit of an execution. Default: the executor's setting.
 /// - `encoding = "msgpack"`: MessagePack instead of JSON (feature `msgpack`), or the path of a type that implements
 ///   `Codec`.

@@ -12,7 +12,7 @@ use crate::backend::{AsBackend, CALLS, Lifecycle, LifecycleTable, PUBLISHED, Tab
 ///
 /// The functions of this module with the names of these methods are on messages. Of a call, the
 /// [`destination`](Row::destination) is the name of the function, the [`body`](RowDetails::body) its arguments (empty
-/// if they are not in JSON), and [`RowState::Sent`](super::RowState::Sent) means that it was executed.
+/// if they are not in JSON), and [`sent_at`](Row::sent_at) the time of its execution.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")] {

@@ -5,12 +5,12 @@ use super::scope::{Filter, Freshness};
 
 /// One database's SQL for the optional parts of a claim. `{row}` is replaced by the
 /// row's name, `{key}` by its key.
-pub(super) struct Words {
+pub(super) struct ClaimParts {
     /// Whether the filter accepts a row for its stream and target.
-    pub(super) let_through: &'static str,
+    pub(super) accepted: &'static str,
     /// A row's key, if there is a rule for it.
     pub(super) ruled_key: &'static str,
-    /// Tables of the keys whose rows this relay has leased: `own`, and of those `own_held`
+    /// Tables of the keys whose rows this relay has leased: `own`, and of those `own_blocked`
     /// with the first row that is blocked in another way. `{if_behind}` and `{end}` surround the `seq`
     /// of that row.
     pub(super) own: &'static str,
@@ -19,7 +19,7 @@ pub(super) struct Words {
     /// Whether the row is not before the first row to scan.
     pub(super) from: &'static str,
     /// Whether no earlier row of the key is leased, delayed or parked.
-    pub(super) none_held: &'static str,
+    pub(super) none_blocking: &'static str,
     /// Whether a row of the key waits before the first row to scan.
     pub(super) behind: &'static str,
     /// The parameter for the first row to scan.
@@ -31,18 +31,18 @@ pub(super) struct Words {
 /// A `seq` lower than that of any row.
 const BEFORE_ALL: i64 = i64::MIN + 1;
 
-impl Words {
-    /// A claim with its parts filled in: `{let_through}`, `{from}`, `{own}`, `{none_held}`,
-    /// `{none_behind}`, `{none_kept_back}`, `{others}`, `{order}`, `{stamp}`, `{key}`.
+impl ClaimParts {
+    /// A claim with its parts filled in: `{accepted}`, `{from}`, `{own}`, `{none_blocking}`,
+    /// `{none_behind}`, `{none_excluded}`, `{others}`, `{order}`, `{stamp}`, `{key}`.
     pub(super) fn fill(&self, claim: &str, table: LifecycleTable, filter: &Filter) -> String {
         let of = |text: &str, row: &str| text.replace("{row}", row);
-        let (mut let_through, mut none_kept_back) = (String::new(), String::new());
-        if filter.is_picky {
-            let_through = format!("and {}", of(self.let_through, "p"));
-            none_kept_back = format!(
+        let (mut accepted, mut none_excluded) = (String::new(), String::new());
+        if filter.has_conditions {
+            accepted = format!("and {}", of(self.accepted, "p"));
+            none_excluded = format!(
                 "and not exists (select 1 from {{table}} e
                     where e.key = {{key}} and e.status = 1 and e.seq < p.seq and not ({}))",
-                of(self.let_through, "e")
+                of(self.accepted, "e")
             );
         }
         let none_behind = format!(" and not ({})", self.behind);
@@ -70,8 +70,8 @@ impl Words {
             ("p.key".to_owned(), String::new())
         };
         stamp.push_str(&table.crash_stamp("p.crashes", "p.lease_token"));
-        let (own, none_held) = if filter.own_keys.is_empty() {
-            (String::new(), self.none_held.to_owned())
+        let (own, none_blocking) = if filter.own_keys.is_empty() {
+            (String::new(), self.none_blocking.to_owned())
         } else {
             // Once for each key, not for each of its rows: dead rows that an old snapshot keeps would be read
             // again at each of them.
@@ -85,21 +85,21 @@ impl Words {
             let own = self.own.replace("{if_behind}", &if_behind);
             let unless_own = format!(
                 "case when {{key}} in (select own.key from own)
-                    then not exists (select 1 from own_held o where o.key = {{key}} and o.seq < p.seq)
+                    then not exists (select 1 from own_blocked o where o.key = {{key}} and o.seq < p.seq)
                     else {}{of_others} end",
-                self.none_held
+                self.none_blocking
             );
             (own.replace("{end}", end), unless_own)
         };
         let filled = claim
-            .replace("{let_through}", &let_through)
+            .replace("{accepted}", &accepted)
             .replace("{own}", &own)
-            .replace("{none_held}", &none_held)
+            .replace("{none_blocking}", &none_blocking)
             .replace("{from}", from)
             .replace("{others}", &others)
             .replace("{order}", order)
             .replace("{none_behind}", &none_behind)
-            .replace("{none_kept_back}", &none_kept_back)
+            .replace("{none_excluded}", &none_excluded)
             .replace("{stamp}", &stamp)
             .replace("{key}", &key);
         table.fill(&filled)

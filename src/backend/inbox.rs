@@ -20,7 +20,7 @@ use crate::schema::{Document, Id, outbox_deliveries, received};
 #[doc(hidden)]
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = received, treat_none_as_default_value = false)]
-pub struct Arrival {
+pub struct NewReceived {
     id: Id,
     msg_id: String,
     consumer: String,
@@ -29,7 +29,7 @@ pub struct Arrival {
     retry: i32,
 }
 
-impl Arrival {
+impl NewReceived {
     pub(crate) fn new(
         msg_id: String,
         consumer: String,
@@ -163,7 +163,7 @@ pub trait Inbox: Sized {
     fn begin_inbox(&mut self) -> QueryResult<u32>;
 
     /// Inserts the message's row. It is a unique violation if the row exists.
-    fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()>;
+    fn insert_received(&mut self, row: &NewReceived) -> QueryResult<()>;
 
     /// Commits if this is still the transaction that was started for the message. Whatever it returns, no
     /// more than `open` are open afterwards.
@@ -186,7 +186,7 @@ pub trait Inbox: Sized {
 
     /// Deletes the row of a failed attempt; it exists only if something has committed it too
     /// early. Returns whether it existed.
-    fn delete_arrival(&mut self, id: Uuid) -> QueryResult<bool>;
+    fn delete_received(&mut self, id: Uuid) -> QueryResult<bool>;
 
     /// Returns the state of a redelivered message.
     fn redelivery_state(&mut self, msg_id: &str, consumer: &str) -> QueryResult<RedeliveryState>;
@@ -266,12 +266,12 @@ macro_rules! inbox {
                 Ok(open)
             }
 
-            fn insert_received(&mut self, arrival: &Arrival) -> QueryResult<()> {
-                let distinct = match Self::distinct_id(&arrival.msg_id) {
-                    Cow::Borrowed(_) => Cow::Borrowed(arrival),
-                    Cow::Owned(msg_id) => Cow::Owned(Arrival {
+            fn insert_received(&mut self, row: &NewReceived) -> QueryResult<()> {
+                let distinct = match Self::distinct_id(&row.msg_id) {
+                    Cow::Borrowed(_) => Cow::Borrowed(row),
+                    Cow::Owned(msg_id) => Cow::Owned(NewReceived {
                         msg_id,
-                        ..arrival.clone()
+                        ..row.clone()
                     }),
                 };
                 diesel::insert_into(received::table)
@@ -350,7 +350,7 @@ macro_rules! inbox {
                 is_known
             }
 
-            fn delete_arrival(&mut self, id: Uuid) -> QueryResult<bool> {
+            fn delete_received(&mut self, id: Uuid) -> QueryResult<bool> {
                 diesel::delete(received::table.filter(received::id.eq(Id(id))))
                     .execute(self)
                     .map(|deleted| deleted > 0)

@@ -94,7 +94,7 @@ pub(crate) use fault::{
     is_unexplained, is_unknown, is_unsent,
 };
 #[doc(hidden)]
-pub use inbox::{Arrival, CommitError, Inbox, RedeliveryState};
+pub use inbox::{CommitError, Inbox, NewReceived, RedeliveryState};
 #[doc(hidden)]
 pub use last_error::LastError;
 #[cfg(feature = "testing")]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::lifecycle::{PARKED, SUCCEEDED};
+use super::lifecycle::{LifecycleTable, PARKED, SUCCEEDED};
 
 /// The state of a row of the outbox, or of a function call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,15 +14,18 @@ pub enum RowState {
     Leased,
     /// It is parked.
     Parked,
-    /// It was sent or executed.
+    /// It was sent: a message.
     Sent,
+    /// It was executed: a function call.
+    Executed,
 }
 
 impl RowState {
-    /// The state of a row with this `status`.
-    pub(super) fn new(status: i32, is_leased: bool) -> Self {
+    /// The state of a row of this table with this `status`.
+    pub(super) fn new(table: LifecycleTable, status: i32, is_leased: bool) -> Self {
         match status {
             PARKED => Self::Parked,
+            SUCCEEDED if table.is_executed => Self::Executed,
             SUCCEEDED => Self::Sent,
             _ if is_leased => Self::Leased,
             _ => Self::Waiting,
@@ -33,10 +36,11 @@ impl RowState {
 impl fmt::Display for RowState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Waiting => "waits to be sent",
-            Self::Leased => "leased by a relay",
+            Self::Waiting => "waiting",
+            Self::Leased => "leased",
             Self::Parked => "parked",
             Self::Sent => "sent",
+            Self::Executed => "executed",
         })
     }
 }

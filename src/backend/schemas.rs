@@ -21,5 +21,5 @@ pub enum Tables {
     /// The tables exist, but the user may not read them.
     Denied,
     /// The tables exist and may be read: the cause is something else.
-    There,
+    Exist,
 }

@@ -14,7 +14,7 @@ pub struct Scope {
     /// Only these destinations; if empty, all.
     pub destinations: Vec<String>,
     /// Not these destinations. Their rows block their keys as rows of a paused stream do.
-    pub set_aside: Vec<String>,
+    pub open_circuits: Vec<String>,
     /// Streams whose rows share one key, if the rows have none of their own.
     pub ordered_streams: Vec<String>,
     /// Destinations whose rows share one key, if the rows have none of their own.
@@ -75,7 +75,7 @@ pub struct Filter {
     pub(super) streams: String,
     pub(super) destinations: String,
     pub(super) paused: String,
-    pub(super) set_aside: String,
+    pub(super) open_circuits: String,
     /// Objects: the key for each stream, for each destination.
     pub(super) stream_keys: String,
     pub(super) destination_keys: String,
@@ -86,17 +86,17 @@ pub struct Filter {
     pub(super) not_keys: Vec<String>,
     pub(super) freshness: Freshness,
     /// Whether rows of any stream or destination are left alone.
-    pub(super) is_picky: bool,
+    pub(super) has_conditions: bool,
     pub(super) has_key_rule: bool,
 }
 
 impl Filter {
     pub(super) fn new(scope: &Scope, paused: &[String]) -> Self {
         let array = |names: &[String]| Value::from(names).to_string();
-        let is_picky = [
+        let has_conditions = [
             &scope.streams,
             &scope.destinations,
-            &scope.set_aside,
+            &scope.open_circuits,
             &paused.to_vec(),
         ]
         .iter()
@@ -105,7 +105,7 @@ impl Filter {
             streams: array(&scope.streams),
             destinations: array(&scope.destinations),
             paused: array(paused),
-            set_aside: array(&scope.set_aside),
+            open_circuits: array(&scope.open_circuits),
             stream_keys: keys("stream", &scope.ordered_streams),
             destination_keys: keys("destination", &scope.ordered_destinations),
             own_keys: scope.own_keys.clone(),
@@ -114,7 +114,7 @@ impl Filter {
             not_rows: scope.not_rows.clone(),
             not_keys: scope.not_keys.clone(),
             freshness: scope.freshness,
-            is_picky,
+            has_conditions,
             has_key_rule: scope.has_key_rule(),
         }
     }

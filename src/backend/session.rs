@@ -111,7 +111,7 @@ impl Session {
 
 /// Whole seconds, at least one.
 #[allow(dead_code)] // not every database needs it
-pub(super) fn whole(time: Duration) -> u32 {
+pub(super) fn whole_seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs_f64().ceil() as u64)
         .unwrap_or(u32::MAX)
         .max(1)

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::backend::{Arrival, AsBackend, Inbox, digest};
+use crate::backend::{AsBackend, Inbox, NewReceived, digest};
 use crate::callback::celery::TaskMessage;
 use crate::correlation::{self, Trace};
 use crate::db::is_infrastructure;
@@ -57,7 +57,7 @@ struct Inner {
     correlation_id: String,
     /// Rows of failed attempts that may exist, because the connection was lost before they could be
     /// deleted.
-    strays: Mutex<Vec<Uuid>>,
+    leftovers: Mutex<Vec<Uuid>>,
 }
 
 // Without the body, which may be confidential.
@@ -134,7 +134,7 @@ impl Payload {
                 raw: delivery.body.clone(),
                 body: OnceLock::new(),
                 correlation_id,
-                strays: Mutex::default(),
+                leftovers: Mutex::default(),
             }),
             attempt: None,
         }
@@ -239,14 +239,14 @@ impl Payload {
     }
 
     /// The inbox row of the message.
-    pub(crate) fn arrival(&self, attempts_before: u32) -> Arrival {
+    pub(crate) fn new_received(&self, attempts_before: u32) -> NewReceived {
         let headers = self
             .inner
             .headers
             .iter()
             .map(|(name, value)| (name.clone(), Value::String(value.clone())))
             .collect();
-        Arrival::new(
+        NewReceived::new(
             self.inner.msg_id.clone(),
             self.inner.consumer.clone(),
             Value::Object(headers),
@@ -286,8 +286,8 @@ impl Payload {
     }
 
     /// Rows of earlier attempts that have to be deleted.
-    pub(crate) fn strays(&self) -> MutexGuard<'_, Vec<Uuid>> {
-        locked(&self.inner.strays)
+    pub(crate) fn leftovers(&self) -> MutexGuard<'_, Vec<Uuid>> {
+        locked(&self.inner.leftovers)
     }
 
     /// For managed callbacks: inserts the inbox row, in the transaction that the callback has opened on
@@ -303,13 +303,13 @@ impl Payload {
         let conn = conn.as_backend();
         let attempt = self.attempt.as_deref();
         let before = attempt.map_or(0, |it| it.before);
-        let mut arrival = self.arrival(before).fitted(conn);
+        let mut row = self.new_received(before).fitted(conn);
         if attempt.is_some_and(|it| it.is_bare) {
-            arrival = arrival.bare();
+            row = row.bare();
         }
-        let inserted = match conn.insert_received(&arrival) {
+        let inserted = match conn.insert_received(&row) {
             Err(error) if is_unique_violation(&error) || is_infrastructure(&error) => Err(error),
-            Err(error) => match conn.insert_received(&arrival.bare()) {
+            Err(error) => match conn.insert_received(&row.bare()) {
                 Err(second) if !is_unique_violation(&second) => {
                     if let Some(attempt) = attempt {
                         attempt.was_unfit.store(true, Ordering::SeqCst);
@@ -323,7 +323,7 @@ impl Payload {
         match inserted {
             Ok(()) => {
                 if let Some(attempt) = attempt {
-                    locked(&attempt.saved).replace(arrival.id());
+                    locked(&attempt.saved).replace(row.id());
                 }
                 Ok(self.proof(true))
             }

@@ -11,6 +11,7 @@ use super::encoding::Encoding;
 use super::new_call::NewCall;
 use crate::backend::AsBackend;
 use crate::error::Error;
+use crate::retry_policy::RetryPolicy;
 
 /// A function call that can go through the outbox. The value holds the arguments.
 ///
@@ -30,8 +31,9 @@ pub trait Call: Serialize + DeserializeOwned + Send + 'static {
     /// Whether calls without an ordering key share one: that of their stream, or of this name if they have no
     /// stream. Calls with the same key are executed one after another, in the order of writing.
     const ORDERED: bool = false;
-    /// The number of failed attempts after which a call is parked; `None`: the executor's setting.
-    const ATTEMPTS: Option<u32> = None;
+    /// When failed calls are executed again, and when they are parked. An executor does not start with values
+    /// outside their limits.
+    const RETRY: RetryPolicy = RetryPolicy::new();
     /// The time limit of one execution; `None`: the executor's setting. After it the attempt has failed.
     const TIMEOUT: Option<Duration> = None;
     /// How the arguments are stored.

@@ -68,6 +68,7 @@ mod state;
 
 #[cfg(feature = "calls")]
 pub use crate::engine::wake::Waker;
+pub use crate::retry_policy::{RetryPolicy, RetryPolicyError, WhenExhausted};
 pub use call::Call;
 pub use cancel::cancel;
 pub use context::{CallInfo, Context};

@@ -11,6 +11,7 @@ use super::encoding::decode;
 use super::error::DecodeError;
 use super::function::{CallFuture, CallResult, Execute, Function};
 use super::state::{StateKey, States};
+use crate::retry_policy::{RetryPolicy, RetryPolicyError};
 
 type Transactional<C> = dyn FnOnce(&mut C, &Context) -> CallResult + Send;
 
@@ -32,7 +33,7 @@ pub(crate) struct StoredArguments<'a> {
 pub(crate) struct Registered<C> {
     pub(super) name: &'static str,
     pub(super) stream: Option<&'static str>,
-    pub(super) attempts: Option<u32>,
+    pub(super) retry: RetryPolicy,
     pub(super) timeout: Option<Duration>,
     states: &'static [StateKey],
     pub(super) prepare: fn(&StoredArguments<'_>) -> Result<Execution<C>, DecodeError>,
@@ -134,6 +135,14 @@ pub enum CallsError {
         /// The type of the state.
         state: &'static str,
     },
+    /// A function has a retry policy with a value outside its limits.
+    #[error("the retry policy of the function `{function}`: {source}")]
+    Retry {
+        /// The name of the function.
+        function: &'static str,
+        /// What is wrong.
+        source: RetryPolicyError,
+    },
 }
 
 impl<C: 'static> Calls<C> {
@@ -149,7 +158,7 @@ impl<C: 'static> Calls<C> {
         let function = Arc::new(Registered {
             name: T::NAME,
             stream: T::STREAM,
-            attempts: T::ATTEMPTS,
+            retry: T::RETRY,
             timeout: T::TIMEOUT,
             states: T::STATES,
             prepare: prepare::<T, C>,
@@ -179,7 +188,8 @@ impl<C: 'static> Calls<C> {
     ///
     /// # Errors
     ///
-    /// [`CallsError`] if there is no function, a name occurs twice, or state is missing.
+    /// [`CallsError`] if there is no function, a name occurs twice, state is missing, or a retry policy has a value
+    /// outside its limits.
     pub fn check(&self) -> Result<(), CallsError> {
         if self.functions.is_empty() {
             return Err(CallsError::Empty);
@@ -195,6 +205,10 @@ impl<C: 'static> Calls<C> {
                     state: key.name(),
                 });
             }
+            function.retry.check().map_err(|source| CallsError::Retry {
+                function: function.name,
+                source,
+            })?;
         }
         Ok(())
     }
@@ -241,6 +255,7 @@ mod tests {
 
     impl Call for Second {
         const NAME: &'static str = "old";
+        const RETRY: RetryPolicy = RetryPolicy::new().factor(0.5);
     }
 
     impl<C> Execute<C> for Second {
@@ -256,6 +271,8 @@ mod tests {
         let missing = calls().add::<First>().check().unwrap_err();
         let text = missing.to_string();
         assert!(text.contains("`first`") && text.contains("`u8`"), "{text}");
+        let wrong = calls().add::<Second>().check().unwrap_err().to_string();
+        assert!(wrong.contains("`old`: `factor` must be"), "{wrong}");
         let complete = calls().add::<First>().state(Arc::new(1_u8));
         assert_eq!(complete.check(), Ok(()));
         assert!(complete.find("old").is_some() && complete.find("new").is_none());

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::process_one;
 use super::run::{Failure, arguments, run};
 use crate::backend::{Backend, CALLS};
-use crate::calls::{Calls, Executor, ExecutorError, ExecutorStats};
+use crate::calls::{Calls, Executor, ExecutorError, ExecutorMonitor, ExecutorStats};
 use crate::config::{Config, FlagGroups, Flags, Group};
 use crate::db::{Address, Db};
 use crate::runtime::shutdown::Shutdown;
@@ -84,24 +84,48 @@ impl FlagGroups for Groups {
 /// ```
 #[must_use]
 pub fn calls<C: Backend>(registry: Calls<C>) -> ExitCode {
-    process_one::stand_in();
+    calls_with(registry, |executor| executor)
+}
+
+/// [`calls`] with an executor that `configure` changes before it starts, such as by hooks.
+///
+/// ```no_run
+/// # #[cfg(feature = "sqlite")] {
+/// use diesel::SqliteConnection;
+/// use diesel_outbox::calls::Calls;
+/// use std::process::ExitCode;
+///
+/// fn program(calls: Calls<SqliteConnection>) -> ExitCode {
+///     diesel_outbox::cli::calls_with(calls, |executor| {
+///         executor.on_parked(|call| eprintln!("{} is parked: {:?}", call.name, call.error))
+///     })
+/// }
+/// # }
+/// ```
+#[must_use]
+pub fn calls_with<C: Backend>(
+    registry: Calls<C>,
+    configure: impl FnOnce(Executor<C>) -> Executor<C>,
+) -> ExitCode {
+    process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |mut config, address| {
         address.for_backend::<C>()?;
         if let Some(workers) = arguments.workers {
             config.call_workers = Some(usize::from(workers));
         }
-        execute(&config, registry, arguments.once).await
+        execute(&config, registry, configure, arguments.once).await
     })
 }
 
 async fn execute<C: Backend>(
     config: &Config,
     registry: Calls<C>,
+    configure: impl FnOnce(Executor<C>) -> Executor<C>,
     once: bool,
 ) -> Result<(), Failure> {
     let names: Vec<String> = registry.names().map(|(name, _)| name.to_owned()).collect();
-    let executor = Executor::new(config, registry).map_err(failure)?;
+    let executor = configure(Executor::new(config, registry).map_err(failure)?);
     let shutdown = Shutdown::on_signals().map_err(Failure::runtime)?;
     tracing::info!(
         database = config.database_url.as_ref().map(|url| url.redacted()),
@@ -109,15 +133,10 @@ async fn execute<C: Backend>(
         once,
         "starting the executor"
     );
+    let monitor = executor.monitor();
     if !once {
-        let monitor = executor.monitor();
         executor.run(&shutdown).await.map_err(failure)?;
-        return match monitor.status().unfinished {
-            0 => Ok(()),
-            calls => Err(Failure::Unfinished(format!(
-                "{calls} calls did not finish in time"
-            ))),
-        };
+        return is_finished(&monitor);
     }
     let began = Instant::now();
     let db = Db::<C>::new(config, &Address::parse(config.require_database_url()?)?, 1);
@@ -127,7 +146,7 @@ async fn execute<C: Backend>(
     let (waiting, _) = db.run(|conn| conn.waiting(CALLS)).await?;
     summarize(stats, began.elapsed(), waiting)?;
     if shutdown.is_stopping() {
-        return Ok(());
+        return is_finished(&monitor);
     }
     let streams = config.stream.clone();
     let left = db.run(move |conn| match last {
@@ -135,6 +154,16 @@ async fn execute<C: Backend>(
         None => Ok(0),
     });
     is_complete(stats, left.await?)
+}
+
+/// Fails if calls still ran when the executor stopped.
+fn is_finished(monitor: &ExecutorMonitor) -> Result<(), Failure> {
+    match monitor.status().unfinished {
+        0 => Ok(()),
+        calls => Err(Failure::Unfinished(format!(
+            "{calls} calls did not finish in time; they are executed again when their leases have ended"
+        ))),
+    }
 }
 
 /// Fails if calls are left that could have been executed. Calls that are not due, of another stream, of a paused

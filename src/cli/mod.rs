@@ -34,7 +34,7 @@ mod publish;
 mod run;
 mod subscribe;
 
-pub use calls::calls;
+pub use calls::{calls, calls_with};
 pub use outbox::outbox;
 pub use publish::publish;
 pub use subscribe::{subscribe, subscribe_builtin};

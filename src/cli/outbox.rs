@@ -38,7 +38,7 @@ enum Task {
         /// Drop the tables; refused if rows wait, are leased or are parked
         #[arg(long)]
         revert: bool,
-        /// With --revert: drop the tables with those rows
+        /// With --revert: drop the tables even if they contain such rows
         #[arg(long, requires = "revert")]
         force: bool,
         /// Print the SQL for this database, and change nothing
@@ -54,11 +54,11 @@ enum Task {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration,
             required_unless_present = "inbox_older_than")]
         older_than: Option<Duration>,
-        /// Minimum age of rows of the inbox; a redelivery after that has its effect twice
+        /// Minimum age of rows of the inbox; a message that is redelivered later has its effect again
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         inbox_older_than: Option<Duration>,
     },
-    /// Retry parked rows, with all their attempts
+    /// Retry parked rows; their attempts count from 0 again
     Retry {
         /// Function calls, not messages
         #[arg(long)]
@@ -79,7 +79,7 @@ enum Task {
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Unblock the keys of parked rows: send the later rows without them
+    /// Unblock the keys of parked rows: later rows are sent, the parked ones stay
     Skip {
         /// Function calls, not messages
         #[arg(long)]

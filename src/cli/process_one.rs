@@ -14,7 +14,7 @@ use signal_hook::iterator::Signals;
 
 /// As process 1, runs this program in a child and ends with its exit code. Returns in any other process,
 /// and if no child can be started.
-pub(super) fn stand_in() {
+pub(super) fn run_as_process_1() {
     if std::process::id() == 1
         && let Ok(code) = run()
     {

@@ -104,19 +104,19 @@ fn run_with(
     let code = match outcome {
         Ok(()) => 0,
         Err(Failure::Usage(text)) => {
-            complain(&text);
+            print_error(&text);
             2
         }
         Err(Failure::Runtime(text)) => {
-            complain(&text);
+            print_error(&text);
             1
         }
         Err(Failure::Unfinished(text)) => {
-            complain(&text);
+            print_error(&text);
             3
         }
         Err(Failure::Incomplete(text)) => {
-            complain(&text);
+            print_error(&text);
             4
         }
     };
@@ -129,7 +129,7 @@ fn run_with(
 }
 
 /// Writes why a program ends, even if the log is off. If standard error cannot be written, the exit code still shows it.
-fn complain(text: &str) {
+fn print_error(text: &str) {
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }
 

@@ -25,8 +25,8 @@ use crate::subscriber::{SubscribeError, Subscriber};
 #[derive(Parser)]
 #[command(name = "subscribe", version, after_help = EXIT_CODES)]
 struct Arguments {
-    /// Name of the callback; log, store and exec:<program> are built in. Without arguments: the tables
-    /// [[subscription]] of the file
+    /// Name of the callback; log, store and exec:<program> are built in. Without arguments: all
+    /// tables [[subscription]] of the configuration file
     #[arg(requires = "destination")]
     callback: Option<String>,
     /// Destination of the messages, such as /topic/orders.v1
@@ -73,7 +73,7 @@ impl FlagGroups for Groups {
 /// ```
 #[must_use]
 pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
-    process_one::stand_in();
+    process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |config, address| {
         address.for_backend::<C>()?;
@@ -84,7 +84,7 @@ pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
 /// The program `subscribe` with the built-in callbacks only, on any database of this build.
 #[must_use]
 pub fn subscribe_builtin() -> ExitCode {
-    process_one::stand_in();
+    process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |config, address| {
         on_its_connection!(

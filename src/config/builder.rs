@@ -258,9 +258,9 @@ fn read_secrets(layers: &mut [Layer]) -> Vec<ConfigError> {
     files
         .filter_map(|(secret, file)| {
             // A value that a stronger source replaces is not used.
-            let mut strongest = layers.iter_mut().rev();
-            let layer =
-                strongest.find(|layer| layer.get(secret).is_some() || layer.get(file).is_some())?;
+            let mut layers_by_priority = layers.iter_mut().rev();
+            let layer = layers_by_priority
+                .find(|layer| layer.get(secret).is_some() || layer.get(file).is_some())?;
             read_secret(layer, secret, file).err()
         })
         .collect()

@@ -11,17 +11,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// What an exhausted row does to its ordering key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum WhenExhausted {
-    /// The row is parked and blocks its key until an operator retries or skips it.
-    #[default]
-    Block,
-    /// The row is parked, and later rows of its key are sent.
-    Park,
-}
-
 /// What sends a message to the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]

@@ -52,14 +52,14 @@ mod suggest;
 mod validation;
 mod value;
 
+pub use crate::retry_policy::WhenExhausted;
 pub use builder::Builder;
-pub use choices::{DeadLetter, LogFormat, VerifySignatures, WhenExhausted};
+pub use choices::{DeadLetter, LogFormat, VerifySignatures};
 pub use error::ConfigError;
 #[cfg(feature = "cli")]
 pub use flags::{AllGroups, FlagGroups, Flags};
 pub use key::Key;
 pub use origin::{Origin, Written};
-pub(crate) use retry_rules::RetryChange;
 pub use secret::Secret;
 pub(crate) use secret::has_ports;
 pub use settings::{Config, Group};

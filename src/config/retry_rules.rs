@@ -1,27 +1,17 @@
 //! Settings that apply to one destination or stream.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::from_value::FromValue;
 use super::limits::is_stream;
 use super::{Config, WhenExhausted, key};
-
-/// The retry settings of a destination; `None` if the general one applies.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct RetryChange {
-    pub(crate) attempts: Option<u32>,
-    pub(crate) first_delay: Option<Duration>,
-    pub(crate) maximum_delay: Option<Duration>,
-    pub(crate) factor: Option<f64>,
-    pub(crate) jitter: Option<f64>,
-}
+use crate::retry_policy::RetryPolicy;
 
 /// Parses `/queue/mail attempts=3 first_delay=5s`. A time is one word: `1m30s`.
-pub(super) fn retry_of(rule: &str) -> Option<(&str, RetryChange)> {
+pub(super) fn retry_of(rule: &str) -> Option<(&str, RetryPolicy)> {
     let mut words = rule.split_whitespace();
     let destination = words.next().filter(|name| !name.contains('='))?;
-    let mut change = RetryChange::default();
+    let mut change = RetryPolicy::default();
     for word in words {
         let (name, value) = word.split_once('=')?;
         let config = read(name, value)?;
@@ -34,7 +24,7 @@ pub(super) fn retry_of(rule: &str) -> Option<(&str, RetryChange)> {
             _ => None,
         }?;
     }
-    (change != RetryChange::default()).then_some((destination, change))
+    (change != RetryPolicy::default()).then_some((destination, change))
 }
 
 /// Settings with a value for `retry_` and this name, which has the limits of that setting.
@@ -68,7 +58,7 @@ pub(super) fn is_exhausted_rule(rule: &str) -> bool {
 
 impl Config {
     /// The retry settings of single destinations.
-    pub(crate) fn retry_changes(&self) -> HashMap<String, RetryChange> {
+    pub(crate) fn retry_changes(&self) -> HashMap<String, RetryPolicy> {
         let rules = self.retry_of.iter().filter_map(|rule| retry_of(rule));
         rules
             .map(|(name, change)| (name.to_owned(), change))
@@ -87,6 +77,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -94,19 +86,53 @@ mod tests {
         let (destination, change) =
             retry_of("/queue/mail attempts=3 first_delay=1m30s factor=1.5 jitter=0").unwrap();
         assert_eq!(destination, "/queue/mail");
-        let expected = RetryChange {
-            attempts: Some(3),
-            first_delay: Some(Duration::from_secs(90)),
-            maximum_delay: None,
-            factor: Some(1.5),
-            jitter: Some(0.0),
-        };
+        let expected = RetryPolicy::new()
+            .attempts(3)
+            .first_delay(Duration::from_secs(90))
+            .factor(1.5)
+            .jitter(0.0);
         assert_eq!(change, expected);
         assert_eq!(
             when_exhausted_of("a=b=park"),
             Some(("a=b", WhenExhausted::Park)),
             "a stream may have any name"
         );
+    }
+
+    /// The policy of a function has the limits of the settings.
+    #[test]
+    fn a_policy_has_the_limits_of_a_rule() {
+        let new = RetryPolicy::new;
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let ms = Duration::from_millis;
+        for (policy, rule) in [
+            (new().attempts(0), "attempts=0"),
+            (new().attempts(1), "attempts=1"),
+            (new().attempts(1_000_000), "attempts=1000000"),
+            (new().attempts(1_000_001), "attempts=1000001"),
+            (
+                new().first_delay(Duration::from_micros(500)),
+                "first_delay=500us",
+            ),
+            (new().first_delay(ms(1)), "first_delay=1ms"),
+            (new().maximum_delay(year), "maximum_delay=365days"),
+            (
+                new().maximum_delay(year + ms(1)),
+                "maximum_delay=31536000001ms",
+            ),
+            (new().factor(0.9), "factor=0.9"),
+            (new().factor(1.0), "factor=1"),
+            (new().factor(100.0), "factor=100"),
+            (new().factor(100.5), "factor=100.5"),
+            (new().jitter(-0.1), "jitter=-0.1"),
+            (new().jitter(0.0), "jitter=0"),
+            (new().jitter(1.0), "jitter=1"),
+            (new().jitter(1.1), "jitter=1.1"),
+        ] {
+            let rule = format!("/queue/a {rule}");
+            let expected = policy.check().is_ok().then_some(("/queue/a", policy));
+            assert_eq!(retry_of(&rule), expected, "{rule}");
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ settings! {
         /// transaction; MySQL and MariaDB: always).
         statement_timeout: Duration = "30s", TIME, time(from_1ms);
 
-        /// Silence on a database connection after which TCP probes the server; none: as the address and the system define it.
+        /// Silence on a database connection after which TCP probes the server; none: the value of the address or of the system.
         ///
         /// PostgreSQL only. The connection is closed after twice this time. Parameters in `database_url`
         /// take precedence.
@@ -167,6 +167,13 @@ settings! {
 
         /// Time to finish the work in progress after a request to stop; none: no limit.
         shutdown_timeout: Option<Duration> = "90s", TIME, time(from_0);
+
+        /// Times that a redelivered message may end its process before it goes to the dead letters, and a function call before it is parked; none: no limit.
+        ///
+        /// Counted are redeliveries, and executions after the end of a lease, that were started and did not
+        /// finish because the process died. With none, nothing is counted. On a topic of ActiveMQ the first
+        /// `prefetch_count` messages of each subscription count as redelivered. A relay does not use it.
+        delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
     }
 
     /// A relay, or an executor of function calls.
@@ -188,10 +195,10 @@ settings! {
         /// limit).
         memory_limit: usize = "16777216", BYTES, whole(65_536..=2_147_483_647);
 
-        /// Pause between two looks at an empty outbox.
+        /// Pause between two polls of an empty outbox.
         poll_interval: Duration = "1s", TIME, time(from_1ms);
 
-        /// Watch the database for new rows between two looks.
+        /// Watch the database for new rows between two polls.
         ///
         /// This takes a connection of its own.
         wake_up: bool = "true", BOOL, choice("true or false");
@@ -287,7 +294,7 @@ settings! {
         /// Each function that works in a transaction takes a database connection while it runs.
         call_workers: Option<usize> = "none", COUNT, whole(1..=1_000);
 
-        /// Time limit of a call whose function has none; none: no limit.
+        /// Time limit of a call whose function sets none of its own; none: no limit.
         ///
         /// After it the attempt has failed, and an async function is dropped. A blocking function cannot be
         /// ended: a line is logged, and its result counts when it returns.
@@ -348,13 +355,6 @@ settings! {
         /// After NACK the message is unchanged and does not contain the reason. A dropped message is
         /// logged.
         dead_letter: DeadLetter = "outbox", WAY, choice("broker, outbox, or none");
-
-        /// Times that a redelivered message may end its process before it goes to the dead letters; none: no limit.
-        ///
-        /// Counted are redeliveries that were started and did not finish because the process died. With
-        /// none, nothing is counted. On a topic of ActiveMQ the first `prefetch_count` messages of each
-        /// subscription count as redelivered.
-        delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
 
         /// Headers that may contain a message's id; the first one that is present counts.
         msg_id_headers: Vec<String> = "cap-msg-id,dop-msg-id,message-id", NAMES,

@@ -11,7 +11,7 @@ use crate::backend::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
-    /// No connection could be opened in time: the server is away or refuses the login.
+    /// No connection could be opened in time: the server does not respond or refuses the login.
     #[error("no connection to the database: {0}")]
     Connection(#[source] r2d2::Error),
     /// A connection beside the pool could not be opened.
@@ -61,7 +61,7 @@ pub enum DbError {
 }
 
 impl DbError {
-    /// Whether the database is away and may come back. A refused login or a database that does
+    /// Whether the database is unreachable and may come back. A refused login or a database that does
     /// not exist is an error in the settings.
     pub(crate) fn is_outage(&self) -> bool {
         match self {

@@ -87,16 +87,16 @@ pub struct ConnectError {
 impl ConnectError {
     fn new(text: &str, mask: &Mask) -> Self {
         if let Some(advice) = address::advice_about_itself(text) {
-            return Self::told(advice.to_owned());
+            return Self::of_text(advice.to_owned());
         }
         let text = mask.hide(&terminal::one_line(text));
-        Self::told(match address::advice(&text) {
+        Self::of_text(match address::advice(&text) {
             Some(advice) => format!("{text}: {advice}"),
             None => text,
         })
     }
 
-    fn told(text: String) -> Self {
+    fn of_text(text: String) -> Self {
         Self {
             text,
             is_busy: false,
@@ -237,7 +237,7 @@ impl<C: Backend> Manager<C> {
             return ConnectError::new(text, &Mask::default());
         };
         match self.session.missing_file(url.expose()) {
-            Some(file) => ConnectError::told(format!(
+            Some(file) => ConnectError::of_text(format!(
                 "unable to open database file: there is no file `{}`; check database_url, or make the \
                  file with `outbox migrate`",
                 terminal::escaped(&file)

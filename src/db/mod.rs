@@ -30,7 +30,7 @@ pub(crate) use crate::backend::{
 };
 pub(crate) use connection::DbConnection;
 pub use error::DbError;
-pub(crate) use health::{Health, Witness};
+pub(crate) use health::{Health, SecondConnection};
 use lender::Lender;
 pub use lender::PoolTooSmall;
 pub(crate) use lender::ServicePool;
@@ -41,7 +41,7 @@ use schema::Schema;
 pub(crate) use threads::Threads;
 
 /// How long work may still take after a shutdown request.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pool of connections. Cheap to clone.
 pub(crate) struct Db<C: Backend> {
@@ -53,7 +53,7 @@ pub(crate) struct Db<C: Backend> {
     limit: Option<Duration>,
     /// Whether rows are claimed on it.
     claims: bool,
-    /// The shutdown signal. After it work takes at most [`FAREWELL`].
+    /// The shutdown signal. After it work takes at most [`CLOSE_TIMEOUT`].
     shutdown: Option<Shutdown>,
 }
 
@@ -103,20 +103,20 @@ impl<C: Backend> Db<C> {
         Self::with(config, source, connections, session).limited_by(config)
     }
 
-    /// The same on connections of a service's pool; `beside` of them are used beside those of the workers.
+    /// The same on connections of a service's pool; `extra` of them are used beside those of the workers.
     pub(crate) fn borrowed_for_callbacks(
         config: &Config,
         pool: ServicePool<C>,
         connections: u32,
-        beside: u32,
+        extra: u32,
     ) -> Result<Self, PoolTooSmall> {
         let session = Session::new::<C>(config, Purpose::Callbacks);
-        let db = Self::borrowing(config, pool, (connections, beside), session)?;
+        let db = Self::borrowing(config, pool, (connections, extra), session)?;
         Ok(db.limited_by(config))
     }
 
     /// For our statements only: the server ends them too.
-    pub(crate) fn for_ourselves(config: &Config, address: &Address, connections: u32) -> Self {
+    pub(crate) fn for_engine(config: &Config, address: &Address, connections: u32) -> Self {
         let session = Session::new::<C>(config, Purpose::Relay(config.statement_timeout));
         let source = Source::address(address, &session);
         Self {
@@ -126,14 +126,14 @@ impl<C: Backend> Db<C> {
     }
 
     /// The same on connections of a service's pool.
-    pub(crate) fn borrowed_for_ourselves(
+    pub(crate) fn borrowed_for_engine(
         config: &Config,
         pool: ServicePool<C>,
         connections: u32,
-        beside: u32,
+        extra: u32,
     ) -> Result<Self, PoolTooSmall> {
         let session = Session::new::<C>(config, Purpose::Relay(config.statement_timeout));
-        let db = Self::borrowing(config, pool, (connections, beside), session)?;
+        let db = Self::borrowing(config, pool, (connections, extra), session)?;
         Ok(Self {
             claims: true,
             ..db.limited_by(config)
@@ -143,11 +143,11 @@ impl<C: Backend> Db<C> {
     fn borrowing(
         config: &Config,
         pool: ServicePool<C>,
-        (connections, beside): (u32, u32),
+        (connections, extra): (u32, u32),
         session: Session,
     ) -> Result<Self, PoolTooSmall> {
         let size = config.database_pool_size.unwrap_or(connections);
-        let needed = size.saturating_add(beside);
+        let needed = size.saturating_add(extra);
         let lender = Lender::new(pool, needed, config.database_timeout, Threads::default())?;
         Ok(Self::with(config, Source::Pool(lender), size, session))
     }
@@ -191,7 +191,7 @@ impl<C: Backend> Db<C> {
         let is_stopping = self.shutdown.as_ref().is_some_and(Shutdown::is_stopping);
         let limit = self.limit?;
         Some(if is_stopping {
-            limit.min(FAREWELL)
+            limit.min(CLOSE_TIMEOUT)
         } else {
             limit
         })
@@ -199,7 +199,7 @@ impl<C: Backend> Db<C> {
 
     /// Runs blocking work on a thread and waits for it until the time limit: a thread that waits for a
     /// silent server is abandoned, together with its pool.
-    pub(crate) async fn apart<T: Send + 'static>(
+    pub(crate) async fn on_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, DbError> {
@@ -208,7 +208,7 @@ impl<C: Backend> Db<C> {
         tokio::select! {
             done = done => done.map_err(|_| DbError::Panicked),
             after = self.too_long() => {
-                self.give_up(pool);
+                self.abandon(pool);
                 Err(DbError::Silent { after })
             }
         }
@@ -224,17 +224,17 @@ impl<C: Backend> Db<C> {
                 Some(shutdown) => shutdown.requested().await,
                 None => std::future::pending().await,
             }
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(CLOSE_TIMEOUT).await;
         };
         tokio::select! {
             () = tokio::time::sleep(limit) => limit,
-            () = stopped => FAREWELL,
+            () = stopped => CLOSE_TIMEOUT,
         }
     }
 
     /// Abandons this pool with all of its connections, including those in use. Does nothing
     /// if that was done before.
-    pub(crate) fn give_up(&self, pool: u64) {
+    pub(crate) fn abandon(&self, pool: u64) {
         let Some(retired) = self.pool.replace(pool) else {
             return;
         };
@@ -290,14 +290,14 @@ impl<C: Backend> Db<C> {
         outcome.map_err(DbError::Statement)
     }
 
-    /// As [`work`](Self::work), [`apart`](Self::apart).
+    /// As [`work`](Self::work), [`on_thread`](Self::on_thread).
     pub(crate) async fn run<T, F>(&self, work: F) -> Result<T, DbError>
     where
         T: Send + 'static,
         F: FnOnce(&mut C) -> diesel::QueryResult<T> + Send + 'static,
     {
         let db = self.clone();
-        self.apart(move || db.work(work)).await?
+        self.on_thread(move || db.work(work)).await?
     }
 
     /// Lends a connection to `work`. Also returns whether the connection was found
@@ -336,7 +336,7 @@ impl<C: Backend> Db<C> {
     /// a wrong password.
     pub(crate) async fn check_connection(&self) -> Result<(), DbError> {
         let db = self.clone();
-        self.apart(move || db.open().map(drop)).await?
+        self.on_thread(move || db.open().map(drop)).await?
     }
 
     /// Fails with [`DbError::Tables`] if the tables are missing, with [`DbError::Rights`] if the user
@@ -376,7 +376,7 @@ impl<C: Backend> Db<C> {
                 place: schema::place(&found),
                 source,
             },
-            Tables::There => DbError::Statement(source),
+            Tables::Exist => DbError::Statement(source),
         })
     }
 
@@ -410,7 +410,7 @@ impl<C: Backend> Db<C> {
                     outage.over();
                     return Ok(true);
                 }
-                Err(error) if error.is_outage() => outage.noticed(&error),
+                Err(error) if error.is_outage() => outage.pause_after(&error),
                 Err(error) => return Err(error),
             };
             tokio::select! {

@@ -12,7 +12,7 @@ use crate::backend::{Backend, Unsuitable};
 
 /// How often to check. One check is enough if no other client uses the pooler; otherwise a connection
 /// may get the same session again by chance.
-const LOOKS: usize = 5;
+const CHECKS: usize = 5;
 
 impl<C: Backend> Db<C> {
     /// Fails if two connections share a session of the server, or if the session of one changes.
@@ -21,7 +21,7 @@ impl<C: Backend> Db<C> {
             return Ok(());
         }
         let db = self.clone();
-        let has_pooler = self.apart(move || db.finds_pooler()).await??;
+        let has_pooler = self.on_thread(move || db.finds_pooler()).await??;
         if has_pooler {
             return Err(Unsuitable::TransactionPooler.into());
         }
@@ -44,7 +44,7 @@ impl<C: Backend> Db<C> {
         };
         // In a transaction: a pooler may run the two halves of a prepared statement in different sessions.
         let session_of = |conn: &mut C| conn.transaction(C::session);
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             let session = session_of(&mut ours)?;
             other.batch_execute("begin")?;
             // The session is kept until the end of the transaction.

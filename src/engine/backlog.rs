@@ -61,12 +61,12 @@ impl Backlog {
 
     /// Puts a row from [`next`](Self::next) back to the front.
     pub(super) fn put_back(&mut self, row: Row) {
-        self.landed(&row);
+        self.ended(&row);
         self.rows.push_front(row);
     }
 
     /// Notes that a row is no longer in flight.
-    pub(super) fn landed(&mut self, row: &Row) {
+    pub(super) fn ended(&mut self, row: &Row) {
         let Some(key) = row.key() else { return };
         if let Some((_, count)) = self.in_flight.get_mut(key) {
             *count -= 1;
@@ -132,12 +132,12 @@ mod tests {
         assert_eq!(next(&mut backlog), Some(5), "3 waits, and 4 behind it");
         assert_eq!(next(&mut backlog), Some(6));
         assert_eq!(next(&mut backlog), None);
-        backlog.landed(&row(1, Some("k"), "/queue/a"));
+        backlog.ended(&row(1, Some("k"), "/queue/a"));
         assert_eq!(next(&mut backlog), None);
-        backlog.landed(&row(2, Some("k"), "/queue/a"));
+        backlog.ended(&row(2, Some("k"), "/queue/a"));
         assert_eq!(next(&mut backlog), Some(3));
         assert_eq!(next(&mut backlog), None);
-        backlog.landed(&row(3, Some("k"), "/queue/b"));
+        backlog.ended(&row(3, Some("k"), "/queue/b"));
         assert_eq!(next(&mut backlog), Some(4));
         assert!(backlog.is_empty());
     }
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(next(&mut backlog), Some(1));
         assert_eq!(next(&mut backlog), Some(3));
         assert_eq!(next(&mut backlog), None);
-        backlog.landed(&row(1, Some("k"), "charge"));
+        backlog.ended(&row(1, Some("k"), "charge"));
         assert_eq!(next(&mut backlog), Some(2));
     }
 

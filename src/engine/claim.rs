@@ -14,7 +14,7 @@ use super::claim_room::ClaimRoom;
 use super::leases::Lease;
 use super::observer::Observer;
 use super::row::Row;
-use super::scan_position::{Look, ScanPosition};
+use super::scan_position::{Scan, ScanPosition};
 use super::settings::Settings;
 use super::signatures::{Checked, SignatureCheck};
 use super::{Engine, EngineError, Job};
@@ -26,7 +26,7 @@ pub(super) struct Claim {
     released: Vec<Uuid>,
     /// The destination that it probes.
     probe: Option<Probe>,
-    result: Result<(backend::Claim, Look, Checked), DbError>,
+    result: Result<(backend::Claim, Scan, Checked), DbError>,
 }
 
 /// The claim that is being made, and when the next one is due.
@@ -44,7 +44,7 @@ pub(super) struct Claims {
     waits_for_settlement: bool,
     /// Whether rows of this relay were not settled when the last claim began.
     began_beside_others: bool,
-    /// Whether nothing was due at the last look.
+    /// Whether nothing was due at the last scan.
     is_drained: bool,
 }
 
@@ -87,7 +87,7 @@ impl Claims {
         self.running.is_some()
     }
 
-    /// Whether nothing was due at the last look.
+    /// Whether nothing was due at the last scan.
     pub(super) fn is_drained(&self) -> bool {
         self.is_drained
     }
@@ -97,7 +97,8 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     /// Begins a claim if one is due.
     pub(super) fn claim(&mut self) {
         let once = self.run.is_once();
-        let has_room = self.backlog.len() <= self.appetite() / 2 && self.claims.room.has_memory();
+        let has_room =
+            self.backlog.len() <= self.claim_limit() / 2 && self.claims.room.has_memory();
         // Without a connection a claim would only keep rows from other relays.
         let is_possible = has_room
             && self.delivery.is_ready()
@@ -112,7 +113,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             && !(self.claims.waits_for_settlement && is_outstanding);
         // Claims and probes take turns; a relay that runs once makes its probes before it ends.
         let is_turn = is_due && self.claims.was_probe && !once;
-        if !self.database.is_away()
+        if !self.database.is_unreachable()
             && !is_turn
             && let Some(probe) = self.circuits.probe()
         {
@@ -129,18 +130,18 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     }
 
     /// The number of rows that a claim brings at most.
-    fn appetite(&self) -> usize {
-        self.settings.chunk_size.min(self.delivery.appetite())
+    fn claim_limit(&self) -> usize {
+        self.settings.chunk_size.min(self.delivery.claim_limit())
     }
 
     /// Claims what is due; for a probe, a few rows of its destination.
     fn begin_claim(&mut self, probe: Option<Probe>) {
         let lease = self.leases.begin(self.settings.lease);
-        let released = self.leases.doubtful();
+        let released = self.leases.in_doubt();
         let mut room = self.claims.room.begin();
-        room.rows = room.rows.min(self.appetite()).max(1);
+        room.rows = room.rows.min(self.claim_limit()).max(1);
         let mut scope = self.settings.scope.clone();
-        scope.set_aside = self.circuits.waiting();
+        scope.open_circuits = self.circuits.waiting();
         (scope.not_rows, scope.not_keys) = self.locked.left_alone();
         if self.settings.renews_leases {
             scope.not_rows.extend(self.renewal.seqs());
@@ -150,7 +151,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             scope.own_tokens = self.leases.tokens();
         }
         if let Some(probe) = &probe {
-            scope.set_aside.retain(|other| *other != probe.destination);
+            scope
+                .open_circuits
+                .retain(|other| *other != probe.destination);
             scope.destinations = vec![probe.destination.clone()];
             room.rows = self.circuits.probe_rows().min(room.rows);
         } else if !scope.has_key_rule() {
@@ -189,11 +192,11 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             probe,
             result,
         } = claim;
-        let (claimed, look, mut checked) = match result {
+        let (claimed, scan, mut checked) = match result {
             Ok(claimed) => claimed,
             Err(error) => {
                 if matches!(error, DbError::Statement(_) | DbError::Silent { .. }) {
-                    self.leases.doubt(lease.token, self.settings.lease);
+                    self.leases.add_in_doubt(lease.token, self.settings.lease);
                 }
                 if let Some(probe) = probe {
                     self.circuits.undecided(&probe.destination);
@@ -203,7 +206,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         };
         self.claims.room.learn(&claimed);
         if claimed.kept > 0 && !claimed.rows.is_empty() {
-            self.leases.hide(lease.token);
+            self.leases.mark_incomplete(lease.token);
         }
         let poll_interval = self.settings.poll_interval;
         if let Some(probe) = &probe
@@ -223,11 +226,11 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             self.circuits
                 .probing(destination, claimed.rows.len(), poll_interval);
         } else {
-            self.claims.scan.learn(look);
+            self.claims.scan.learn(scan);
             let is_nothing =
                 claimed.rows.is_empty() && !finds_more && !self.claims.room.waits_for_memory();
             if is_nothing {
-                return self.found_nothing(look);
+                return self.found_nothing(scan);
             }
         }
         tracing::debug!(
@@ -259,21 +262,21 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         }
     }
 
-    fn found_nothing(&mut self, look: Look) {
+    fn found_nothing(&mut self, scan: Scan) {
         let claims = &mut self.claims;
         if claims.began_beside_others {
             claims.waits_for_settlement = true;
             return;
         }
-        let is_all = look.from_the_beginning.is_some();
+        let is_all = scan.from_the_beginning.is_some();
         claims.is_drained |= is_all;
         // The claim does not contain what was committed while it was made.
         if claims.is_woken {
             return;
         }
         claims.next = Instant::now() + self.settings.poll_interval;
-        if let Some(look) = self.locked.next_look() {
-            claims.next = claims.next.min(look);
+        if let Some(retry) = self.locked.next_retry() {
+            claims.next = claims.next.min(retry);
         }
         if !is_all {
             claims.next = claims.next.min(claims.scan.next_full());
@@ -311,28 +314,28 @@ impl Request {
     fn make<C: Backend>(
         mut self,
         conn: &mut C,
-    ) -> diesel::QueryResult<(backend::Claim, Look, Checked)> {
-        let (claim, look) = self.take(conn)?;
+    ) -> diesel::QueryResult<(backend::Claim, Scan, Checked)> {
+        let (claim, scan) = self.take(conn)?;
         let signatures = self.signatures.clone();
         let checked = signatures.check(conn, self.table, &self.scope, &claim.rows)?;
-        Ok((claim, look, checked))
+        Ok((claim, scan, checked))
     }
 
-    fn take<C: Backend>(&mut self, conn: &mut C) -> diesel::QueryResult<(backend::Claim, Look)> {
+    fn take<C: Backend>(&mut self, conn: &mut C) -> diesel::QueryResult<(backend::Claim, Scan)> {
         for token in &self.released {
             conn.release_all(self.table, *token)?;
         }
         if let Some(takes_failed) = self.probe_takes_failed {
             let claim = self.probe(conn, takes_failed)?;
-            let look = Look::new(&claim, self.room.rows, None, None);
-            return Ok((claim, look));
+            let scan = Scan::new(&claim, self.room.rows, None, None);
+            return Ok((claim, scan));
         }
         if self.scope.from.is_some() {
             let claim = conn.take(self.table, &self.scope, self.token, self.length, self.room)?;
             // Only a claim from the beginning shows that nothing is due.
             if !(self.once && claim.found == 0) {
-                let look = Look::new(&claim, self.room.rows, None, None);
-                return Ok((claim, look));
+                let scan = Scan::new(&claim, self.room.rows, None, None);
+                return Ok((claim, scan));
             }
             self.scope.from = None;
         }
@@ -342,13 +345,13 @@ impl Request {
             .transpose()?;
         let began = Instant::now();
         let claim = conn.take(self.table, &self.scope, self.token, self.length, self.room)?;
-        let look = Look::new(
+        let scan = Scan::new(
             &claim,
             self.room.rows,
             Some(began.elapsed()),
             last_waiting.flatten(),
         );
-        Ok((claim, look))
+        Ok((claim, scan))
     }
 
     /// Claims a few rows of a destination with an open circuit: some of the newest and of the oldest

@@ -11,7 +11,7 @@ use crate::runtime::outage::Outage;
 /// Failures by contention in a row after which a relay warns; a relay that runs once ends. With their
 /// pauses they take about half a minute.
 const CONTENTIONS: u32 = 40;
-/// How long connections may be lost, with no success between, before the database counts as away, and the
+/// How long connections may be lost, with no success between, before the database counts as unreachable, and the
 /// pause before the next attempt.
 const LOST_FOR: Duration = Duration::from_secs(1);
 const LOST_PAUSE: Duration = Duration::from_millis(20);
@@ -38,8 +38,8 @@ impl DatabaseHealth {
         }
     }
 
-    /// Whether the database is away.
-    pub(super) fn is_away(&self) -> bool {
+    /// Whether the database is unreachable.
+    pub(super) fn is_unreachable(&self) -> bool {
         self.outage.is_on()
     }
 
@@ -66,7 +66,7 @@ impl DatabaseHealth {
             let is_last = self.once && self.contentions > CONTENTIONS;
             return (!is_last).then(|| contention_pause(self.contentions));
         }
-        // The server may have closed an idle connection; a new one shows whether the database is away.
+        // The server may have closed an idle connection; a new one shows whether the database is unreachable.
         if error.is_lost_connection() && !self.outage.is_on() {
             let first = *self.lost_first.get_or_insert_with(Instant::now);
             if first.elapsed() < LOST_FOR {
@@ -74,7 +74,7 @@ impl DatabaseHealth {
                 return Some(LOST_PAUSE);
             }
         }
-        (!self.once).then(|| self.outage.noticed(error))
+        (!self.once).then(|| self.outage.pause_after(error))
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) trait Delivery: Send {
     fn start(&mut self, row: Box<Row>) -> Start;
 
     /// The number of rows that are worth claiming at once.
-    fn appetite(&self) -> usize {
+    fn claim_limit(&self) -> usize {
         usize::MAX
     }
 

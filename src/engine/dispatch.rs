@@ -32,7 +32,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
                 continue;
             }
             if self.settings.renews_leases && !self.extend(&mut row) {
-                self.backlog.landed(&row);
+                self.backlog.ended(&row);
                 self.release(&row);
                 continue;
             }
@@ -56,7 +56,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
 
     /// The attempt to deliver a row has ended.
     pub(super) fn ended(&mut self, row: &Row, outcome: Outcome) {
-        self.backlog.landed(row);
+        self.backlog.ended(row);
         self.renewal.ended(row);
         if !matches!(outcome, Outcome::Hindered(_)) {
             self.hindrances.over(row.row());
@@ -80,8 +80,8 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             Outcome::Hindered(reason) => self.hindered(row, reason),
             Outcome::Refused(reason) => self.failed(row, &reason),
             Outcome::Unsendable(reason) => {
-                let verdict = self.settings.retry.parked(&row.claimed);
-                self.park(row, verdict, reason);
+                let action = self.settings.retry.parked(&row.claimed);
+                self.park(row, action, reason);
             }
             Outcome::NotSent { is_cut_off } => {
                 if is_cut_off {
@@ -100,7 +100,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             Refusal::NotDue(due) => {
                 let reason = refusal.reason();
                 tracing::warn!(id = %row.id(), reason, "not sent yet");
-                self.backlog.landed(row);
+                self.backlog.ended(row);
                 self.circuits.undecided(&row.claimed.destination);
                 self.record(row, FailureAction::NotBefore(*due), reason);
             }
@@ -147,8 +147,8 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
 
     /// An attempt has failed by the row's own fault.
     fn failed(&mut self, row: &Row, reason: &str) {
-        let verdict = self.settings.retry.action(&row.claimed);
-        let is_retried = matches!(verdict, FailureAction::Retry(_));
+        let action = self.settings.retry.action(&row.claimed);
+        let is_retried = matches!(action, FailureAction::Retry(_));
         self.observer.failed(row, reason, is_retried);
         let destination = &row.claimed.destination;
         let opens = self
@@ -163,9 +163,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             self.show_circuits();
         }
         if is_retried {
-            self.record(row, verdict, reason.to_owned());
+            self.record(row, action, reason.to_owned());
         } else {
-            self.parked(row, verdict, reason.to_owned());
+            self.parked(row, action, reason.to_owned());
         }
         if opens {
             self.release_destination(destination);
@@ -173,29 +173,29 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     }
 
     /// Parks a row that was not tried, which says nothing about its destination.
-    pub(super) fn park(&mut self, row: &Row, verdict: FailureAction, reason: String) {
+    pub(super) fn park(&mut self, row: &Row, action: FailureAction, reason: String) {
         self.circuits.undecided(&row.claimed.destination);
-        self.parked(row, verdict, reason);
+        self.parked(row, action, reason);
     }
 
-    fn parked(&mut self, row: &Row, verdict: FailureAction, reason: String) {
+    fn parked(&mut self, row: &Row, action: FailureAction, reason: String) {
         self.observer.parked(row, &reason);
         self.delivery.forget(row.row());
-        self.record(row, verdict, reason);
+        self.record(row, action, reason);
     }
 
-    fn record(&mut self, row: &Row, verdict: FailureAction, reason: String) {
-        // It blocks the later rows of its key, unless its verdict lets the key continue.
+    fn record(&mut self, row: &Row, action: FailureAction, reason: String) {
+        // It blocks the later rows of its key, unless its action lets the key continue.
         if let Some(key) = row
             .key()
-            .filter(|_| !matches!(verdict, FailureAction::Expire | FailureAction::ParkAndSkip))
+            .filter(|_| !matches!(action, FailureAction::Expire | FailureAction::ParkAndSkip))
         {
             self.withdraw(key);
         }
         self.leases.not_sent(row);
         let failure = Failure {
             row: row.row(),
-            action: verdict,
+            action,
             reason,
         };
         self.settlement.failed(row, failure);

@@ -37,6 +37,8 @@ pub(crate) struct Hooks<E> {
     pub(crate) sent: Option<Hook<E>>,
     pub(crate) failed: Option<Hook<E>>,
     pub(crate) parked: Option<Hook<E>>,
+    /// For failed attempts and parked rows, besides their own hooks.
+    pub(crate) error: Option<Hook<E>>,
 }
 
 impl<E> Default for Hooks<E> {
@@ -45,6 +47,7 @@ impl<E> Default for Hooks<E> {
             sent: None,
             failed: None,
             parked: None,
+            error: None,
         }
     }
 }
@@ -55,6 +58,7 @@ impl<E> Clone for Hooks<E> {
             sent: self.sent.clone(),
             failed: self.failed.clone(),
             parked: self.parked.clone(),
+            error: self.error.clone(),
         }
     }
 }
@@ -65,23 +69,25 @@ impl<E> fmt::Debug for Hooks<E> {
             .field("sent", &self.sent.is_some())
             .field("failed", &self.failed.is_some())
             .field("parked", &self.parked.is_some())
+            .field("error", &self.error.is_some())
             .finish()
     }
 }
 
 impl<E: HookEvent> Hooks<E> {
-    fn of(&self, kind: EventKind) -> Option<&Hook<E>> {
-        match kind {
-            EventKind::Sent => self.sent.as_ref(),
-            EventKind::Failed => self.failed.as_ref(),
-            EventKind::Parked => self.parked.as_ref(),
-        }
+    fn of(&self, kind: EventKind) -> impl Iterator<Item = &Hook<E>> {
+        let hooks = match kind {
+            EventKind::Sent => [self.sent.as_ref(), None],
+            EventKind::Failed => [self.failed.as_ref(), self.error.as_ref()],
+            EventKind::Parked => [self.parked.as_ref(), self.error.as_ref()],
+        };
+        hooks.into_iter().flatten()
     }
 
     /// Starts the thread that calls the hooks. A hook that blocks delays the other hooks only. Rows that
     /// wait for hooks take at most `memory_limit` bytes.
     pub(crate) fn start(self, memory_limit: usize) -> HookQueue<E> {
-        let is_any = [&self.sent, &self.failed, &self.parked];
+        let is_any = [&self.sent, &self.failed, &self.parked, &self.error];
         if is_any.iter().all(|hook| hook.is_none()) {
             return HookQueue::default();
         }
@@ -111,9 +117,10 @@ impl<E: HookEvent> Hooks<E> {
 
     fn call(&self, queue: &Receiver<(EventKind, E, Share)>) {
         for (kind, event, _share) in queue {
-            let Some(hook) = self.of(kind) else { continue };
-            if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
-                tracing::error!(id = %event.id(), ?kind, "a hook panicked");
+            for hook in self.of(kind) {
+                if catch_unwind(AssertUnwindSafe(|| hook(&event))).is_err() {
+                    tracing::error!(id = %event.id(), ?kind, "a hook panicked");
+                }
             }
         }
     }
@@ -151,7 +158,7 @@ impl<E: HookEvent> HookQueue<E> {
     /// Queues a call of the hook for this kind, if there is one. Never waits. `bytes`: the size of the event.
     pub(crate) fn notify(&mut self, kind: EventKind, bytes: usize, event: impl FnOnce() -> E) {
         let Some(thread) = &self.thread else { return };
-        if self.hooks.of(kind).is_none() {
+        if self.hooks.of(kind).next().is_none() {
             return;
         }
         let Some(share) = thread.memory.try_share(bytes) else {

@@ -48,10 +48,10 @@ pub(super) struct Leases {
     /// Keys of which a row was not sent since the running claim began.
     interrupted_keys: HashSet<String>,
     /// Tokens that lease more rows than the claim returned. These rows are not sent and block their keys.
-    hidden: HashSet<Uuid>,
+    incomplete: HashSet<Uuid>,
     /// Tokens of claims whose answer was lost, with the latest end of their leases. The database may have
     /// made these claims.
-    doubtful: Vec<(Uuid, Instant)>,
+    in_doubt: Vec<(Uuid, Instant)>,
 }
 
 impl Leases {
@@ -77,14 +77,14 @@ impl Leases {
     pub(super) fn tokens(&self) -> Vec<Uuid> {
         let shared = self.period.map(|period| period.ends);
         let rows = self.rows.iter();
-        rows.filter(|(token, (_, ends))| Some(*ends) == shared && !self.hidden.contains(token))
+        rows.filter(|(token, (_, ends))| Some(*ends) == shared && !self.incomplete.contains(token))
             .map(|(token, _)| *token)
             .collect()
     }
 
     /// The token leases more rows than the claim returned.
-    pub(super) fn hide(&mut self, token: Uuid) {
-        self.hidden.insert(token);
+    pub(super) fn mark_incomplete(&mut self, token: Uuid) {
+        self.incomplete.insert(token);
     }
 
     /// The keys whose leased rows are all sent or going to be sent, so that later rows may follow.
@@ -121,7 +121,7 @@ impl Leases {
                 rows.0 = rows.0.saturating_sub(count);
                 if rows.0 == 0 {
                     self.rows.remove(&token);
-                    self.hidden.remove(&token);
+                    self.incomplete.remove(&token);
                 }
             }
         }
@@ -139,20 +139,20 @@ impl Leases {
     }
 
     /// The answer to a claim was lost; its lease has this length.
-    pub(super) fn doubt(&mut self, token: Uuid, length: Duration) {
-        self.doubtful.push((token, lease_clock::now() + length));
+    pub(super) fn add_in_doubt(&mut self, token: Uuid, length: Duration) {
+        self.in_doubt.push((token, lease_clock::now() + length));
     }
 
     /// The tokens of claims whose answer was lost and whose leases have not ended.
-    pub(super) fn doubtful(&mut self) -> Vec<Uuid> {
+    pub(super) fn in_doubt(&mut self) -> Vec<Uuid> {
         let now = lease_clock::now();
-        self.doubtful.retain(|(_, ends)| now < *ends);
-        self.doubtful.iter().map(|(token, _)| *token).collect()
+        self.in_doubt.retain(|(_, ends)| now < *ends);
+        self.in_doubt.iter().map(|(token, _)| *token).collect()
     }
 
     /// The database has released the rows of these tokens.
     pub(super) fn released(&mut self, tokens: &[Uuid]) {
-        self.doubtful.retain(|(token, _)| !tokens.contains(token));
+        self.in_doubt.retain(|(token, _)| !tokens.contains(token));
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
         outcomes.sent(&of(2));
         outcomes.released(&of(1));
         leases.settled(&outcomes);
-        assert!(leases.own_keys().is_empty(), "3 was not told yet");
+        assert!(leases.own_keys().is_empty(), "3 is not in the database yet");
         let mut outcomes = Outcomes::default();
         outcomes.released(&of(3));
         leases.settled(&outcomes);
@@ -204,27 +204,27 @@ mod tests {
             deadline: lease.ends,
             ..row(1, Some("k"), "/queue/a")
         };
-        leases.hide(lease.token);
+        leases.mark_incomplete(lease.token);
         assert!(leases.claimed(&sent));
         assert!(leases.tokens().is_empty(), "a later row of k would pass by");
         let mut outcomes = Outcomes::default();
         outcomes.sent(&sent);
         leases.settled(&outcomes);
-        assert!(leases.hidden.is_empty());
+        assert!(leases.incomplete.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_doubtful_claim_is_forgotten_when_its_lease_has_ended() {
         let mut leases = Leases::default();
         let [first, second] = [1, 2].map(Uuid::from_u128);
-        leases.doubt(first, MINUTE);
+        leases.add_in_doubt(first, MINUTE);
         tokio::time::advance(MINUTE / 2).await;
-        leases.doubt(second, MINUTE);
-        assert_eq!(leases.doubtful(), [first, second]);
+        leases.add_in_doubt(second, MINUTE);
+        assert_eq!(leases.in_doubt(), [first, second]);
         tokio::time::advance(MINUTE / 2).await;
-        assert_eq!(leases.doubtful(), [second]);
+        assert_eq!(leases.in_doubt(), [second]);
         leases.released(&[second]);
-        assert!(leases.doubtful().is_empty());
+        assert!(leases.in_doubt().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,10 +257,10 @@ mod tests {
         };
         let is_late = |row: &Row| row.send_before() <= Instant::now();
         assert!(!is_late(&row));
-        leases.doubt(lease.token, MINUTE);
+        leases.add_in_doubt(lease.token, MINUTE);
         lease_clock::suspend(MINUTE);
         assert!(is_late(&row), "it is not sent any more");
-        assert!(leases.doubtful().is_empty());
+        assert!(leases.in_doubt().is_empty());
         assert_eq!(leases.begin(MINUTE).ends, lease.ends + MINUTE);
     }
 }

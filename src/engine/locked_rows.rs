@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a locked row and the later ones of its key are left alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Additional time for each row that is locked.
 const FOR_EACH: Duration = Duration::from_millis(1);
 /// A row that is locked for this long is logged.
@@ -71,7 +71,7 @@ impl LockedRows {
         if now >= seen.again + FORGOTTEN {
             (seen.since, seen.is_logged) = (now, false);
         }
-        seen.again = now + LOOK_AGAIN + patience;
+        seen.again = now + PAUSE + patience;
         let locked_for = now - seen.since;
         if locked_for >= LONG && !seen.is_logged {
             seen.is_logged = true;
@@ -149,7 +149,7 @@ impl LockedRows {
     }
 
     /// When to look at one of them again.
-    pub(super) fn next_look(&self) -> Option<Instant> {
+    pub(super) fn next_retry(&self) -> Option<Instant> {
         self.pausing().map(|(.., again)| again).min()
     }
 
@@ -177,11 +177,11 @@ mod tests {
         for _ in 0..29 {
             assert!(look(&mut locked));
             assert_eq!(locked.left_alone(), (vec![7], vec!["k".to_owned()]));
-            tokio::time::advance(LOOK_AGAIN).await;
+            tokio::time::advance(PAUSE).await;
         }
         assert_eq!(lines.count("the-id"), 0);
         for _ in 0..60 {
-            tokio::time::advance(LOOK_AGAIN + FOR_EACH).await;
+            tokio::time::advance(PAUSE + FOR_EACH).await;
             assert!(locked.left_alone().0.is_empty(), "it is looked at again");
             look(&mut locked);
         }
@@ -204,13 +204,13 @@ mod tests {
         for leases in [1, 2, 4, 8, 10, 10] {
             rows.cut_off(7, Some("k"), lease);
             assert_eq!(rows.left_alone(), (vec![7], vec!["k".to_owned()]));
-            assert_eq!(rows.next_look(), Some(Instant::now() + lease * leases));
+            assert_eq!(rows.next_retry(), Some(Instant::now() + lease * leases));
             tokio::time::advance(lease * leases).await;
             assert_eq!(rows.left_alone(), (vec![], vec![]));
         }
         rows.sent(7);
         rows.cut_off(7, None, lease);
-        assert_eq!(rows.next_look(), Some(Instant::now() + lease));
+        assert_eq!(rows.next_retry(), Some(Instant::now() + lease));
     }
 
     #[test]

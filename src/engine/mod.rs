@@ -79,7 +79,7 @@ enum Event<E> {
 }
 
 /// What an engine uses beside the database and the delivery.
-pub(crate) struct Surroundings<O> {
+pub(crate) struct EngineParts<O> {
     pub(crate) settings: Settings,
     pub(crate) observer: O,
     pub(crate) waker: Waker,
@@ -112,15 +112,15 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
     pub(crate) fn new(
         db: Db<C>,
         delivery: D,
-        surroundings: Surroundings<O>,
+        parts: EngineParts<O>,
         shutdown: &'a Shutdown,
     ) -> Self {
-        let Surroundings {
+        let EngineParts {
             settings,
             observer,
             waker,
             once,
-        } = surroundings;
+        } = parts;
         Self {
             db,
             delivery,
@@ -145,6 +145,7 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
     /// Works until it is stopped, or, if it runs once, until nothing is due.
     pub(crate) async fn run(mut self) -> Result<(), EngineError<D::Error>> {
         loop {
+            let began = Instant::now();
             if self.run.is_stopping() {
                 self.release_backlog();
             } else {
@@ -159,7 +160,7 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
             if self.is_done() {
                 break;
             }
-            match self.next_event().await {
+            match self.next_event(began).await {
                 Event::Stop => self.stop(),
                 Event::StopNow => {
                     tracing::warn!(
@@ -170,7 +171,7 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
                 }
                 Event::Tick => {}
                 // The pause of an outage is not shortened.
-                Event::Woken if self.database.is_away() => {}
+                Event::Woken if self.database.is_unreachable() => {}
                 Event::Woken => self.claims.wake(),
                 Event::Claimed(claim) => self.claimed(claim),
                 Event::Settled(settled) => self.settled(settled),
@@ -189,8 +190,9 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
         }
     }
 
-    async fn next_event(&mut self) -> Event<D::Error> {
-        let now = Instant::now();
+    /// Waits for the next event. What was due when this turn of the loop `began` was examined and waits for
+    /// another event; a moment that has passed since then is an event at once.
+    async fn next_event(&mut self, began: Instant) -> Event<D::Error> {
         let is_stopping = self.run.is_stopping();
         let stop_deadline = self.run.stop_deadline(self.settings.shutdown_timeout);
         let wake = [self.claims.next()]
@@ -198,7 +200,7 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
             .chain(self.settlement.moments())
             .chain(self.circuits.next_probe())
             .chain(self.renewal.next())
-            .filter(|moment| *moment > now)
+            .filter(|moment| *moment > began)
             .min();
         tokio::select! {
             () = self.shutdown.requested(), if !is_stopping => Event::Stop,

@@ -1,6 +1,6 @@
 //! The renewal of leases, for deliveries that may outlast them.
 //!
-//! Every third of a lease the rows that are held get a new end, in one statement for each token. A row whose
+//! Every third of a lease the leased rows get a new end, in one statement for each token. A row whose
 //! lease could not be renewed in time is not started any more; if it was started, its fate is unknown.
 
 use std::collections::HashMap;
@@ -25,9 +25,9 @@ const RENEWALS: u32 = 3;
 /// Pause before a renewal that failed is tried again, as a part of the lease.
 const PART_AFTER_FAILURE: u32 = 20;
 
-/// A row that is held.
+/// A row under a lease.
 #[derive(Debug)]
-struct Held {
+struct LeasedRow {
     key: Option<String>,
     /// The end of its lease by [`lease_clock`].
     ends: Instant,
@@ -53,7 +53,7 @@ pub(super) struct Renewed {
 
 /// The rows whose leases are renewed.
 pub(super) struct Renewal {
-    rows: HashMap<Uuid, HashMap<RowKey, Held>>,
+    rows: HashMap<Uuid, HashMap<RowKey, LeasedRow>>,
     pub(super) running: Option<Job<Renewed>>,
     next: Instant,
 }
@@ -73,7 +73,7 @@ impl Renewal {
     }
 
     pub(super) fn claimed(&mut self, row: &Row) {
-        let held = Held {
+        let leased = LeasedRow {
             key: row.key().map(str::to_owned),
             ends: row.deadline,
             is_ended: false,
@@ -82,23 +82,23 @@ impl Renewal {
         self.rows
             .entry(row.token)
             .or_default()
-            .insert(row.row(), held);
+            .insert(row.row(), leased);
     }
 
-    fn held(&mut self, token: Uuid, row: RowKey) -> Option<&mut Held> {
+    fn leased(&mut self, token: Uuid, row: RowKey) -> Option<&mut LeasedRow> {
         self.rows.get_mut(&token)?.get_mut(&row)
     }
 
     /// The present end of a row's lease; `None` if its token was replaced.
     pub(super) fn end(&mut self, row: &Row) -> Option<Instant> {
-        let held = self.held(row.token, row.row())?;
-        (!held.is_lost).then_some(held.ends)
+        let leased = self.leased(row.token, row.row())?;
+        (!leased.is_lost).then_some(leased.ends)
     }
 
     /// The outcome of a row is known; its lease is renewed until the database has it.
     pub(super) fn ended(&mut self, row: &Row) {
-        if let Some(held) = self.held(row.token, row.row()) {
-            held.is_ended = true;
+        if let Some(leased) = self.leased(row.token, row.row()) {
+            leased.is_ended = true;
         }
     }
 
@@ -114,7 +114,7 @@ impl Renewal {
         }
     }
 
-    /// The `seq` of the rows that are held: they are not claimed again, even if their leases have ended.
+    /// The `seq` of the rows that are leased: they are not claimed again, even if their leases have ended.
     pub(super) fn seqs(&self) -> Vec<i64> {
         self.rows
             .values()
@@ -123,10 +123,10 @@ impl Renewal {
             .collect()
     }
 
-    /// The keys of the rows that are held.
+    /// The keys of the leased rows.
     pub(super) fn keys(&self) -> Vec<String> {
-        let held = self.rows.values().flat_map(HashMap::values);
-        let mut keys: Vec<String> = held.filter_map(|held| held.key.clone()).collect();
+        let leased = self.rows.values().flat_map(HashMap::values);
+        let mut keys: Vec<String> = leased.filter_map(|leased| leased.key.clone()).collect();
         keys.sort_unstable();
         keys.dedup();
         keys
@@ -134,7 +134,7 @@ impl Renewal {
 
     fn of_tokens(&self) -> Vec<(Uuid, Vec<RowKey>)> {
         let tokens = self.rows.iter().map(|(token, rows)| {
-            let ours = rows.iter().filter(|(_, held)| !held.is_lost);
+            let ours = rows.iter().filter(|(_, leased)| !leased.is_lost);
             (*token, ours.map(|(row, _)| *row).collect::<Vec<_>>())
         });
         tokens.filter(|(_, rows)| !rows.is_empty()).collect()
@@ -183,17 +183,17 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         };
         for (token, of_token) in tokens {
             for row in of_token.renewed {
-                if let Some(held) = self.renewal.held(token, row) {
-                    held.ends = renewed.began + lease;
+                if let Some(leased) = self.renewal.leased(token, row) {
+                    leased.ends = renewed.began + lease;
                 }
             }
             for row in of_token.lost {
-                let Some(held) = self.renewal.held(token, row) else {
+                let Some(leased) = self.renewal.leased(token, row) else {
                     continue;
                 };
-                held.is_lost = true;
+                leased.is_lost = true;
                 // It may have been settled while the renewal ran.
-                if !held.is_ended {
+                if !leased.is_ended {
                     tracing::warn!(
                         id = %row.id,
                         seq = row.seq,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use rand::Rng;
 
 use crate::backend::{Claimed, FailureAction};
-use crate::config::{Config, RetryChange, WhenExhausted};
+use crate::config::{Config, WhenExhausted};
+use crate::retry_policy::RetryPolicy;
 
 /// A retry rule: pauses that grow exponentially, with jitter, and a maximum number of attempts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,11 +20,15 @@ struct RetryRule {
 }
 
 impl RetryRule {
-    fn changed(self, change: &RetryChange) -> Self {
+    fn changed(self, change: &RetryPolicy) -> Self {
+        let first = change.first_delay.unwrap_or(self.first);
         Self {
             attempts: change.attempts.unwrap_or(self.attempts),
-            first: change.first_delay.unwrap_or(self.first),
-            longest: change.maximum_delay.unwrap_or(self.longest),
+            first,
+            // A function with a long first pause need not know the setting.
+            longest: change
+                .maximum_delay
+                .unwrap_or_else(|| self.longest.max(first)),
             factor: change.factor.unwrap_or(self.factor),
             jitter: change.jitter.unwrap_or(self.jitter),
         }
@@ -57,6 +62,7 @@ impl RetryRule {
 pub(crate) struct RetryRules {
     default_rule: RetryRule,
     of_destination: HashMap<String, RetryRule>,
+    when_exhausted_at: HashMap<String, WhenExhausted>,
     when_exhausted: WhenExhausted,
     when_exhausted_in: HashMap<String, WhenExhausted>,
 }
@@ -76,27 +82,28 @@ impl RetryRules {
             of_destination: changes
                 .map(|(destination, change)| (destination, default_rule.changed(&change)))
                 .collect(),
+            when_exhausted_at: HashMap::new(),
             when_exhausted: config.when_exhausted,
             when_exhausted_in: config.when_exhausted_in_streams(),
         }
     }
 
-    /// The rules of functions, each with its number of attempts.
+    /// The rules of functions, each with its policy.
     #[cfg(feature = "calls")]
-    pub(crate) fn of_calls(config: &Config, functions: &[(&str, Option<u32>)]) -> Self {
+    pub(crate) fn of_calls(config: &Config, functions: &[(&str, RetryPolicy)]) -> Self {
         let rules = Self::new(config);
-        let attempts = functions
-            .iter()
-            .filter_map(|(name, attempts)| Some((*name, (*attempts)?)));
-        let of_function = attempts.map(|(name, attempts)| {
-            let rule = RetryRule {
-                attempts,
-                ..rules.default_rule
-            };
-            (name.to_owned(), rule)
-        });
+        let functions = || {
+            functions
+                .iter()
+                .map(|(name, policy)| ((*name).to_owned(), policy))
+        };
         Self {
-            of_destination: of_function.collect(),
+            of_destination: functions()
+                .map(|(name, policy)| (name, rules.default_rule.changed(policy)))
+                .collect(),
+            when_exhausted_at: functions()
+                .filter_map(|(name, policy)| Some((name, policy.when_exhausted?)))
+                .collect(),
             ..rules
         }
     }
@@ -110,9 +117,12 @@ impl RetryRules {
 
     /// How a row is parked.
     pub(crate) fn parked(&self, row: &Claimed) -> FailureAction {
-        let stream = row.stream.as_ref();
-        let of_stream = stream.and_then(|stream| self.when_exhausted_in.get(stream));
-        match of_stream.unwrap_or(&self.when_exhausted) {
+        let of_destination = self.when_exhausted_at.get(&row.destination);
+        let of_stream = || self.when_exhausted_in.get(row.stream.as_ref()?);
+        match of_destination
+            .or_else(of_stream)
+            .unwrap_or(&self.when_exhausted)
+        {
             WhenExhausted::Block => FailureAction::Park,
             WhenExhausted::Park => FailureAction::ParkAndSkip,
         }
@@ -151,6 +161,42 @@ mod tests {
         };
         assert!(rule.pause(i32::MAX).unwrap() <= 2 * year);
         assert!(rule.pause(i32::MIN).unwrap() <= 2 * year);
+    }
+
+    #[cfg(feature = "calls")]
+    #[tokio::test]
+    async fn functions_have_policies_of_their_own() {
+        let config = Config::builder()
+            .set("retry_maximum_delay", "60s")
+            .set("when_exhausted_of", "audit=park")
+            .build()
+            .unwrap();
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let policy = RetryPolicy::new()
+            .attempts(3)
+            .first_delay(minutes(5))
+            .factor(3.0)
+            .jitter(0.0);
+        let long = policy
+            .maximum_delay(minutes(10))
+            .when_exhausted(WhenExhausted::Block);
+        let functions = [("short", policy), ("long", long)];
+        let rules = RetryRules::of_calls(&config, &functions);
+        let mut row = row(1, Some("k"), "short").claimed;
+        row.stream = Some("audit".to_owned());
+        // The setting of the maximum is shorter than the first pause.
+        for (function, second, exhausted) in [
+            ("short", minutes(5), FailureAction::ParkAndSkip),
+            ("long", minutes(10), FailureAction::Park),
+        ] {
+            row.destination = function.to_owned();
+            row.retry = 0;
+            assert_eq!(rules.action(&row), FailureAction::Retry(minutes(5)));
+            row.retry = 1;
+            assert_eq!(rules.action(&row), FailureAction::Retry(second));
+            row.retry = 2;
+            assert_eq!(rules.action(&row), exhausted, "{function}");
+        }
     }
 
     #[tokio::test]

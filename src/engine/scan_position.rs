@@ -15,11 +15,11 @@ const SLOW: Duration = Duration::from_millis(20);
 /// Claims from the beginning may take one part of the time in this many.
 const SHARE: u32 = 20;
 /// Rows that are scanned again, because transactions do not commit in the order of `seq`.
-const STRAGGLERS: i64 = 500;
+const LATE_COMMITS: i64 = 500;
 
 /// What a claim has scanned.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(super) struct Scan {
     /// How long it took, if it began at the beginning.
     pub(super) from_the_beginning: Option<Duration>,
     /// The last row that waited when it began, if that was asked for and the claim scanned that far.
@@ -28,7 +28,7 @@ pub(super) struct Look {
     pub(super) last_of_full_claim: Option<i64>,
 }
 
-impl Look {
+impl Scan {
     /// The scan of a claim of at most `rows` rows. `last_waiting` is ignored if the claim did not get that
     /// far.
     pub(super) fn new(
@@ -82,13 +82,13 @@ impl ScanPosition {
     }
 
     /// Learns from a claim.
-    pub(super) fn learn(&mut self, look: Look) {
-        let until = |seq: i64| seq.saturating_add(1).saturating_sub(STRAGGLERS);
-        if let Some(took) = look.from_the_beginning {
+    pub(super) fn learn(&mut self, scan: Scan) {
+        let until = |seq: i64| seq.saturating_add(1).saturating_sub(LATE_COMMITS);
+        if let Some(took) = scan.from_the_beginning {
             self.is_slow = took >= SLOW;
             self.next_full = Instant::now() + took.saturating_mul(SHARE);
-            self.from = look.last_of_full_claim.or(look.last_waiting).map(until);
-        } else if let Some(last) = look.last_of_full_claim {
+            self.from = scan.last_of_full_claim.or(scan.last_waiting).map(until);
+        } else if let Some(last) = scan.last_of_full_claim {
             self.from = self.from.max(Some(until(last)));
         }
     }
@@ -98,8 +98,8 @@ impl ScanPosition {
 mod tests {
     use super::*;
 
-    fn look(took: u64, last_of_full_claim: Option<i64>) -> Look {
-        Look {
+    fn scan(took: u64, last_of_full_claim: Option<i64>) -> Scan {
+        Scan {
             from_the_beginning: (took > 0).then(|| Duration::from_millis(took)),
             last_waiting: None,
             last_of_full_claim,
@@ -117,33 +117,33 @@ mod tests {
         };
         // There was no room for the first row; then none of as many as it might bring was free.
         for claim in [of(3, 3), of(10, 0)] {
-            position.learn(Look::new(&claim, 10, slow, Some(20_000)));
+            position.learn(Scan::new(&claim, 10, slow, Some(20_000)));
             assert_eq!(position.from(), None);
         }
-        position.learn(Look::new(&of(3, 0), 10, slow, Some(20_000)));
+        position.learn(Scan::new(&of(3, 0), 10, slow, Some(20_000)));
         assert_eq!(position.from(), Some(19_501), "there was nothing else");
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_slow_claims_are_cut_short_and_not_for_long() {
         let mut position = ScanPosition::new();
-        position.learn(look(5, Some(10_000)));
+        position.learn(scan(5, Some(10_000)));
         assert_eq!(position.from(), None);
-        position.learn(look(50, Some(10_000)));
+        position.learn(scan(50, Some(10_000)));
         assert_eq!(position.from(), Some(9_501));
-        position.learn(look(0, Some(10_200)));
+        position.learn(scan(0, Some(10_200)));
         assert_eq!(position.from(), Some(9_701));
-        position.learn(look(0, None));
+        position.learn(scan(0, None));
         assert_eq!(position.from(), Some(9_701));
         tokio::time::advance(Duration::from_millis(999)).await;
         assert!(position.from().is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(position.from(), None);
-        position.learn(look(50, None));
+        position.learn(scan(50, None));
         assert_eq!(position.from(), None, "it looked at all there was");
-        position.learn(Look {
+        position.learn(Scan {
             last_waiting: Some(20_000),
-            ..look(50, None)
+            ..scan(50, None)
         });
         assert_eq!(position.from(), Some(19_501));
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::backend::CALLS;
 use crate::backend::{LifecycleTable, PUBLISHED, Scope};
 use crate::config::Config;
+#[cfg(feature = "calls")]
+use crate::retry_policy::RetryPolicy;
 
 use super::retry::RetryRules;
 use super::signatures::SignatureCheck;
@@ -61,13 +63,13 @@ impl Settings {
         }
     }
 
-    /// The settings of an executor of these functions, each with its number of attempts.
+    /// The settings of an executor of these functions, each with its retry policy.
     #[cfg(feature = "calls")]
     pub(crate) fn of_calls<'a>(
         config: &Config,
-        functions: impl Iterator<Item = (&'a str, Option<u32>)>,
+        functions: impl Iterator<Item = (&'a str, RetryPolicy)>,
     ) -> Self {
-        let functions: Vec<(&str, Option<u32>)> = functions.collect();
+        let functions: Vec<(&str, RetryPolicy)> = functions.collect();
         let names = functions.iter().map(|(name, _)| (*name).to_owned());
         Self {
             table: CALLS,

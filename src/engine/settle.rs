@@ -15,7 +15,7 @@ use super::row::Row;
 use super::{Engine, EngineError, Job};
 
 /// How long outcomes are gathered at most while there is more to send.
-const GATHERS: Duration = Duration::from_millis(5);
+const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before a locked row is settled again.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a row that a settlement has missed is settled again: well within a lease.
@@ -35,7 +35,7 @@ pub(super) struct Settlement {
     running_sent: usize,
     next: Instant,
     /// Outcomes are gathered until then, so that fewer transactions settle more rows.
-    gathers_until: Instant,
+    batch_until: Instant,
 }
 
 impl Settlement {
@@ -47,7 +47,7 @@ impl Settlement {
             running: None,
             running_sent: 0,
             next: Instant::now(),
-            gathers_until: Instant::now(),
+            batch_until: Instant::now(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Settlement {
     /// The moments at which there may be something to settle.
     pub(super) fn moments(&self) -> impl Iterator<Item = Instant> {
         let next_try = (!self.postponed.is_empty()).then_some(self.next_try);
-        [self.next, self.gathers_until].into_iter().chain(next_try)
+        [self.next, self.batch_until].into_iter().chain(next_try)
     }
 
     fn postpone(&mut self, outcomes: Outcomes, pause: Duration) {
@@ -105,7 +105,7 @@ impl Settlement {
         if self.outcomes.is_empty() || self.running.is_some() || now < self.next {
             return None;
         }
-        if is_busy && self.outcomes.sent_count() < enough && now < self.gathers_until {
+        if is_busy && self.outcomes.sent_count() < enough && now < self.batch_until {
             return None;
         }
         Some(std::mem::take(&mut self.outcomes))
@@ -145,7 +145,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
                 self.leave_alone(&outcomes, &unsettled);
                 self.leases.settled(&outcomes);
                 self.renewal.settled(&outcomes);
-                self.settlement.gathers_until = Instant::now() + GATHERS;
+                self.settlement.batch_until = Instant::now() + BATCH_PAUSE;
             }
             Err(error) => self.settlement_failed(outcomes, error),
         }

@@ -38,7 +38,7 @@ pub(super) struct Checked {
     /// The rows that are not delivered.
     pub(super) refused: HashMap<RowKey, Refusal>,
     /// The rows that are delivered with a warning: their number, and the first one with its reason.
-    doubtful: usize,
+    unverified: usize,
     example: Option<(Uuid, String)>,
 }
 
@@ -86,7 +86,7 @@ impl SignatureCheck {
             if self.verify == VerifySignatures::Require {
                 checked.refused.insert(row.row(), refusal);
             } else {
-                checked.doubtful += 1;
+                checked.unverified += 1;
                 let example = &mut checked.example;
                 example.get_or_insert_with(|| (row.id, refusal.reason()));
             }
@@ -146,7 +146,7 @@ pub(super) struct Warnings {
 impl Warnings {
     /// Logs the rows that are delivered with a warning, unless a warning was logged a short time ago.
     pub(super) fn warn(&mut self, checked: &Checked) {
-        self.rows += checked.doubtful;
+        self.rows += checked.unverified;
         let Some((id, reason)) = &checked.example else {
             return;
         };

@@ -43,6 +43,8 @@ struct ToClosure {
     goes_on: watch::Receiver<bool>,
     is_stopping: bool,
     forgotten: Arc<Mutex<Vec<RowKey>>>,
+    /// How long each answer to `in_flight` takes, as on a machine that is busy with other processes.
+    delay: Duration,
 }
 
 impl Delivery for ToClosure {
@@ -70,6 +72,7 @@ impl Delivery for ToClosure {
     }
 
     fn in_flight(&self) -> usize {
+        std::thread::sleep(self.delay);
         self.started.len() + self.returned.len()
     }
 
@@ -118,6 +121,7 @@ struct Outbox {
     is_ready: watch::Sender<bool>,
     goes_on: watch::Sender<bool>,
     forgotten: Arc<Mutex<Vec<RowKey>>>,
+    delay: Duration,
 }
 
 /// A row as the database has it.
@@ -153,6 +157,7 @@ impl Outbox {
             is_ready: watch::Sender::new(true),
             goes_on: watch::Sender::new(true),
             forgotten: Arc::default(),
+            delay: Duration::ZERO,
         }
     }
 
@@ -170,7 +175,7 @@ impl Outbox {
     ) -> tokio::task::JoinHandle<RelayStats> {
         let url = self.config.require_database_url().unwrap();
         let address = Address::parse(url).unwrap();
-        let db = Db::<SqliteConnection>::for_ourselves(&self.config, &address, 3);
+        let db = Db::<SqliteConnection>::for_engine(&self.config, &address, 3);
         let settings = Settings::new(&self.config);
         let delivery = ToClosure {
             deliver: Box::new(deliver),
@@ -181,8 +186,9 @@ impl Outbox {
             goes_on: self.goes_on.subscribe(),
             is_stopping: false,
             forgotten: Arc::clone(&self.forgotten),
+            delay: self.delay,
         };
-        let surroundings = Surroundings {
+        let parts = EngineParts {
             observer: RelayObserver {
                 hooks: Hooks::default().start(0),
                 monitor: self.monitor.clone(),
@@ -193,7 +199,7 @@ impl Outbox {
         };
         let (shutdown, monitor) = (self.shutdown.clone(), self.monitor.clone());
         tokio::spawn(async move {
-            let engine = Engine::new(db.until(&shutdown), delivery, surroundings, &shutdown);
+            let engine = Engine::new(db.until(&shutdown), delivery, parts, &shutdown);
             engine.run().await.unwrap();
             monitor.stats()
         })
@@ -298,6 +304,28 @@ async fn each_outcome_leads_to_its_state() {
     let attempts = attempts.lock().unwrap();
     let counts = destinations.map(|it| attempts.get(it).copied().unwrap_or_default());
     assert_eq!(counts, [1, 3, 3, 1, 0, 4, 4]);
+}
+
+#[tokio::test]
+async fn a_poll_that_becomes_due_during_a_turn_of_the_loop_is_made() {
+    // Shorter than the poll interval, and longer than half of it: the poll is not due when the engine checks,
+    // and due when it begins to wait.
+    let mut outbox = Outbox::new(|config| config.set("poll_interval", "30ms"));
+    outbox.delay = Duration::from_millis(20);
+    let running = outbox.start(|_| Outcome::Sent);
+    for body in 0..3 {
+        // The engine has nothing to do but to poll.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        outbox.write("function", None, body);
+        let sent = i64::from(body) + 1;
+        outbox
+            .wait_until("the row is sent", |outbox| {
+                outbox.count("status = 2") == sent
+            })
+            .await;
+    }
+    outbox.shutdown.stop();
+    assert_eq!(running.await.unwrap().sent, 3);
 }
 
 #[tokio::test]

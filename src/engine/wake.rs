@@ -12,9 +12,9 @@ use crate::db::Db;
 /// Pause before a lost connection is opened again; the relay polls in the meantime.
 const RECONNECT: Duration = Duration::from_secs(5);
 /// How long a watcher may be silent before another one replaces it.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// How often a waiting watcher checks whether the relay still runs.
-const STEP: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Wakes a relay. Call [`wake`](Self::wake) after a commit in the same process, and the relay polls the outbox at
 /// once; [`OnCommit`](crate::relay::OnCommit) does that after each commit. Cheap to clone, and to call while the
@@ -47,20 +47,20 @@ impl Watcher {
     pub(crate) fn start<C: Backend>(db: &Db<C>, waker: &Waker) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let (db, waker, is_over) = (db.clone(), waker.clone(), Arc::clone(&ended));
-        let patience = db.limit().unwrap_or(SILENCE);
+        let limit = db.limit().unwrap_or(SILENCE_LIMIT);
         let supervise = move || {
-            let told = Arc::default();
+            let is_logged = Arc::default();
             while !is_over.load(Ordering::Relaxed) {
-                let watched = Arc::new(Pulse::default());
-                if let Err(error) = start_watching(&db, &waker, &is_over, &watched, &told) {
+                let activity = Arc::new(LastActivity::default());
+                if let Err(error) = start_watching(&db, &waker, &is_over, &activity, &is_logged) {
                     tracing::warn!(error = %error, "could not start a thread that watches for new rows; the relay polls");
                     return;
                 }
                 // A thread that waits for a silent server is abandoned.
-                while !is_over.load(Ordering::Relaxed) && watched.since() < patience {
-                    std::thread::sleep(STEP);
+                while !is_over.load(Ordering::Relaxed) && activity.since() < limit {
+                    std::thread::sleep(CHECK_INTERVAL);
                 }
-                watched.is_given_up.store(true, Ordering::Relaxed);
+                activity.is_abandoned.store(true, Ordering::Relaxed);
             }
         };
         let thread = std::thread::Builder::new().name("outbox-watch".to_owned());
@@ -73,22 +73,22 @@ impl Watcher {
 
 /// When a watching thread last showed activity.
 #[derive(Debug)]
-struct Pulse {
+struct LastActivity {
     last: Mutex<Instant>,
-    is_given_up: AtomicBool,
+    is_abandoned: AtomicBool,
 }
 
-impl Default for Pulse {
+impl Default for LastActivity {
     fn default() -> Self {
         Self {
             last: Mutex::new(Instant::now()),
-            is_given_up: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
         }
     }
 }
 
-impl Pulse {
-    fn beat(&self) {
+impl LastActivity {
+    fn record(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -102,21 +102,21 @@ fn start_watching<C: Backend>(
     db: &Db<C>,
     waker: &Waker,
     is_over: &Arc<AtomicBool>,
-    pulse: &Arc<Pulse>,
-    told: &Arc<AtomicBool>,
+    activity: &Arc<LastActivity>,
+    is_logged: &Arc<AtomicBool>,
 ) -> std::io::Result<()> {
-    let (db, waker, told) = (db.clone(), waker.clone(), Arc::clone(told));
-    let (is_over, pulse) = (Arc::clone(is_over), Arc::clone(pulse));
+    let (db, waker, is_logged) = (db.clone(), waker.clone(), Arc::clone(is_logged));
+    let (is_over, activity) = (Arc::clone(is_over), Arc::clone(activity));
     let watch = move || {
         let over = || {
-            pulse.beat();
-            is_over.load(Ordering::Relaxed) || pulse.is_given_up.load(Ordering::Relaxed)
+            activity.record();
+            is_over.load(Ordering::Relaxed) || activity.is_abandoned.load(Ordering::Relaxed)
         };
         while !over() {
             // A connection to a former primary does not report what the new one writes.
             let generation = db.generation();
             let ends = || over() || db.generation() != generation;
-            if !listen(&db, &waker, &ends, &told)
+            if !listen(&db, &waker, &ends, &is_logged)
                 && let Err(error) = db.in_schema(|| watch(&db, &waker, &ends))
             {
                 tracing::debug!(
@@ -126,8 +126,8 @@ fn start_watching<C: Backend>(
             }
             let mut left = RECONNECT;
             while !over() && !left.is_zero() {
-                std::thread::sleep(STEP);
-                left = left.saturating_sub(STEP);
+                std::thread::sleep(CHECK_INTERVAL);
+                left = left.saturating_sub(CHECK_INTERVAL);
             }
         }
     };
@@ -142,12 +142,12 @@ impl Drop for Watcher {
 }
 
 /// Listens to the notifications of the database. Returns false if it cannot, so that the database is polled
-/// instead. The reason is logged once; `told` records that.
+/// instead. The reason is logged once; `is_logged` records that.
 fn listen<C: Backend>(
     db: &Db<C>,
     waker: &Waker,
     over: &impl Fn() -> bool,
-    told: &AtomicBool,
+    is_logged: &AtomicBool,
 ) -> bool {
     // Connections of a service's pool have no address for another client.
     let Some(url) = db.url() else {
@@ -166,7 +166,7 @@ fn listen<C: Backend>(
             is_temporary,
         } => {
             let reason = db.masked(&reason);
-            if is_temporary || told.swap(true, Ordering::Relaxed) {
+            if is_temporary || is_logged.swap(true, Ordering::Relaxed) {
                 tracing::debug!(error = reason, "not listening");
             } else {
                 tracing::info!(
@@ -180,16 +180,16 @@ fn listen<C: Backend>(
 }
 
 fn watch<C: Backend>(db: &Db<C>, waker: &Waker, over: &impl Fn() -> bool) -> Result<(), String> {
-    let told = |error: diesel::result::Error| error.to_string();
+    let text = |error: diesel::result::Error| error.to_string();
     let mut conn = db.open().map_err(|error| error.to_string())?;
     // It may go on listening.
     conn.retire();
-    conn.begin_watch().map_err(told)?;
+    conn.begin_watch().map_err(text)?;
     let mut seen = C::Seen::default();
     // Rows may have been written before it began to watch.
     waker.wake();
     while !over() {
-        if conn.has_news(&mut seen).map_err(told)? {
+        if conn.has_news(&mut seen).map_err(text)? {
             waker.wake();
         }
         std::thread::sleep(C::WATCH_INTERVAL);

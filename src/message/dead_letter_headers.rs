@@ -25,7 +25,7 @@ pub(crate) const DEFECTS: &str = "outbox-defects";
 pub(crate) const USER: &str = "outbox-user-id";
 
 /// The headers that this library adds. Other headers with the prefix `outbox-` are the message's own.
-const STORY: [&str; 9] = [
+const FAILURE_HEADERS: [&str; 9] = [
     ERROR,
     ATTEMPTS,
     FIRST,
@@ -78,7 +78,7 @@ pub(crate) fn is_own_header(name: &str) -> bool {
     !headers::RESERVED.contains(&name)
         && !BROKERS.contains(&name)
         && !ARGUMENTS.contains(&name)
-        && !STORY.contains(&name)
+        && !FAILURE_HEADERS.contains(&name)
         && !name.starts_with("x-death")
         && !name.starts_with("x-first-death")
         && !name.starts_with("x-last-death")
@@ -106,7 +106,7 @@ mod tests {
             ("x-dead-letter-exchange", false),
         ] {
             let headers = [(name, "first"), (name, "second")].into_iter().collect();
-            let delivery = Delivery::by_hand("/queue/a", headers, "{}");
+            let delivery = Delivery::from_parts("/queue/a", headers, "{}");
             let own = own_headers(&delivery, Broker::RabbitMq);
             let expected: &[(String, String)] = if is_own {
                 &[(name.to_owned(), "first".to_owned())]

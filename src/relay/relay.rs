@@ -12,7 +12,7 @@ use crate::engine::hooks::Hooks;
 use crate::engine::settings::Settings;
 use crate::engine::unknown_stream::unknown_stream;
 use crate::engine::wake::{Waker, Watcher};
-use crate::engine::{Engine, EngineError, Surroundings};
+use crate::engine::{Engine, EngineError, EngineParts};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -30,7 +30,7 @@ use super::stomp::{StompDelivery, StompSettings};
 /// Connections to the database: for a claim, a settlement and the clean-up.
 const CONNECTIONS: u32 = 3;
 /// Connections beside those: for the watch, and before it for the checks at the start.
-const BESIDE: u32 = 1;
+const EXTRA_CONNECTIONS: u32 = 1;
 
 /// Sends the rows of an outbox to a broker.
 ///
@@ -59,7 +59,7 @@ impl<C: Backend> Relay<C> {
     pub fn new(config: &Config) -> Result<Self, RelayError> {
         config.validate()?;
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        Self::on(Db::for_ourselves(config, &address, CONNECTIONS), config)
+        Self::on(Db::for_engine(config, &address, CONNECTIONS), config)
     }
 
     /// Creates a relay that borrows its connections from a pool of the service. Nothing is borrowed yet, and
@@ -105,7 +105,7 @@ impl<C: Backend> Relay<C> {
         config: &Config,
     ) -> Result<Self, RelayError> {
         config.validate()?;
-        let db = Db::borrowed_for_ourselves(config, pool, CONNECTIONS, BESIDE)?;
+        let db = Db::borrowed_for_engine(config, pool, CONNECTIONS, EXTRA_CONNECTIONS)?;
         Self::on(db, config)
     }
 
@@ -259,13 +259,13 @@ impl<C: Backend> Relay<C> {
             hooks: self.hooks.start(self.settings.memory_limit / 4),
             monitor: self.monitor.clone(),
         };
-        let surroundings = Surroundings {
+        let parts = EngineParts {
             settings: self.settings,
             observer,
             waker: self.waker,
             once,
         };
-        Engine::new(self.db, delivery, surroundings, shutdown)
+        Engine::new(self.db, delivery, parts, shutdown)
             .run()
             .await?;
         Ok(self.monitor.stats())

@@ -11,7 +11,7 @@ use crate::runtime::shutdown::Shutdown;
 const BATCH: i64 = 1_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How often to check whether a clean-up is due.
-const LOOK: Duration = Duration::from_secs(3600);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Shortest retention of the inbox, in days. Relays send a row again after a lost receipt, and brokers redeliver
 /// after a lost connection, each up to hours later.
 const LEAST_INBOX_DAYS: u32 = 1;
@@ -131,7 +131,7 @@ impl<C: Backend> Cleanup<C> {
                 () = shutdown.requested() => return,
             }
             tokio::select! {
-                () = tokio::time::sleep(self.interval.min(LOOK)) => {}
+                () = tokio::time::sleep(self.interval.min(CHECK_INTERVAL)) => {}
                 () = shutdown.requested() => return,
             }
         }
@@ -175,7 +175,7 @@ impl<C: Backend> Cleanup<C> {
         }
         let cleaned = self.clean().await;
         if cleaned.is_err() {
-            let pause = interval.min(LOOK);
+            let pause = interval.min(CHECK_INTERVAL);
             let postponed = self
                 .db
                 .run(move |conn| conn.postpone_job(job, interval, pause))

@@ -42,7 +42,7 @@ mod linux {
     use rustix::time::{ClockId, clock_gettime};
 
     /// Readings of the clocks that are further apart do not show their difference.
-    const APART: Duration = Duration::from_millis(5);
+    const MAX_GAP: Duration = Duration::from_millis(5);
     /// The difference of the clocks that may occur without a suspension, in nanoseconds.
     const LEAST: u64 = 50_000_000;
 
@@ -61,7 +61,7 @@ mod linux {
         let before = read(ClockId::Monotonic);
         let boot = read(ClockId::Boottime);
         let after = read(ClockId::Monotonic);
-        if after - before > APART {
+        if after - before > MAX_GAP {
             return None;
         }
         // The addend keeps it positive: in a time namespace CLOCK_BOOTTIME may be behind.

@@ -39,7 +39,7 @@ impl Outage {
     }
 
     /// Notes a failed attempt and returns the pause before the next one.
-    pub(crate) fn noticed(&mut self, error: &dyn Error) -> Duration {
+    pub(crate) fn pause_after(&mut self, error: &dyn Error) -> Duration {
         let what = self.what;
         if self.since.is_none() {
             self.since = Some(Instant::now());

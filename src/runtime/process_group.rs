@@ -13,7 +13,7 @@ use tokio::sync::watch;
 /// How long a group may take to end after SIGTERM, before SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(2);
 /// Interval at which a group is checked for its end; the system does not report it.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// All groups of this process, by the number of their first process.
 static RUNNING: Mutex<Running> = Mutex::new(Running {
@@ -46,13 +46,13 @@ impl Programs {
             return Ok(None);
         }
         let child = command.process_group(0).spawn()?;
-        let leader = child.id().and_then(|id| i32::try_from(id).ok());
-        let Some(leader) = leader.and_then(Pid::from_raw) else {
+        let group_id = child.id().and_then(|id| i32::try_from(id).ok());
+        let Some(group_id) = group_id.and_then(Pid::from_raw) else {
             return Err(io::Error::other("the program has no process id"));
         };
-        running.groups.push(leader);
+        running.groups.push(group_id);
         Ok(Some(Program {
-            group: Group(leader),
+            group: Group(group_id),
             child,
         }))
     }
@@ -90,16 +90,16 @@ impl Program {
 
     /// Ends the program and all that it has started: with SIGTERM, and after [`GRACE`] with SIGKILL.
     pub(crate) async fn end(mut self) {
-        let leader = self.group.0;
-        signal(leader, Signal::TERM);
+        let group_id = self.group.0;
+        signal(group_id, Signal::TERM);
         let gone = async {
             let _ = self.child.wait().await;
-            while test_kill_process_group(leader).is_ok() {
-                tokio::time::sleep(LOOK).await;
+            while test_kill_process_group(group_id).is_ok() {
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         if tokio::time::timeout(GRACE, gone).await.is_err() {
-            signal(leader, Signal::KILL);
+            signal(group_id, Signal::KILL);
             let _ = self.child.wait().await;
         }
         self.group.forget();
@@ -131,14 +131,14 @@ impl Drop for Group {
         }
         // Nothing else waits for it, and there may be no runtime.
         signal(self.0, Signal::TERM);
-        let leader = self.0;
-        let end = move || kill_after_grace(vec![leader]);
+        let group_id = self.0;
+        let end = move || kill_after_grace(vec![group_id]);
         if std::thread::Builder::new()
             .name("outbox-program-end".to_owned())
             .spawn(end)
             .is_err()
         {
-            signal(leader, Signal::KILL);
+            signal(group_id, Signal::KILL);
         }
     }
 }
@@ -162,7 +162,7 @@ fn close() -> Option<Vec<Pid>> {
             Ok(running) => running,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOOK);
+                std::thread::sleep(POLL_INTERVAL);
                 continue;
             }
             Err(TryLockError::WouldBlock) => return None,
@@ -187,7 +187,7 @@ fn kill_after_grace(mut groups: Vec<Pid>) {
         if Instant::now() >= deadline {
             break;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     for group in groups {
         signal(group, Signal::KILL);

@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use crate::runtime::process_group;
 
 /// The exit code after a second signal; 0 before it.
-static AT_ONCE: AtomicI32 = AtomicI32::new(0);
+static EXIT_CODE: AtomicI32 = AtomicI32::new(0);
 
 /// The exit code that a second signal requested.
 pub(crate) fn exit_code_at_once() -> Option<i32> {
-    Some(AT_ONCE.load(Ordering::SeqCst)).filter(|code| *code != 0)
+    Some(EXIT_CODE.load(Ordering::SeqCst)).filter(|code| *code != 0)
 }
 
 /// A cloneable shutdown signal. Clones share the signal.
@@ -71,7 +71,7 @@ impl Shutdown {
                 if let Some(signal) = second.forever().nth(1) {
                     let code = 128 + signal;
                     // When its programs have ended, the subscriber may end before this thread does.
-                    AT_ONCE.store(code, Ordering::SeqCst);
+                    EXIT_CODE.store(code, Ordering::SeqCst);
                     #[cfg(feature = "subscriber")]
                     process_group::end_all();
                     signal_hook::low_level::exit(code);

@@ -124,7 +124,7 @@ impl Delivery {
 
     /// A delivery that did not come from a broker and cannot be acknowledged.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn by_hand(destination: &str, headers: Headers, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn from_parts(destination: &str, headers: Headers, body: impl Into<Bytes>) -> Self {
         Self {
             destination: destination.to_owned(),
             message_id: "by-hand".to_owned(),

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::crash_count::{CrashCount, key};
-use super::dead_letter::{self, Story};
+use super::dead_letter::{self, FailureHistory};
 use super::dead_letter_queue::DeadLetterQueue;
 use super::job::Taken;
 use super::key_lanes::Ticket;
@@ -85,8 +85,8 @@ impl Acks {
                 is_answered(&client, retry_send.once(&client, nack)).await
             }),
             DeadLetter::Outbox => {
-                let story = Story::new(reason, &taken.job, settings);
-                let frame = dead_letter::frame(&delivery, &story, client.broker());
+                let history = FailureHistory::new(reason, &taken.job, settings);
+                let frame = dead_letter::frame(&delivery, &history, client.broker());
                 Box::pin(async move {
                     dead_letter::deliver(&client, &queue, (frame, kept), &stub, &retry_send).await
                 })
@@ -95,13 +95,15 @@ impl Acks {
                 is_answered(&client, retry_send.once(&client, || client.ack(&stub))).await
             }),
         };
-        let counted = count.concerns(&taken.job).then(|| key(&taken.job.payload));
+        let counted = count
+            .is_counted(&taken.job)
+            .then(|| key(&taken.job.payload));
         let ticket = taken.ticket;
         self.waiting.push(Box::pin(async move {
             let is_over = answer.await;
             if let Some(key) = counted.filter(|_| is_over) {
                 let db = count.db().clone();
-                let _ = db.apart(move || count.forget(&key)).await;
+                let _ = db.on_thread(move || count.forget(&key)).await;
             }
             Some(ticket)
         }));

@@ -8,7 +8,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use uuid::Uuid;
 
 use super::{managed, thread_watch};
-use crate::backend::{Arrival, Backend, CommitError, LastError};
+use crate::backend::{Backend, CommitError, LastError, NewReceived};
 use crate::callback::Outcome;
 use crate::callback::kind::Blocking;
 use crate::callback::payload::{Payload, is_unique_violation};
@@ -33,7 +33,7 @@ pub(crate) enum Attempt {
         is_permanent: bool,
     },
     /// It is a redelivery, and this many attempts at it ended with their process: the limit is reached.
-    Deadly(u32),
+    CrashLimit(u32),
     /// Attempts at it have ended with their process, and it does not run alone.
     Suspect,
     /// The shutdown signal was given before the attempt started or ended.
@@ -46,11 +46,11 @@ pub(crate) enum Attempt {
     Lost(BoxError),
 }
 
-impl From<Disorder> for Attempt {
+impl From<TransactionMisuse> for Attempt {
     /// Another attempt would repeat what is committed already.
-    fn from(disorder: Disorder) -> Self {
+    fn from(misuse: TransactionMisuse) -> Self {
         Self::Failed {
-            error: disorder.into(),
+            error: misuse.into(),
             is_permanent: true,
         }
     }
@@ -89,13 +89,13 @@ impl Attempt {
 enum Undone {
     Duplicate,
     /// The callback broke the rules of the transaction; another attempt would not help.
-    Disorder(Disorder),
+    TransactionMisuse(TransactionMisuse),
     /// The row is new and could not be written: headers or body do not fit their columns.
     Unfit(DieselError),
     Discarded(String),
     Failed(BoxError),
     /// The callback returned an error; the attempt it means.
-    Blamed(Attempt),
+    OfCallback(Attempt),
     /// BEGIN, COMMIT or a statement of ours.
     Database(DieselError),
 }
@@ -108,7 +108,7 @@ impl From<DieselError> for Undone {
 
 /// A callback broke the rules of the inbox transaction, or of its own.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Disorder {
+pub(super) enum TransactionMisuse {
     #[error("a statement of the callback failed and the callback went on as if it had not")]
     Aborted(#[source] DieselError),
     #[error("the callback deleted the inbox row of its message")]
@@ -168,8 +168,8 @@ pub(super) fn attempt_alone<C: Backend>(
     payload: &Payload,
     before: u32,
 ) -> Attempt {
-    let free = |conn: &mut C| db.lift_limit(conn);
-    let attempt = attempt_freely(conn, callback, payload, before, free);
+    let lift_limit = |conn: &mut C| db.lift_limit(conn);
+    let attempt = attempt_with(conn, callback, payload, before, lift_limit);
     let is_dead = has_failed(&attempt) && (conn.is_broken() || conn.ping().is_err());
     attempt.on_connection(is_dead)
 }
@@ -188,28 +188,28 @@ pub(crate) fn attempt_on<C: Backend>(
     payload: &Payload,
     before: u32,
 ) -> Attempt {
-    attempt_freely(conn, callback, payload, before, |_| Ok(()))
+    attempt_with(conn, callback, payload, before, |_| Ok(()))
 }
 
-/// The same; `free` lifts the time limit of statements before the callback is called.
-fn attempt_freely<C: Backend>(
+/// The same; `lift_limit` lifts the time limit of statements before the callback is called.
+fn attempt_with<C: Backend>(
     conn: &mut C,
     callback: &Blocking<C>,
     payload: &Payload,
     before: u32,
-    free: impl Fn(&mut C) -> QueryResult<()>,
+    lift_limit: impl Fn(&mut C) -> QueryResult<()>,
 ) -> Attempt {
     correlation::on_behalf(
         payload.correlation_id(),
         payload.trace(),
         || match callback {
             Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
-                free(conn)?;
+                lift_limit(conn)?;
                 thread_watch::callback(|| call(conn, payload))
             }),
             Blocking::Managed(call) => {
                 let call = |conn: &mut C, payload: &Payload| {
-                    free(conn)?;
+                    lift_limit(conn)?;
                     thread_watch::callback(|| call(conn, payload))
                 };
                 managed::attempt(conn, call, payload, before)
@@ -224,15 +224,15 @@ fn transactional<C: Backend>(
     before: u32,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Attempt {
-    if let Err(attempt) = delete_strays(conn, payload) {
+    if let Err(attempt) = delete_leftovers(conn, payload) {
         return attempt;
     }
-    let arrival = payload.arrival(before).fitted(conn);
-    let undone = match in_transaction(conn, payload, &arrival, &call) {
+    let row = payload.new_received(before).fitted(conn);
+    let undone = match in_transaction(conn, payload, &row, &call) {
         Ok(()) => return Attempt::Done,
         Err(Undone::Unfit(error)) => {
             tracing::debug!(id = payload.msg_id(), error = %error, "stored without its documents");
-            match in_transaction(conn, payload, &arrival.bare(), &call) {
+            match in_transaction(conn, payload, &row.bare(), &call) {
                 Ok(()) => return Attempt::Done,
                 Err(undone) => undone,
             }
@@ -242,29 +242,29 @@ fn transactional<C: Backend>(
     match undone {
         Undone::Duplicate => Attempt::Duplicate,
         Undone::Discarded(reason) => Attempt::Discarded(reason),
-        Undone::Disorder(disorder) => disorder.into(),
-        Undone::Failed(error) => blame(error),
-        Undone::Blamed(attempt) => attempt,
+        Undone::TransactionMisuse(misuse) => misuse.into(),
+        Undone::Failed(error) => of_callback_error(error),
+        Undone::OfCallback(attempt) => attempt,
         // A deferred constraint that the callback has violated shows at COMMIT.
         Undone::Unfit(error) | Undone::Database(error) if is_violation(&error) => {
             Attempt::failed(error)
         }
-        Undone::Unfit(error) | Undone::Database(error) => hindrance(error.into()),
+        Undone::Unfit(error) | Undone::Database(error) => of_database_error(error.into()),
     }
 }
 
 fn in_transaction<C: Backend>(
     conn: &mut C,
     payload: &Payload,
-    arrival: &Arrival,
+    row: &NewReceived,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Result<(), Undone> {
     let open = conn.begin_inbox()?;
-    if let Err(undone) = insert(conn, arrival) {
+    if let Err(undone) = insert(conn, row) {
         conn.roll_back_inbox(open);
         return Err(undone);
     }
-    let undone = match called(conn, call) {
+    let undone = match call_in_transaction(conn, call) {
         Ok(()) => match conn.commit_inbox(open, payload.msg_id(), payload.consumer()) {
             Ok(()) => return Ok(()),
             Err(CommitError::Commit(error)) => return Err(Undone::Database(error)),
@@ -274,9 +274,11 @@ fn in_transaction<C: Backend>(
             {
                 return Err(Undone::Database(error));
             }
-            Err(CommitError::Before(error)) => Undone::Failed(Disorder::Aborted(error).into()),
-            Err(CommitError::Gone) => Undone::Failed(Disorder::Gone.into()),
-            Err(CommitError::Ended) => Undone::Disorder(Disorder::Ended),
+            Err(CommitError::Before(error)) => {
+                Undone::Failed(TransactionMisuse::Aborted(error).into())
+            }
+            Err(CommitError::Gone) => Undone::Failed(TransactionMisuse::Gone.into()),
+            Err(CommitError::Ended) => Undone::TransactionMisuse(TransactionMisuse::Ended),
         },
         Err(undone) => {
             conn.end_inbox(open);
@@ -284,10 +286,10 @@ fn in_transaction<C: Backend>(
         }
     };
     // It is rolled back, so the row exists only if something has committed it.
-    Err(match delete_arrival(conn, payload, arrival.id()) {
-        Ok(true) => Undone::Disorder(Disorder::Committed(match undone {
+    Err(match delete_received(conn, payload, row.id()) {
+        Ok(true) => Undone::TransactionMisuse(TransactionMisuse::Committed(match undone {
             Undone::Failed(error)
-            | Undone::Blamed(
+            | Undone::OfCallback(
                 Attempt::Failed { error, .. }
                 | Attempt::Hindered(error)
                 | Attempt::Unavailable(error),
@@ -298,8 +300,8 @@ fn in_transaction<C: Backend>(
     })
 }
 
-fn insert<C: Backend>(conn: &mut C, arrival: &Arrival) -> Result<(), Undone> {
-    match conn.insert_received(arrival) {
+fn insert<C: Backend>(conn: &mut C, row: &NewReceived) -> Result<(), Undone> {
+    match conn.insert_received(row) {
         Ok(()) => Ok(()),
         Err(error) if is_unique_violation(&error) => Err(Undone::Duplicate),
         Err(error) if is_infrastructure(&error) => Err(Undone::Database(error)),
@@ -307,14 +309,17 @@ fn insert<C: Backend>(conn: &mut C, arrival: &Arrival) -> Result<(), Undone> {
     }
 }
 
-fn called<C: Backend>(
+fn call_in_transaction<C: Backend>(
     conn: &mut C,
     call: impl Fn(&mut C) -> Result<Outcome, BoxError>,
 ) -> Result<(), Undone> {
     match catch_unwind(AssertUnwindSafe(|| call(conn))) {
         Err(panic) => Err(Undone::Failed(panicked(&*panic))),
         // Before any other statement on the connection.
-        Ok(Err(error)) => Err(Undone::Blamed(blamed(fault_on(conn, &error), error))),
+        Ok(Err(error)) => Err(Undone::OfCallback(of_fault(
+            callback_fault(conn, &error),
+            error,
+        ))),
         Ok(Ok(Outcome::Discard(reason))) => Err(Undone::Discarded(reason)),
         Ok(Ok(Outcome::Done)) => Ok(()),
     }
@@ -323,52 +328,52 @@ fn called<C: Backend>(
 /// Deletes the row of a failed attempt, which exists only if something has committed it; otherwise the next
 /// attempt would count as a duplicate. Returns whether the row existed. If the connection is lost, the next
 /// attempt deletes it.
-pub(super) fn delete_arrival<C: Backend>(
+pub(super) fn delete_received<C: Backend>(
     conn: &mut C,
     payload: &Payload,
     id: Uuid,
 ) -> Result<bool, DieselError> {
-    let deleted = conn.delete_arrival(id);
+    let deleted = conn.delete_received(id);
     if let Err(error) = &deleted {
         tracing::debug!(id = payload.msg_id(), error = %error, "the row of a failed attempt may still exist");
-        payload.strays().push(id);
+        payload.leftovers().push(id);
     }
     deleted
 }
 
 /// Deletes rows that earlier attempts could not delete. The error is the result if there is no attempt.
-pub(super) fn delete_strays<C: Backend>(conn: &mut C, payload: &Payload) -> Result<(), Attempt> {
+pub(super) fn delete_leftovers<C: Backend>(conn: &mut C, payload: &Payload) -> Result<(), Attempt> {
     loop {
         // An abandoned attempt may wait here; it must not block the next one, so no lock is held.
-        let last = payload.strays().last().copied();
+        let last = payload.leftovers().last().copied();
         let Some(id) = last else { return Ok(()) };
-        match conn.delete_arrival(id) {
-            Ok(false) => payload.strays().retain(|stray| *stray != id),
+        match conn.delete_received(id) {
+            Ok(false) => payload.leftovers().retain(|leftover| *leftover != id),
             Ok(true) => {
-                payload.strays().clear();
-                return Err(Disorder::Committed(None).into());
+                payload.leftovers().clear();
+                return Err(TransactionMisuse::Committed(None).into());
             }
-            Err(error) => return Err(hindrance(error.into())),
+            Err(error) => return Err(of_database_error(error.into())),
         }
     }
 }
 
 /// The attempt that a callback's error means.
-pub(super) fn blame(error: BoxError) -> Attempt {
-    blamed(fault(error.as_ref(), None), error)
+pub(super) fn of_callback_error(error: BoxError) -> Attempt {
+    of_fault(fault(error.as_ref(), None), error)
 }
 
-/// Whose fault a callback's error is. The server may be asked for the error's number, which must happen
+/// The kind of fault that a callback's error is. The server may be asked for the error's number, which must happen
 /// before any other statement.
-pub(super) fn fault_on<C: Backend>(conn: &mut C, error: &BoxError) -> Fault {
+pub(super) fn callback_fault<C: Backend>(conn: &mut C, error: &BoxError) -> Fault {
     let last: Option<LastError> = is_unknown(error.as_ref())
         .then(|| conn.last_error())
         .flatten();
     fault(error.as_ref(), last.as_ref())
 }
 
-/// The attempt that a callback's error means, by whose fault it is.
-pub(super) fn blamed(fault: Fault, error: BoxError) -> Attempt {
+/// The attempt that a callback's error means, by its kind of fault.
+pub(super) fn of_fault(fault: Fault, error: BoxError) -> Attempt {
     match fault {
         Fault::Own => Attempt::failed(error),
         Fault::Contention => Attempt::Hindered(error),
@@ -377,7 +382,7 @@ pub(super) fn blamed(fault: Fault, error: BoxError) -> Attempt {
 }
 
 /// The attempt that a failure of the database means.
-pub(super) fn hindrance(error: BoxError) -> Attempt {
+pub(super) fn of_database_error(error: BoxError) -> Attempt {
     match fault(error.as_ref(), None) {
         Fault::Contention => Attempt::Hindered(error),
         _ if is_unexplained(error.as_ref()) => Attempt::Unavailable(Refused(error).into()),

@@ -14,7 +14,7 @@ use crate::callback::Payload;
 use crate::db::{Db, DbError};
 
 /// From this count on a message runs alone, so that messages beside it are not counted for its crashes.
-const SUSPICIOUS: u32 = 1;
+const ALONE_FROM: u32 = 1;
 
 /// A message's id and its consumer.
 pub(super) type Key = (String, String);
@@ -62,13 +62,13 @@ impl<C: Backend> CrashCount<C> {
     }
 
     /// Whether the message is counted: it is a redelivery, and there is a limit.
-    pub(super) fn concerns(&self, job: &Job) -> bool {
+    pub(super) fn is_counted(&self, job: &Job) -> bool {
         self.limit.is_some() && job.is_again
     }
 
     /// Counts an attempt, before anything that may end the process. The error is the result if there is no
     /// attempt. `own` is the message's own connection, if it has one.
-    pub(super) fn begin_again(
+    pub(super) fn begin_attempt(
         &self,
         payload: &Payload,
         is_alone: bool,
@@ -86,7 +86,7 @@ impl<C: Backend> CrashCount<C> {
                 RedeliveryState::Handled => conn.delete_attempt_count(id, consumer)?,
                 // Counted only when it runs alone, so that the crash of another message does not count.
                 RedeliveryState::Started(times)
-                    if times < limit && (times < SUSPICIOUS || is_alone) =>
+                    if times < limit && (times < ALONE_FROM || is_alone) =>
                 {
                     conn.count_attempt(id, consumer)?;
                 }
@@ -99,10 +99,12 @@ impl<C: Backend> CrashCount<C> {
             None => self.db.work(count),
         };
         match state {
-            Err(error) => Err(attempt::hindrance(error.into())),
+            Err(error) => Err(attempt::of_database_error(error.into())),
             Ok(RedeliveryState::Handled) => Err(Attempt::Duplicate),
-            Ok(RedeliveryState::Started(times)) if times >= limit => Err(Attempt::Deadly(times)),
-            Ok(RedeliveryState::Started(times)) if times >= SUSPICIOUS && !is_alone => {
+            Ok(RedeliveryState::Started(times)) if times >= limit => {
+                Err(Attempt::CrashLimit(times))
+            }
+            Ok(RedeliveryState::Started(times)) if times >= ALONE_FROM && !is_alone => {
                 Err(Attempt::Suspect)
             }
             Ok(RedeliveryState::Started(_)) => {
@@ -136,12 +138,12 @@ impl<C: Backend> CrashCount<C> {
 
     /// Takes back the counts of attempts that ended during an outage of the database.
     pub(super) fn settle(&self) {
-        self.take_all_back(|stage| stage == Stage::Ended);
+        self.take_back_if(|stage| stage == Stage::Ended);
     }
 
     /// Takes back all counts: this process ends in an orderly way and leaves what still runs.
-    pub(super) fn settle_all(&self) {
-        self.take_all_back(|_| true);
+    pub(super) fn take_back_all(&self) {
+        self.take_back_if(|_| true);
     }
 
     /// Whether there are counts to [`settle`](Self::settle).
@@ -149,7 +151,7 @@ impl<C: Backend> CrashCount<C> {
         self.own().values().any(|stage| *stage == Stage::Ended)
     }
 
-    fn take_all_back(&self, which: impl Fn(Stage) -> bool) {
+    fn take_back_if(&self, which: impl Fn(Stage) -> bool) {
         let mut is_available = true;
         // The lock is held, so that no attempt starts with a count that is about to be deleted.
         self.own().retain(|key, stage| {

@@ -29,12 +29,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why a message became a dead letter, as headers.
 #[derive(Debug, Clone)]
-pub(super) struct Story {
+pub(super) struct FailureHistory {
     queue: String,
     headers: Vec<(&'static str, String)>,
 }
 
-impl Story {
+impl FailureHistory {
     pub(super) fn new(reason: &str, job: &Job, settings: &Settings) -> Self {
         let reason: String = reason
             .chars()
@@ -61,8 +61,8 @@ impl Story {
     }
 }
 
-/// The dead letter: the message as it was received, with its story.
-pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendFrame {
+/// The dead letter: the message as it was received, with its history.
+pub(super) fn frame(delivery: &Delivery, history: &FailureHistory, broker: Broker) -> SendFrame {
     let mut headers = own_headers(delivery, broker);
     if let Some(user) = delivery.header(USER_ID)
         && !broker.quirks().accepts_foreign_user_id()
@@ -82,14 +82,14 @@ pub(super) fn frame(delivery: &Delivery, story: &Story, broker: Broker) -> SendF
         });
         headers.push((DEFECTS.to_owned(), listed(delivery.defects())));
     }
-    for (name, value) in &story.headers {
+    for (name, value) in &history.headers {
         headers.push(((*name).to_owned(), value.clone()));
     }
     headers.push(("persistent".to_owned(), "true".to_owned()));
     SendFrame {
         destination: broker
             .quirks()
-            .queue_address(&dead_letter_queue(&story.queue)),
+            .queue_address(&dead_letter_queue(&history.queue)),
         headers,
         body: delivery.body.clone(),
         not_after: None,
@@ -110,11 +110,11 @@ pub(super) async fn deliver(
     loop {
         match queue.send(client, &frame, retry_send).await {
             Ok(()) => break,
-            Err(Unsent::Left(error) | Unsent::Refused(error)) if client.is_closed() => {
+            Err(Unsent::Interrupted(error) | Unsent::Refused(error)) if client.is_closed() => {
                 return is_unknown(&error);
             }
             // The shutdown signal was given.
-            Err(Unsent::Left(error)) => return is_unknown(&error),
+            Err(Unsent::Interrupted(error)) => return is_unknown(&error),
             Err(Unsent::Refused(error)) if queue.is_safe_to_reject(client.broker(), &error) => {
                 tracing::error!(
                     error = %error,

@@ -19,17 +19,17 @@ use crate::stomp::{Broker, Client, Connector, Error, SendFrame};
 /// Maximum number of connections at a time.
 const CONNECTIONS: usize = 4;
 /// A dead letter at which the broker has closed this many connections without an ERROR counts as refused.
-const CLOSES: u32 = 3;
+const MAX_CLOSES: u32 = 3;
 /// For this long a declared queue counts as existing when the broker itself dead-letters. It can still lose
 /// a rejected message if the queue is deleted at that moment.
-const THERE: Duration = Duration::from_secs(1);
+const DECLARATION_VALID: Duration = Duration::from_secs(1);
 
 /// Why a dead letter was not sent.
 #[derive(Debug)]
 pub(super) enum Unsent {
     /// The shutdown signal was given, or the subscription's connection has ended: the message is
     /// redelivered.
-    Left(Error),
+    Interrupted(Error),
     /// The broker refuses it.
     Refused(Error),
 }
@@ -85,23 +85,23 @@ impl DeadLetterQueue {
             {
                 let client = self.connector.connect_once().await?;
                 result = client.send(frame.clone()).await;
-                leave(&client, result.is_ok()).await;
+                disconnect(&client, result.is_ok()).await;
                 return result;
             }
-            leave(&client, result.is_ok()).await;
+            disconnect(&client, result.is_ok()).await;
             result
         };
         let again = |error: &Error| {
             let is_closed = matches!(error, Error::ConnectionLost { .. });
             if is_closed && error.error_frame().is_none() {
-                return closes.fetch_add(1, Ordering::Relaxed) + 1 < CLOSES;
+                return closes.fetch_add(1, Ordering::Relaxed) + 1 < MAX_CLOSES;
             }
-            is_passing(error)
+            is_temporary(error)
         };
         let sent = retry_send.send_until(main, send, again).await;
-        let is_over = closes.load(Ordering::Relaxed) >= CLOSES;
-        sent.map_err(|error| match is_passing(&error) && !is_over {
-            true => Unsent::Left(error),
+        let is_over = closes.load(Ordering::Relaxed) >= MAX_CLOSES;
+        sent.map_err(|error| match is_temporary(&error) && !is_over {
+            true => Unsent::Interrupted(error),
             false => Unsent::Refused(error),
         })
     }
@@ -138,7 +138,7 @@ impl DeadLetterQueue {
             return true;
         };
         let mut declared = self.declared.lock().await;
-        if declared.is_some_and(|time| time.elapsed() < THERE) {
+        if declared.is_some_and(|time| time.elapsed() < DECLARATION_VALID) {
             return true;
         }
         let declare = || async {
@@ -170,7 +170,7 @@ impl DeadLetterQueue {
 }
 
 /// Disconnects; a broker that has not answered is not waited for again.
-async fn leave(client: &Client, is_well: bool) {
+async fn disconnect(client: &Client, is_well: bool) {
     if !is_well {
         client.abort();
     } else if let Err(error) = client.disconnect().await {
@@ -179,7 +179,7 @@ async fn leave(client: &Client, is_well: bool) {
 }
 
 /// Whether another attempt may succeed: there was no connection, or no answer in time.
-fn is_passing(error: &Error) -> bool {
+fn is_temporary(error: &Error) -> bool {
     match error {
         Error::ErrorFrame(_) => false,
         Error::NotSent { .. } => {

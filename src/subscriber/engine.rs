@@ -18,7 +18,7 @@ use super::settings::Settings;
 use super::worker_pool::WorkerPool;
 use crate::backend::Backend;
 use crate::broker::Broker;
-use crate::db::{FAREWELL, Health};
+use crate::db::{CLOSE_TIMEOUT, Health};
 use crate::runtime::outage::Outage;
 use crate::runtime::process_group::GRACE;
 use crate::runtime::shutdown::Shutdown;
@@ -26,11 +26,11 @@ use crate::stomp::{Client, Delivery, Kept, Subscription};
 
 /// How long programs may take to end after `shutdown_timeout`: a little longer than until they are
 /// killed.
-const PROGRAMS_END: Duration = GRACE.saturating_add(Duration::from_millis(500));
+const PROGRAMS_TIMEOUT: Duration = GRACE.saturating_add(Duration::from_millis(500));
 
 /// Maximum number of messages whose dead letters are not confirmed yet, if that is more than the prefetch.
 /// It counts only if the broker ignores the prefetch.
-const UNCONFIRMED: usize = 1_000;
+const MAX_UNCONFIRMED: usize = 1_000;
 
 /// Why the engine takes no more messages of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +169,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                 );
                 // Before the broker delivers their messages to others.
                 if self.worker_pool.end_programs() {
-                    let _ = timeout(PROGRAMS_END, self.finish_all(client)).await;
+                    let _ = timeout(PROGRAMS_TIMEOUT, self.finish_all(client)).await;
                 }
                 return false;
             }
@@ -189,8 +189,8 @@ impl<'a, C: Backend> Engine<'a, C> {
     pub(super) async fn settle(&mut self) {
         let crash_count = self.worker_pool.crash_count().clone();
         let db = crash_count.db().clone();
-        let settled = db.apart(move || crash_count.settle_all());
-        if !matches!(timeout(FAREWELL, settled).await, Ok(Ok(()))) {
+        let settled = db.on_thread(move || crash_count.take_back_all());
+        if !matches!(timeout(CLOSE_TIMEOUT, settled).await, Ok(Ok(()))) {
             tracing::debug!("the database did not answer at the stop; crash counts remain");
         }
     }
@@ -205,7 +205,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             while_dropping(subscription, receipt).await?;
             while_dropping(subscription, client.disconnect()).await
         };
-        match timeout(FAREWELL, closing).await {
+        match timeout(CLOSE_TIMEOUT, closing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::debug!(error = %error, "could not disconnect in an orderly way")
@@ -246,7 +246,7 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// be behind messages that were not read.
     fn has_room(&self) -> bool {
         let most = self.settings.queue.prefetch as usize;
-        self.held() - self.stale < most && self.acks.waiting() < most.max(UNCONFIRMED)
+        self.held() - self.stale < most && self.acks.waiting() < most.max(MAX_UNCONFIRMED)
     }
 
     /// Messages that the subscriber has, those of earlier connections included.
@@ -284,12 +284,12 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// Processes the result of a check of the database.
     fn checked(&mut self, health: &Health) {
         match health {
-            Health::Well | Health::Busy => self.database_works(),
-            Health::Away(error) if self.outage.is_on() => {
-                self.next_check = Some(Instant::now() + self.outage.noticed(error));
+            Health::Healthy | Health::Busy => self.database_works(),
+            Health::Unreachable(error) if self.outage.is_on() => {
+                self.next_check = Some(Instant::now() + self.outage.pause_after(error));
             }
             // A message that was still running has had its effect meanwhile.
-            Health::Away(_) => {}
+            Health::Unreachable(_) => {}
         }
     }
 
@@ -342,7 +342,7 @@ async fn result(check: &mut Option<JoinHandle<Health>>) -> Health {
     };
     let health = running.await;
     *check = None;
-    health.unwrap_or_else(|unfinished| Health::Away(unfinished.into()))
+    health.unwrap_or_else(|unfinished| Health::Unreachable(unfinished.into()))
 }
 
 /// Waits for a receipt; drops the messages before it, which the broker redelivers.

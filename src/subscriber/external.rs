@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::{Attempt, blame, hindrance, panicked};
+use super::attempt::{Attempt, of_callback_error, of_database_error, panicked};
 use crate::backend::Backend;
 use crate::callback::Outcome;
 use crate::callback::builtin::RunError;
@@ -24,7 +24,7 @@ const WITH_DOCUMENTS: u32 = 3;
 /// The work is done, and the database refuses the inbox row.
 #[derive(Debug, thiserror::Error)]
 #[error("the callback has done its work, but the database refuses the inbox row: {0}")]
-struct Unremembered(#[source] DbError);
+struct NotRecorded(#[source] DbError);
 
 /// Makes one attempt. `before` attempts have failed by the message's own fault. After the work is done it is
 /// not repeated: during an outage of the database the insert is retried, until `abandoned` resolves
@@ -55,14 +55,14 @@ pub(super) async fn attempt<C: Backend>(
         Ok(Err(error)) if error.downcast_ref().is_some_and(RunError::is_shortage) => {
             Attempt::Hindered(error)
         }
-        Ok(Err(error)) => blame(error),
+        Ok(Err(error)) => of_callback_error(error),
         Ok(Ok(Outcome::Discard(reason))) => Attempt::Discarded(reason),
-        Ok(Ok(Outcome::Done)) => remember(db, payload, before, abandoned).await,
+        Ok(Ok(Outcome::Done)) => record(db, payload, before, abandoned).await,
     }
 }
 
 /// Inserts the inbox row of a message whose work is done.
-async fn remember<C: Backend>(
+async fn record<C: Backend>(
     db: &Db<C>,
     payload: &Payload,
     before: u32,
@@ -83,7 +83,7 @@ async fn remember<C: Backend>(
             DbError::Statement(refusal) if !is_infrastructure(refusal) => {
                 // Another attempt would repeat the work.
                 return Attempt::Failed {
-                    error: Unremembered(error).into(),
+                    error: NotRecorded(error).into(),
                     is_permanent: true,
                 };
             }
@@ -91,7 +91,7 @@ async fn remember<C: Backend>(
             DbError::Unfinished(_) | DbError::Panicked => return refused(error),
             _ => {}
         }
-        let pause = outage.noticed(&error);
+        let pause = outage.pause_after(&error);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = &mut abandoned => return refused(error),
@@ -107,13 +107,13 @@ async fn insert<C: Backend>(
 ) -> Result<(), DbError> {
     let payload = payload.clone();
     let inserted = db.run(move |conn| {
-        let arrival = payload.arrival(before).fitted(conn);
+        let row = payload.new_received(before).fitted(conn);
         if !with_documents {
-            return conn.insert_received(&arrival.bare());
+            return conn.insert_received(&row.bare());
         }
-        match conn.insert_received(&arrival) {
+        match conn.insert_received(&row) {
             Err(error) if !is_unique_violation(&error) && !is_infrastructure(&error) => {
-                conn.insert_received(&arrival.bare())
+                conn.insert_received(&row.bare())
             }
             other => other,
         }
@@ -129,7 +129,7 @@ async fn insert<C: Backend>(
 /// What a failed look-up means.
 fn refused(error: DbError) -> Attempt {
     match error {
-        DbError::Statement(error) => blame(error.into()),
-        other => hindrance(other.into()),
+        DbError::Statement(error) => of_callback_error(error.into()),
+        other => of_database_error(other.into()),
     }
 }

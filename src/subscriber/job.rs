@@ -101,7 +101,7 @@ impl Retries {
         pauses.next_backoff().unwrap_or(settings.longest_delay)
     }
 
-    /// Whether the database failed for this message before: then its next attempt runs beside a witness.
+    /// Whether the database failed for this message before: then its next attempt runs with a second connection beside it.
     pub(super) fn has_lost(&self) -> bool {
         self.losses.is_some()
     }

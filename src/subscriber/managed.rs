@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::attempt::{
-    Attempt, Disorder, blame, blamed, delete_arrival, delete_strays, fault_on, hindrance, panicked,
+    Attempt, TransactionMisuse, callback_fault, delete_leftovers, delete_received,
+    of_callback_error, of_database_error, of_fault, panicked,
 };
 use crate::backend::Backend;
 use crate::callback::payload::{Duplicate, Payload, Proof};
@@ -13,7 +14,7 @@ use crate::error::{Error, causes};
 
 /// What is wrong with the proof that a managed callback returned.
 #[derive(Debug, thiserror::Error)]
-enum Misproof {
+enum ProofError {
     #[error(
         "the callback returned its proof, but the message is not in the inbox: commit the transaction in which it was saved"
     )]
@@ -37,7 +38,7 @@ pub(super) fn attempt<C: Backend>(
     payload: &Payload,
     before: u32,
 ) -> Attempt {
-    if let Err(attempt) = delete_strays(conn, payload) {
+    if let Err(attempt) = delete_leftovers(conn, payload) {
         return attempt;
     }
     match is_received(conn, payload) {
@@ -47,7 +48,7 @@ pub(super) fn attempt<C: Backend>(
     }
     let open = match conn.open_transactions() {
         Ok(open) => open,
-        Err(error) => return hindrance(error.into()),
+        Err(error) => return of_database_error(error.into()),
     };
     let whole = payload.for_attempt(before, false);
     let attempt = call_once(conn, &call, &whole, open);
@@ -71,13 +72,13 @@ fn call_once<C: Backend>(
     let returned = catch_unwind(AssertUnwindSafe(|| call(conn, payload)));
     // Before any other statement on the connection.
     let fault = match &returned {
-        Ok(Err(error)) if !is_duplicate(&**error) => fault_on(conn, error),
+        Ok(Err(error)) if !is_duplicate(&**error) => callback_fault(conn, error),
         _ => Fault::Own,
     };
     let was_open = conn.end_inbox(open);
     match returned {
         Ok(Ok(proof)) => proven(conn, payload, &proof, was_open),
-        Ok(Err(error)) if fault != Fault::Own => blamed(fault, error),
+        Ok(Err(error)) if fault != Fault::Own => of_fault(fault, error),
         Ok(Err(error)) => failed(conn, payload, error),
         Err(panic) => failed(conn, payload, panicked(&*panic)),
     }
@@ -85,7 +86,7 @@ fn call_once<C: Backend>(
 
 fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: bool) -> Attempt {
     if !payload.is_proven_by(proof) {
-        return failed(conn, payload, Misproof::Other.into());
+        return failed(conn, payload, ProofError::Other.into());
     }
     if !proof.was_saved {
         return match delete_saved(conn, payload) {
@@ -95,10 +96,10 @@ fn proven<C: Backend>(conn: &mut C, payload: &Payload, proof: &Proof, was_open: 
     }
     match is_received(conn, payload) {
         // What it did in the open transaction is rolled back.
-        Ok(true) if was_open => failed(conn, payload, Misproof::Open.into()),
+        Ok(true) if was_open => failed(conn, payload, ProofError::Open.into()),
         Ok(true) => Attempt::Done,
-        Ok(false) if was_open => Attempt::failed(Misproof::Open),
-        Ok(false) => Attempt::failed(Misproof::NotSaved),
+        Ok(false) if was_open => Attempt::failed(ProofError::Open),
+        Ok(false) => Attempt::failed(ProofError::NotSaved),
         Err(attempt) => attempt,
     }
 }
@@ -112,7 +113,7 @@ fn failed<C: Backend>(conn: &mut C, payload: &Payload, error: BoxError) -> Attem
         return Attempt::Unavailable(error);
     }
     match delete_saved(conn, payload) {
-        Ok(true) => return Disorder::Committed(Some(error)).into(),
+        Ok(true) => return TransactionMisuse::Committed(Some(error)).into(),
         Ok(false) => {}
         Err(attempt) => return attempt,
     }
@@ -121,7 +122,7 @@ fn failed<C: Backend>(conn: &mut C, payload: &Payload, error: BoxError) -> Attem
     }
     match is_received(conn, payload) {
         Ok(true) => Attempt::Duplicate,
-        Ok(false) => Attempt::failed(Misproof::NotDuplicate),
+        Ok(false) => Attempt::failed(ProofError::NotDuplicate),
         Err(attempt) => attempt,
     }
 }
@@ -130,13 +131,15 @@ fn failed<C: Backend>(conn: &mut C, payload: &Payload, error: BoxError) -> Attem
 fn delete_saved<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
     match payload.take_saved() {
         None => Ok(false),
-        Some(id) => delete_arrival(conn, payload, id).map_err(|error| hindrance(error.into())),
+        Some(id) => {
+            delete_received(conn, payload, id).map_err(|error| of_database_error(error.into()))
+        }
     }
 }
 
 fn is_received<C: Backend>(conn: &mut C, payload: &Payload) -> Result<bool, Attempt> {
     conn.is_received(payload.msg_id(), payload.consumer())
-        .map_err(|error| blame(error.into()))
+        .map_err(|error| of_callback_error(error.into()))
 }
 
 fn is_duplicate(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -3,27 +3,27 @@
 //! A callback may have ended its own session, sent a statement that no server accepts, or raised an error
 //! that reads like the server's. So another connection is tried. If it cannot write either, the database
 //! is not available. If it can, only this message waits; from then on it is handled on a connection of its own with
-//! a second one beside it, the witness, both opened for the attempt. An outage ends both, and never counts
+//! a second one beside it, both opened for the attempt. An outage ends both, and never counts
 //! as a failure of the message. The message has failed by itself if its connection is lost while the
-//! witness lives, if its statement is interrupted, or if it reports a lost connection while its own works.
+//! second one lives, if its statement is interrupted, or if it reports a lost connection while its own works.
 //! Any other error, such as a full tablespace or an unreadable page, is the server's: the message waits
 //! without a time limit.
 
 use super::attempt::{Attempt, Refused};
 use crate::backend::Backend;
-use crate::db::{Db, Health, Witness, is_interrupted, is_of_a_connection};
+use crate::db::{Db, Health, SecondConnection, is_interrupted, is_of_a_connection};
 use crate::error::BoxError;
 
 /// The database failed for this message only.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection of this message was lost, while a second connection worked all the time")]
-struct Alone(#[source] BoxError);
+struct OnlyThisMessage(#[source] BoxError);
 
-/// Corrects the result of an attempt by the witness that was beside it. `is_dead`: the message's own
+/// Corrects the result of an attempt by the second connection beside it. `is_dead`: the message's own
 /// connection is dead.
-pub(super) fn judge<C: Backend>(
+pub(super) fn correct<C: Backend>(
     db: &Db<C>,
-    witness: Option<&mut Witness<C>>,
+    second: Option<&mut SecondConnection<C>>,
     is_dead: bool,
     attempt: Attempt,
 ) -> Attempt {
@@ -32,16 +32,16 @@ pub(super) fn judge<C: Backend>(
     };
     // Other connections of the pool may lead to the same dead or read-only server.
     db.retire_all();
-    match witness.map(|witness| witness.testify(db)) {
-        Some(Health::Well) if is_dead || is_own(&error) => {
-            return Attempt::failed(Alone(error));
+    match second.map(|second| second.check_write(db)) {
+        Some(Health::Healthy) if is_dead || is_own(&error) => {
+            return Attempt::failed(OnlyThisMessage(error));
         }
-        Some(Health::Well | Health::Busy) => return Attempt::Lost(error),
-        Some(Health::Away(_)) | None => {}
+        Some(Health::Healthy | Health::Busy) => return Attempt::Lost(error),
+        Some(Health::Unreachable(_)) | None => {}
     }
     match db.health() {
-        Health::Well | Health::Busy => Attempt::Lost(error),
-        Health::Away(why) => {
+        Health::Healthy | Health::Busy => Attempt::Lost(error),
+        Health::Unreachable(why) => {
             tracing::debug!(error = %why, "a second connection cannot write either");
             Attempt::Unavailable(error)
         }

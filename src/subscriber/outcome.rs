@@ -54,7 +54,7 @@ impl<C: Backend> Engine<'_, C> {
                 error,
                 is_permanent,
             } => return self.failed(taken, &error, is_permanent, client),
-            Attempt::Deadly(times) => {
+            Attempt::CrashLimit(times) => {
                 let reason = format!(
                     "it was redelivered, and {times} attempts at it ended with the process that made them"
                 );
@@ -111,7 +111,8 @@ impl<C: Backend> Engine<'_, C> {
             Attempt::Unavailable(error) => {
                 self.monitor.error(&chain(&error));
                 if self.next_check.is_none() && self.check.is_none() {
-                    self.next_check = Some(Instant::now() + self.outage.noticed(error.as_ref()));
+                    self.next_check =
+                        Some(Instant::now() + self.outage.pause_after(error.as_ref()));
                 }
                 return self.pause(taken, Duration::ZERO, client);
             }

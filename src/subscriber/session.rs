@@ -20,7 +20,7 @@ use crate::runtime::shutdown::Shutdown;
 use crate::stomp::{self, Client, Connector, Subscription};
 
 /// How long a connection may take to end after its subscription.
-const ENDING: Duration = Duration::from_secs(5);
+const CLOSE_REASON_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<C: Backend> Subscriber<C> {
     /// Connects and subscribes again and again, until the shutdown signal is given.
@@ -70,17 +70,19 @@ impl<C: Backend> Subscriber<C> {
             let (client, mut subscription) = match connected.await {
                 None => return self.stopped(&mut engine, None).await,
                 Some(Ok(connected)) => connected,
-                Some(Err(Unreached::Final(error))) => return Err(SubscribeError::Broker(error)),
-                Some(Err(Unreached::Unknown(error))) => return Err(error.into()),
-                Some(Err(Unreached::Refused(error))) => {
+                Some(Err(ConnectFailure::Final(error))) => {
+                    return Err(SubscribeError::Broker(error));
+                }
+                Some(Err(ConnectFailure::Unknown(error))) => return Err(error.into()),
+                Some(Err(ConnectFailure::Refused(error))) => {
                     self.monitor.disconnected(&error);
-                    let pause = refusals.noticed(&error);
+                    let pause = refusals.pause_after(&error);
                     if !engine.meanwhile(passes(pause, shutdown)).await {
                         return self.stopped(&mut engine, None).await;
                     }
                     continue;
                 }
-                Some(Err(Unreached::Lost(error))) => {
+                Some(Err(ConnectFailure::Lost(error))) => {
                     self.monitor.disconnected(&error);
                     tracing::debug!(error = %error, "the connection was lost before the subscription");
                     continue;
@@ -101,7 +103,7 @@ impl<C: Backend> Subscriber<C> {
                 }
                 Ended::Lost => {
                     // An ERROR ends the subscription before it ends the connection.
-                    let why = tokio::time::timeout(ENDING, client.closed());
+                    let why = tokio::time::timeout(CLOSE_REASON_TIMEOUT, client.closed());
                     let why = engine.meanwhile(why).await.ok();
                     match &why {
                         Some(error) => self.monitor.disconnected(error),
@@ -125,7 +127,7 @@ impl<C: Backend> Subscriber<C> {
                         }
                         // The pauses are those of `refusals`.
                         connector.reset_backoff();
-                        let pause = refusals.noticed(&error);
+                        let pause = refusals.pause_after(&error);
                         if !engine.meanwhile(passes(pause, shutdown)).await {
                             return self.stopped(&mut engine, None).await;
                         }
@@ -142,8 +144,8 @@ impl<C: Backend> Subscriber<C> {
     /// Warns if rejected messages are lost: a queue that others have declared may have no dead letters.
     fn warn_of_rejected(&self, broker: Broker) {
         let queue = &self.settings.queue;
-        let is_left_to_it = self.settings.dead_letter == DeadLetter::Broker;
-        if is_left_to_it
+        let uses_broker_queue = self.settings.dead_letter == DeadLetter::Broker;
+        if uses_broker_queue
             && !broker.quirks().always_keeps_rejected()
             && !queue.is_declared_with_dead_letters(broker)
         {
@@ -161,7 +163,7 @@ impl<C: Backend> Subscriber<C> {
         &self,
         connector: &Connector,
         was_subscribed: bool,
-    ) -> Result<(Client, Subscription), Unreached> {
+    ) -> Result<(Client, Subscription), ConnectFailure> {
         let is_final = |error: &stomp::Error| {
             self.monitor.disconnected(error);
             !was_subscribed && error.is_final()
@@ -169,12 +171,12 @@ impl<C: Backend> Subscriber<C> {
         let client = connector
             .connect(is_final)
             .await
-            .map_err(Unreached::Final)?;
+            .map_err(ConnectFailure::Final)?;
         let queue = &self.settings.queue;
         if let Err(error) = queue.check_for(client.broker())
             && !was_subscribed
         {
-            return Err(Unreached::Unknown(error));
+            return Err(ConnectFailure::Unknown(error));
         }
         match queue.open(connector, &client).await {
             Ok(subscription) => {
@@ -190,13 +192,13 @@ impl<C: Backend> Subscriber<C> {
                 Ok((client, subscription))
             }
             Err(error) if error.error_frame().is_none() => Err(if client.is_closed() {
-                Unreached::Lost(error)
+                ConnectFailure::Lost(error)
             } else {
                 // The connection works, so the connector does not pause; we do.
-                Unreached::Refused(error)
+                ConnectFailure::Refused(error)
             }),
-            Err(error) if was_subscribed => Err(Unreached::Refused(error)),
-            Err(error) => Err(Unreached::Final(error)),
+            Err(error) if was_subscribed => Err(ConnectFailure::Refused(error)),
+            Err(error) => Err(ConnectFailure::Final(error)),
         }
     }
 
@@ -237,7 +239,7 @@ async fn passes(pause: Duration, shutdown: &Shutdown) -> bool {
 }
 
 /// Why there is no subscription.
-enum Unreached {
+enum ConnectFailure {
     /// The settings are wrong; a retry would not help.
     Final(stomp::Error),
     /// The broker does not know the destination.

@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use super::job::Taken;
 
 /// Minimum for the limit of stuck threads, if there are fewer workers.
-const SPARE: usize = 8;
+const LEAST_LIMIT: usize = 8;
 
 /// Maximum number of attempts at one message at a time. The second one has connections of its own, on which
 /// our statements wait for a lock only for a limited time.
-const TIMES: usize = 2;
+const MAX_ATTEMPTS: usize = 2;
 
 /// The messages of stuck threads. Each thread holds its message until it returns. A thread costs a
 /// connection, so their number has a limit; beyond it, workers wait as long as the server lets them.
@@ -23,14 +23,14 @@ pub(super) struct StuckThreads {
 /// Attempts at the message still wait for the database.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{TIMES} attempts at the message still wait for the database; no further attempt beside them"
+    "{MAX_ATTEMPTS} attempts at the message still wait for the database; no further attempt beside them"
 )]
 pub(super) struct StillWaiting;
 
 impl StuckThreads {
     pub(super) fn new(workers: usize) -> Self {
         Self {
-            limit: workers.max(SPARE),
+            limit: workers.max(LEAST_LIMIT),
             threads: Vec::new(),
             has_warned: false,
         }
@@ -67,7 +67,7 @@ impl StuckThreads {
             .filter_map(Weak::upgrade)
             .filter(|stuck| stuck.job.payload.msg_id() == id)
             .count();
-        if times < TIMES {
+        if times < MAX_ATTEMPTS {
             Ok(())
         } else {
             Err(StillWaiting)

@@ -41,7 +41,7 @@ pub struct Subscriber<C: Backend> {
 const CONNECTIONS: u32 = 1;
 /// Connections beside those: two for a message for which the database has failed, and one for the check of
 /// the database.
-const BESIDE: u32 = 3;
+const EXTRA_CONNECTIONS: u32 = 3;
 /// Messages that the broker may deliver ahead, for each worker.
 const PREFETCH_FOR_EACH: u32 = 2;
 
@@ -131,7 +131,7 @@ impl<C: Backend> Subscriber<C> {
                 config,
                 pool,
                 connections,
-                BESIDE,
+                EXTRA_CONNECTIONS,
             )?)
         })
     }

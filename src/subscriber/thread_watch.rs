@@ -11,7 +11,7 @@ use super::job::Taken;
 use crate::error::BoxError;
 
 thread_local! {
-    static OWN: RefCell<Option<Arc<ThreadWatch>>> = const { RefCell::new(None) };
+    static OF_THREAD: RefCell<Option<Arc<ThreadWatch>>> = const { RefCell::new(None) };
 }
 
 /// The watch of one worker's thread.
@@ -36,7 +36,7 @@ struct Abandoned;
 impl ThreadWatch {
     /// Makes it the watch of this thread.
     pub(super) fn attach(self: &Arc<Self>) {
-        OWN.set(Some(Arc::clone(self)));
+        OF_THREAD.set(Some(Arc::clone(self)));
     }
 
     /// An attempt starts, on a connection of this pool, or on its own if `None`.
@@ -100,7 +100,7 @@ pub(super) fn callback<T>(call: impl FnOnce() -> Result<T, BoxError>) -> Result<
         }
     }
 
-    let Some(watch) = OWN.with_borrow(Clone::clone) else {
+    let Some(watch) = OF_THREAD.with_borrow(Clone::clone) else {
         return call();
     };
     if !watch.begin_callback() {

@@ -20,30 +20,30 @@ pub(super) fn attempt<C: Backend>(
     job: &Job,
     is_alone: bool,
 ) -> Attempt {
-    let mut beside = match job
+    let mut own = match job
         .retries
         .has_lost()
         .then(|| count.db().pair())
         .transpose()
     {
-        Ok(beside) => beside,
+        Ok(own) => own,
         // Other messages use the connections that it needs.
         Err(error) if error.is_busy() => return Attempt::Hindered(error.into()),
         Err(error) => return Attempt::Unavailable(error.into()),
     };
-    let (conn, witness) = match &mut beside {
-        Some((conn, witness)) => (Some(&mut **conn), Some(witness)),
+    let (conn, second) = match &mut own {
+        Some((conn, second)) => (Some(&mut **conn), Some(second)),
         None => (None, None),
     };
     let (attempt, is_dead) = counted(count, callback, job, is_alone, conn);
-    let attempt = outage_check::judge(count.db(), witness, is_dead, attempt);
-    ended(count, &job.payload, count.concerns(job), attempt)
+    let attempt = outage_check::correct(count.db(), second, is_dead, attempt);
+    ended(count, &job.payload, count.is_counted(job), attempt)
 }
 
 /// The pool from which an attempt takes connections, if it takes any.
 pub(super) fn pool<C: Backend>(count: &CrashCount<C>, job: &Job) -> Option<u64> {
     // A counted message uses the pool when its attempt ends.
-    let uses_it = !job.retries.has_lost() || count.concerns(job);
+    let uses_it = !job.retries.has_lost() || count.is_counted(job);
     uses_it.then(|| count.db().pool_in_use())
 }
 
@@ -55,8 +55,8 @@ fn counted<C: Backend>(
     is_alone: bool,
     mut conn: Option<&mut C>,
 ) -> (Attempt, bool) {
-    let begun = match count.concerns(job) {
-        true => count.begin_again(&job.payload, is_alone, conn.as_deref_mut()),
+    let begun = match count.is_counted(job) {
+        true => count.begin_attempt(&job.payload, is_alone, conn.as_deref_mut()),
         false => Ok(()),
     };
     let (db, payload, failures) = (count.db(), &job.payload, job.retries.failures);
@@ -89,40 +89,40 @@ fn ended<C: Backend>(
 
 /// The same for a callback whose work is not in the database. `abandoned` resolves if nobody waits for the
 /// attempt any more.
-pub(super) async fn attempt_apart<C: Backend>(
+pub(super) async fn attempt_external<C: Backend>(
     count: &CrashCount<C>,
     callback: &Arc<External>,
     job: &Job,
     is_alone: bool,
     abandoned: impl Future<Output = ()>,
 ) -> Attempt {
-    let unfinished = |lost: DbError| attempt::hindrance(lost.into());
+    let unfinished = |lost: DbError| attempt::of_database_error(lost.into());
     let db = count.db();
-    let (is_counted, has_lost) = (count.concerns(job), job.retries.has_lost());
-    let mut witness = None;
+    let (is_counted, has_lost) = (count.is_counted(job), job.retries.has_lost());
+    let mut second = None;
     if is_counted || has_lost {
         let (count, payload) = (count.clone(), job.payload.clone());
-        let begun = db.apart(move || {
+        let begun = db.on_thread(move || {
             let unavailable = |error: DbError| match error.is_busy() {
                 true => Attempt::Hindered(error.into()),
                 false => Attempt::Unavailable(error.into()),
             };
-            let mut witness = has_lost
-                .then(|| count.db().witness())
+            let mut second = has_lost
+                .then(|| count.db().second_connection())
                 .transpose()
                 .map_err(unavailable)?;
-            if is_counted && let Err(attempt) = count.begin_again(&payload, is_alone, None) {
-                return Err(outage_check::judge(
+            if is_counted && let Err(attempt) = count.begin_attempt(&payload, is_alone, None) {
+                return Err(outage_check::correct(
                     count.db(),
-                    witness.as_mut(),
+                    second.as_mut(),
                     false,
                     attempt,
                 ));
             }
-            Ok(witness)
+            Ok(second)
         });
         match begun.await.unwrap_or_else(|lost| Err(unfinished(lost))) {
-            Ok(opened) => witness = opened,
+            Ok(opened) => second = opened,
             Err(attempt) => return attempt,
         }
     }
@@ -132,13 +132,13 @@ pub(super) async fn attempt_apart<C: Backend>(
         return attempt;
     }
     let (own, payload) = (count.clone(), job.payload.clone());
-    let judged = db.apart(move || {
+    let corrected = db.on_thread(move || {
         // Its own connections, if any, are unknown to us.
-        let attempt = outage_check::judge(own.db(), witness.as_mut(), false, attempt);
+        let attempt = outage_check::correct(own.db(), second.as_mut(), false, attempt);
         ended(&own, &payload, is_counted, attempt)
     });
     // The next attempt finds what it did.
-    judged.await.unwrap_or_else(unfinished)
+    corrected.await.unwrap_or_else(unfinished)
 }
 
 /// Whether the attempt shows that the database works.

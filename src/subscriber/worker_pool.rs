@@ -44,7 +44,7 @@ pub(super) struct WorkerPool<C: Backend> {
 
 /// Threads, each with its watch, and the template for another one.
 struct Threads<C: Backend> {
-    hand_over: Sender<Taken>,
+    jobs_sender: Sender<Taken>,
     next: Thread<C>,
     watches: Vec<Arc<ThreadWatch>>,
     /// Threads that were replaced.
@@ -52,7 +52,7 @@ struct Threads<C: Backend> {
 }
 
 /// The longest interval between two looks for stuck threads.
-const ROUND: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<C: Backend> WorkerPool<C> {
     /// Starts the workers. `limit` is the setting `delivery_limit`.
@@ -68,9 +68,9 @@ impl<C: Backend> WorkerPool<C> {
         let work = match callback {
             Callback::External(call) => Work::External(Arc::clone(call)),
             Callback::Blocking(call) => {
-                let (hand_over, jobs) = crossbeam_channel::unbounded();
+                let (jobs_sender, jobs) = crossbeam_channel::unbounded();
                 let mut threads = Threads {
-                    hand_over,
+                    jobs_sender,
                     next: Thread {
                         callback: call.clone(),
                         count: count.clone(),
@@ -89,8 +89,9 @@ impl<C: Backend> WorkerPool<C> {
                 Work::Blocking(Box::new(threads))
             }
         };
-        let round = db.limit().map_or(ROUND, |limit| limit / 4);
-        let mut rounds = tokio::time::interval(round.clamp(Duration::from_millis(10), ROUND));
+        let round = db.limit().map_or(CHECK_INTERVAL, |limit| limit / 4);
+        let mut rounds =
+            tokio::time::interval(round.clamp(Duration::from_millis(10), CHECK_INTERVAL));
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             work,
@@ -125,7 +126,7 @@ impl<C: Backend> WorkerPool<C> {
                     let _ = self.sender.send((taken, Attempt::Hindered(wait.into())));
                     return;
                 }
-                if let Err(lost) = threads.hand_over.send(taken) {
+                if let Err(lost) = threads.jobs_sender.send(taken) {
                     // All threads have ended.
                     let error = "no worker is left".into();
                     let _ = self
@@ -140,7 +141,8 @@ impl<C: Backend> WorkerPool<C> {
                     let is_alone = taken.is_alone;
                     let abandoned = sender.closed();
                     let attempt =
-                        worker::attempt_apart(&count, &call, &taken.job, is_alone, abandoned).await;
+                        worker::attempt_external(&count, &call, &taken.job, is_alone, abandoned)
+                            .await;
                     let _ = sender.send((taken, attempt));
                 };
                 tokio::spawn(attempt.in_current_span().with_current_subscriber());
@@ -177,7 +179,7 @@ impl<C: Backend> WorkerPool<C> {
             };
             threads.stuck.add(&taken);
             if let Some(pool) = pool {
-                db.give_up(pool);
+                db.abandon(pool);
             }
             match threads.next.start() {
                 Ok(fresh) => *watch = fresh,
@@ -192,8 +194,8 @@ impl<C: Backend> WorkerPool<C> {
             tokio::spawn(async move {
                 let error = DbError::Silent { after: limit }.into();
                 let attempt = match db.ask().await {
-                    Health::Well | Health::Busy => Attempt::Lost(error),
-                    Health::Away(_) => Attempt::Unavailable(error),
+                    Health::Healthy | Health::Busy => Attempt::Lost(error),
+                    Health::Unreachable(_) => Attempt::Unavailable(error),
                 };
                 let _ = sender.send((again, attempt));
             });

@@ -52,8 +52,8 @@ impl Shared {
 
 /// Commands from the handle to the broker's thread.
 enum Command {
-    GoDown(Sender<()>),
-    ComeUp(Sender<io::Result<()>>),
+    ShutDown(Sender<()>),
+    Restart(Sender<io::Result<()>>),
 }
 
 /// An in-memory STOMP broker on a loopback port, for tests. It runs on a separate thread until it
@@ -184,7 +184,7 @@ impl LoopbackBroker {
     pub fn close_on_send_to(&self, destination: impl Into<String>) {
         let destination = destination.into();
         self.shared
-            .with(|core| core.faults.poisonous.insert(destination));
+            .with(|core| core.faults.closing_destinations.insert(destination));
     }
 
     /// Deletes a queue with its messages. Its subscriptions end with an ERROR and their connections
@@ -202,7 +202,7 @@ impl LoopbackBroker {
     /// Stops listening and closes all connections. Queues and their messages remain.
     pub fn shut_down(&self) {
         let (done, wait) = channel();
-        if self.command(Command::GoDown(done)) {
+        if self.command(Command::ShutDown(done)) {
             let _ = wait.recv();
         }
     }
@@ -214,7 +214,7 @@ impl LoopbackBroker {
     /// [`io::Error`] if another process uses the port.
     pub fn restart(&self) -> io::Result<()> {
         let (done, wait) = channel();
-        if self.command(Command::ComeUp(done)) {
+        if self.command(Command::Restart(done)) {
             return wait.recv().map_err(io::Error::other)?;
         }
         Err(io::Error::other("the broker's thread has ended"))
@@ -264,13 +264,13 @@ async fn serve(
             Some(_) = sessions.join_next() => {}
             command = commands.recv() => match command {
                 None => return,
-                Some(Command::GoDown(done)) => {
+                Some(Command::ShutDown(done)) => {
                     listener = None;
                     shared.with(Core::cut);
                     sessions.shutdown().await;
                     let _ = done.send(());
                 }
-                Some(Command::ComeUp(done)) => {
+                Some(Command::Restart(done)) => {
                     let outcome = if listener.is_some() {
                         Ok(())
                     } else {

@@ -12,5 +12,5 @@ pub(super) struct Faults {
     /// SENDs to these destinations are answered with an ERROR that names the receipt.
     pub(super) rejected: BTreeSet<String>,
     /// SENDs to these destinations close the connection without an ERROR.
-    pub(super) poisonous: BTreeSet<String>,
+    pub(super) closing_destinations: BTreeSet<String>,
 }

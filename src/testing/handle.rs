@@ -136,7 +136,7 @@ where
         ready.body.to_string().into(),
         None,
     );
-    let delivery = Delivery::by_hand(
+    let delivery = Delivery::from_parts(
         &frame.destination,
         frame.headers.into_iter().collect(),
         frame.body,
@@ -161,7 +161,7 @@ where
                 Handling::Unavailable(error)
             }
             // Only redeliveries lead to these; this is the first delivery.
-            Attempt::Deadly(_) | Attempt::Suspect | Attempt::NotStarted => {
+            Attempt::CrashLimit(_) | Attempt::Suspect | Attempt::NotStarted => {
                 Handling::Unavailable("the attempt was not started".into())
             }
         },

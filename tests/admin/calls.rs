@@ -58,7 +58,16 @@ pub(crate) fn calls_are_changed_and_deleted<C: Subject>(url: &str) {
     );
     let changed = Rows::Calls.cancel(conn, &ids).unwrap();
     assert_eq!((changed.rows, changed.unchanged.len()), (2, 1));
-    assert_eq!(changed.unchanged[0].state, Some(RowState::Sent));
+    assert_eq!(changed.unchanged[0].state, Some(RowState::Executed));
+    assert!(changed.unchanged[0].to_string().ends_with("(executed)"));
+    let shown = Rows::Calls.show(conn, ids[2]).unwrap().unwrap();
+    assert_eq!(shown.row.state, RowState::Executed);
+    for state in [RowState::Executed, RowState::Sent] {
+        let filter = Filter::new().state(state);
+        let page = Rows::Calls.list(conn, &filter, None, 9).unwrap();
+        let states: Vec<RowState> = page.rows.iter().map(|row| row.state).collect();
+        assert_eq!(states, [RowState::Executed]);
+    }
     assert_eq!(Rows::Calls.skip(conn, &ids[..1]).unwrap().rows, 1);
     assert_eq!(Rows::Calls.retry(conn, &ids[..1]).unwrap().rows, 1);
     assert_eq!(Rows::Calls.retry_all(conn).unwrap(), 1);

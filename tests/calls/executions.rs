@@ -120,7 +120,8 @@ pub(crate) fn hooks_learn_of_each_execution<C: Subject>(place: &Place<C>) {
     let executor = executor
         .on_executed(note("executed"))
         .on_failed(note("failed"))
-        .on_parked(note("parked"));
+        .on_parked(note("parked"))
+        .on_error(note("error"));
     let running = Running::start(executor);
     place.wait_for_statuses(&[2, 2, -1]);
     running.stop();
@@ -128,9 +129,12 @@ pub(crate) fn hooks_learn_of_each_execution<C: Subject>(place: &Place<C>) {
     seen.sort_by_key(|(kind, id, attempt)| (ids.iter().position(|it| it == id), *attempt, *kind));
     let expected = [
         ("executed", ids[0], 1),
+        ("error", ids[1], 1),
         ("failed", ids[1], 1),
         ("executed", ids[1], 2),
+        ("error", ids[2], 1),
         ("failed", ids[2], 1),
+        ("error", ids[2], 2),
         ("parked", ids[2], 2),
     ];
     assert_eq!(seen, expected);

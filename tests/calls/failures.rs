@@ -2,9 +2,12 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_outbox::Permanent;
+use diesel_outbox::admin::{Filter, Rows};
 use diesel_outbox::calls::Call;
 
-use crate::place::{Await, Block, Hang, Place, Slow, Stage, Subject, Twice, Within, failure};
+use crate::place::{
+    Await, Block, Hang, Patient, Place, Slow, Stage, Subject, Twice, Within, Yielding, failure,
+};
 
 pub(crate) fn a_call_is_retried_until_it_succeeds<C: Subject>(place: &Place<C>) {
     let stage = Stage::new(|_, before| {
@@ -32,6 +35,41 @@ pub(crate) fn an_exhausted_call_is_parked_with_its_reason<C: Subject>(place: &Pl
     let row = &place.connect().rows()[0];
     assert_eq!(row.retry, 2);
     assert_eq!(row.last_error.as_deref(), Some("no such\\0 order"));
+}
+
+pub(crate) fn a_function_has_its_own_pauses<C: Subject>(place: &Place<C>) {
+    let stage = Stage::new(|_, _| failure("not yet"));
+    let mut conn = place.connect();
+    Patient { n: 1 }.write(&mut conn).unwrap();
+    assert_eq!(place.once(&stage).failed, 1);
+    let page = Rows::Calls
+        .list(&mut conn, &Filter::new(), None, 1)
+        .unwrap();
+    let row = &page.rows[0];
+    // Longer than the maximum of the settings.
+    let pause = row.due_at.unwrap() - row.added;
+    assert!((600..=660).contains(&pause.num_seconds()), "{pause}");
+    assert_eq!(place.once(&stage).failed, 0);
+}
+
+pub(crate) fn an_exhausted_call_blocks_its_key_unless_its_function_says_otherwise<C: Subject>(
+    place: &Place<C>,
+) {
+    let stage = Stage::new(|n, _| {
+        if n % 2 == 1 {
+            failure("no such order")
+        } else {
+            Ok(())
+        }
+    });
+    let mut conn = place.connect();
+    for n in 1..=2 {
+        Yielding { n }.key("a").write(&mut conn).unwrap();
+        Block { n }.key("b").write(&mut conn).unwrap();
+    }
+    let settings = place.settings().set("retry_attempts", 1);
+    place.once_with(settings, &stage);
+    assert_eq!(place.statuses(), [-1, -1, 2, 1]);
 }
 
 pub(crate) fn a_permanent_error_parks_at_once<C: Subject>(place: &Place<C>) {

@@ -1,12 +1,15 @@
 //! Function calls from the outbox to their execution: one suite, on every database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "../programs/acts.rs"]
+mod acts;
 mod crashes;
 mod executions;
 mod failures;
 mod leases;
 mod order;
 mod place;
+mod program;
 mod signatures;
 mod transactions;
 
@@ -38,7 +41,8 @@ suite! {
         unknown_names_wait_for_another_executor, aliases_are_executed, a_correlation_id_is_carried_on,
         hooks_learn_of_each_execution, a_stop_waits_for_running_calls_and_releases_the_others,
         done_calls_are_deleted_after_their_time, a_misspelled_stream_is_refused, two_executors_execute_nothing_twice;
-    failures: a_call_is_retried_until_it_succeeds, an_exhausted_call_is_parked_with_its_reason,
+    failures: a_call_is_retried_until_it_succeeds, a_function_has_its_own_pauses,
+        an_exhausted_call_blocks_its_key_unless_its_function_says_otherwise, an_exhausted_call_is_parked_with_its_reason,
         a_permanent_error_parks_at_once, a_panic_is_a_failed_attempt, an_async_call_is_dropped_at_its_limit,
         a_blocking_call_past_its_limit_still_counts, what_cannot_be_decoded_is_parked,
         an_expired_call_is_parked, infrastructure_costs_no_attempt;
@@ -48,4 +52,8 @@ suite! {
         a_lost_lease_commits_nothing, a_function_that_ends_its_transaction_is_parked;
     signatures: a_changed_call_is_parked_and_not_run, unsigned_calls_run_unless_signatures_are_required;
     crashes: a_suspect_is_counted_and_parked, a_suspect_is_counted_before_it_starts_and_runs_alone, a_suspect_that_returns_is_cleared;
+    program: once_executes_what_is_due_and_ends, workers_are_the_calls_that_run_at_once,
+        only_the_named_streams_are_executed, a_stopped_program_lets_its_call_end,
+        calls_that_do_not_end_in_time_are_executed_again, wrong_settings_execute_nothing,
+        a_database_that_fails_has_another_code, a_call_that_ends_its_process_is_parked;
 }

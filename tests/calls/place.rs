@@ -9,7 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_outbox::backend::Backend;
 use diesel_outbox::calls::{
-    Call, CallResult, Calls, Execute, Executor, ExecutorStats, Function, State, StateKey,
+    Call, CallResult, Calls, Execute, Executor, ExecutorStats, Function, RetryPolicy, State,
+    StateKey, WhenExhausted,
 };
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::migrations::Migrate;
@@ -192,11 +193,11 @@ call!(Block, "test.block");
 call!(Slow, "test.slow", TIMEOUT: Option<Duration> = Some(Duration::from_millis(50)));
 call!(Await, "test.await");
 call!(Hang, "test.hang", TIMEOUT: Option<Duration> = Some(Duration::from_millis(50)),
-    ATTEMPTS: Option<u32> = Some(2));
+    RETRY: RetryPolicy = RetryPolicy::new().attempts(2));
 call!(Within, "test.within");
 call!(Renamed, "test.renamed", ALIASES: &'static [&'static str] = &["test.former"]);
 call!(Former, "test.former");
-call!(Twice, "test.twice", ATTEMPTS: Option<u32> = Some(2));
+call!(Twice, "test.twice", RETRY: RetryPolicy = RetryPolicy::new().attempts(2));
 
 macro_rules! blocking {
     ($($call:ident),*) => {
@@ -213,7 +214,12 @@ macro_rules! blocking {
     };
 }
 
-blocking!(Block, Slow, Renamed, Twice);
+call!(Patient, "test.patient", RETRY: RetryPolicy = RetryPolicy::new().attempts(2)
+    .first_delay(Duration::from_secs(600)).jitter(0.0));
+call!(Yielding, "test.yielding", RETRY: RetryPolicy = RetryPolicy::new().attempts(1)
+    .when_exhausted(WhenExhausted::Park));
+
+blocking!(Block, Slow, Renamed, Twice, Patient, Yielding);
 
 impl<C> Execute<C> for Await {
     const FUNCTION: Function<Self, C> = Function::Async(|call, context| {
@@ -283,6 +289,10 @@ impl<C: Subject> Place<C> {
         place
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.database.url
+    }
+
     pub(crate) fn connect(&self) -> C {
         let mut conn = C::establish(&self.database.url).unwrap();
         if C::NAME == "SQLite" {
@@ -312,6 +322,8 @@ impl<C: Subject> Place<C> {
             .add::<Within>()
             .add::<Renamed>()
             .add::<Twice>()
+            .add::<Patient>()
+            .add::<Yielding>()
             .state(Arc::new(stage.clone()))
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_outbox::calls::{
-    Call, CallInfo, CallResult, Codec, Context, Execute, Function, State, States, decode,
+    Call, CallInfo, CallResult, Codec, Context, Execute, Function, RetryPolicy, State, States,
+    WhenExhausted, decode,
 };
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::{BoxError, outboxed};
@@ -39,7 +40,14 @@ fn plain(order: i64, email: &str, tags: &[String], day: &chrono::NaiveDate, log:
     stream = "billing",
     ordered,
     key = customer,
-    attempts = 7,
+    retry(
+        attempts = 7,
+        first_delay = "1s 500ms",
+        factor = 2,
+        maximum_delay = "1h",
+        jitter = 0.5,
+        when_exhausted = "park"
+    ),
     timeout = "1m 30s"
 )]
 fn charge(
@@ -93,7 +101,7 @@ impl Codec for Numbered {
     }
 }
 
-#[outboxed(encoding = Numbered)]
+#[outboxed(encoding = Numbered, retry(jitter = 0, when_exhausted = "block"))]
 fn numbered(amount: f32) -> Result<(), String> {
     let _ = amount;
     Ok(())
@@ -206,11 +214,24 @@ fn the_options_are_those_of_the_attribute() {
     assert_eq!(charge::ALIASES, ["shop.bill", "bill"]);
     assert_eq!(charge::STREAM, Some("billing"));
     assert_eq!((charge::ORDERED, plain::ORDERED), (true, false));
-    assert_eq!(charge::ATTEMPTS, Some(7));
+    let policy = RetryPolicy::new()
+        .attempts(7)
+        .first_delay(Duration::from_millis(1500))
+        .factor(2.0)
+        .maximum_delay(Duration::from_secs(3600))
+        .jitter(0.5)
+        .when_exhausted(WhenExhausted::Park);
+    assert_eq!(charge::RETRY, policy);
+    assert_eq!(
+        numbered::RETRY,
+        RetryPolicy::new()
+            .jitter(0.0)
+            .when_exhausted(WhenExhausted::Block)
+    );
     assert_eq!(charge::TIMEOUT, Some(Duration::from_secs(90)));
     assert_eq!(charge::ENCODING.name(), "json");
     assert_eq!((plain::NAME, plain::STREAM), ("plain", None));
-    assert!(plain::ATTEMPTS.is_none() && plain::TIMEOUT.is_none());
+    assert_eq!((plain::RETRY, plain::TIMEOUT), (RetryPolicy::new(), None));
     let call = send {
         r#type: "four".to_owned(),
         kind: 2,

@@ -57,7 +57,7 @@ fn none_is_left_to_the_search_path() {
         let token = Uuid::new_v4();
         let scope = diesel_outbox::backend::Scope {
             streams: vec!["s".to_owned()],
-            set_aside: vec!["/queue/other".to_owned()],
+            open_circuits: vec!["/queue/other".to_owned()],
             ordered_streams: vec!["s".to_owned()],
             own_keys: vec!["k".to_owned()],
             own_tokens: vec![token],

@@ -87,7 +87,7 @@ pub(crate) fn a_destination_set_aside_waits_and_holds_up_its_keys<C: Subject>(ur
     to(&mut conn, 2, "/queue/a", Some("other"));
     to(&mut conn, 3, "/queue/bad", None);
     let scope = Scope {
-        set_aside: vec!["/queue/bad".to_owned()],
+        open_circuits: vec!["/queue/bad".to_owned()],
         ..Scope::default()
     };
     let token = Uuid::new_v4();

@@ -142,11 +142,9 @@ impl Expansion<'_> {
                 const ORDERED: bool = true;
             )
         });
-        let attempts = options.attempts.iter().map(|attempts| {
-            quote! {
-                const ATTEMPTS: ::core::option::Option<u32> =
-                    ::core::option::Option::Some(#attempts);
-            }
+        let retry = options.retry.iter().map(|retry| {
+            let policy = retry.policy(calls);
+            quote!(const RETRY: #calls::RetryPolicy = #policy;)
         });
         let timeout = options.timeout.iter().map(|timeout| {
             let (seconds, nanoseconds) = (timeout.as_secs(), timeout.subsec_nanos());
@@ -181,7 +179,7 @@ impl Expansion<'_> {
                 const ALIASES: &'static [&'static str] = &[#(#aliases),*];
                 #(#stream)*
                 #ordered
-                #(#attempts)*
+                #(#retry)*
                 #(#timeout)*
                 #(#encoding)*
                 #(#key)*
@@ -267,14 +265,12 @@ impl Expansion<'_> {
         if self.function.is_async {
             value = quote!(#value.await);
         }
-        let span = self
-            .function
-            .output
-            .as_ref()
-            .map_or_else(Span::call_site, |output| {
-                Span::call_site().located_at(output.span())
-            });
-        quote_spanned!(span=> #calls::IntoCallResult::into_call_result(#value))
+        // The path names the type, so that an error is at the type and not at the call.
+        let output = match &self.function.output {
+            Some(output) => output.to_token_stream(),
+            None => quote!(()),
+        };
+        quote!(<#output as #calls::IntoCallResult>::into_call_result(#value))
     }
 }
 

@@ -4,6 +4,7 @@ mod expand;
 mod function;
 mod options;
 mod parameter;
+mod retry;
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -6,8 +6,9 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, ExprLit, Ident, Lit, LitInt, LitStr, Path, Token};
+use syn::{Expr, ExprLit, Ident, Lit, LitStr, Path, Token};
 
+use super::retry::{self, Retry};
 use crate::attr::{entries, equals};
 use crate::errors::{Errors, suggestion};
 use crate::literal::{check_text, duration};
@@ -19,7 +20,7 @@ const KEYS: &[(&str, &str)] = &[
     ("stream", "stream = \"billing\""),
     ("ordered", "ordered"),
     ("key", "key = order"),
-    ("attempts", "attempts = 10"),
+    ("retry", "retry(attempts = 5, first_delay = \"1s\")"),
     ("timeout", "timeout = \"30s\""),
     ("encoding", "encoding = \"msgpack\""),
     ("crate", "crate = some::path::diesel_outbox"),
@@ -40,7 +41,7 @@ pub(super) struct Options {
     pub(super) ordered: bool,
     /// The ordering key, an expression over the parameters.
     pub(super) key: Option<Expr>,
-    pub(super) attempts: Option<u32>,
+    pub(super) retry: Option<Retry>,
     pub(super) timeout: Option<Duration>,
     pub(super) encoding: Option<Encoding>,
     /// The path of the library.
@@ -87,20 +88,31 @@ impl Options {
         let Some((_, form)) = KEYS.iter().find(|(known, _)| *known == name) else {
             let known = KEYS.iter().map(|(known, _)| *known);
             let known = suggestion(&name, "the keys are", known);
-            let error = format!("unknown key `{name}`; {known}");
+            let of_retry = retry::OPTIONS.iter().find(|(option, _)| *option == name);
+            let error = match of_retry {
+                Some((_, form)) => {
+                    format!("`{name}` is an option of `retry`; write `retry({form})`")
+                }
+                None => format!("unknown key `{name}`; {known}"),
+            };
             return Err(syn::Error::new(key.span(), error));
         };
         if name != "alias" && given.contains(&name) {
             let error = format!("`{name}` is given twice");
             return Err(syn::Error::new(key.span(), error));
         }
-        given.push(name.clone());
-        self.value(&name, input, errors)
+        given.push(name);
+        self.value(&key, input, errors)
             .map_err(|error| syn::Error::new(error.span(), format!("{error}; write `{form}`")))
     }
 
-    fn value(&mut self, key: &str, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
-        match key {
+    fn value(
+        &mut self,
+        key: &Ident,
+        input: ParseStream<'_>,
+        errors: &mut Errors,
+    ) -> syn::Result<()> {
+        match key.to_string().as_str() {
             "name" => self.name = Some(text(input, "name", NAME, errors)?),
             "alias" => self.aliases.push(text(input, "alias", NAME, errors)?),
             "stream" => self.stream = Some(text(input, "stream", STREAM, errors)?),
@@ -121,13 +133,13 @@ impl Options {
                 }
                 self.key = Some(value);
             }
-            "attempts" => {
-                let value: LitInt = equals(input)?;
-                match value.base10_parse() {
-                    Ok(0) => errors.on(value, "a call has at least one attempt"),
-                    Ok(attempts) => self.attempts = Some(attempts),
-                    Err(error) => errors.push(error),
-                }
+            "retry" => {
+                let content;
+                syn::parenthesized!(content in input);
+                // The whole group is taken, because syn would report what an error leaves behind as a second
+                // error.
+                let content: TokenStream = content.parse()?;
+                self.retry = Some(Retry::read(content, key.span(), errors));
             }
             "timeout" => {
                 let value: LitStr = equals(input)?;

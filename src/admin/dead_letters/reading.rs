@@ -19,7 +19,7 @@ const MARKER_LIFE: Duration = Duration::from_secs(60);
 /// How long messages that an earlier pass left may take to be back in their queue.
 pub(super) const RETURN: Duration = Duration::from_secs(5);
 /// Between two checks whether they are.
-const LOOKS: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A pass over the messages that were there when it began, on connections of its own: what it does not
 /// acknowledge goes back when they end.
@@ -108,7 +108,7 @@ impl<'a> Reading<'a> {
             if self.expected == 0 || Instant::now() >= self.until {
                 return Ok(None);
             }
-            tokio::time::sleep(LOOKS).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             self.mark().await?;
         }
     }

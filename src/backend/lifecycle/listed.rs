@@ -32,7 +32,8 @@ impl Filter {
         Self::default()
     }
 
-    /// Rows in this state; if it is called several times, rows in one of these states.
+    /// Rows in this state; if it is called several times, rows in one of these states. `Sent` and `Executed` are
+    /// the same.
     #[must_use]
     pub fn state(mut self, state: RowState) -> Self {
         self.states.push(state);

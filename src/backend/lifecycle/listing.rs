@@ -76,15 +76,15 @@ fn columns<C: Dialect>(now: &str) -> String {
 }
 
 impl Stored {
-    fn row(self) -> Row {
-        let state = RowState::new(self.status, self.is_leased);
+    fn row(self, table: LifecycleTable) -> Row {
+        let state = RowState::new(table, self.status, self.is_leased);
         let is_open = matches!(state, RowState::Waiting | RowState::Leased);
         Row {
             seq: self.seq,
             id: self.row_id,
             destination: self.target,
             stream: self.stream,
-            blocks_key: self.row_key.is_some() && self.is_early && state != RowState::Sent,
+            blocks_key: self.row_key.is_some() && self.is_early && self.status != SUCCEEDED,
             key: self.row_key,
             state,
             attempts: self.retry,
@@ -124,7 +124,7 @@ fn condition<C: Dialect>(filter: &Filter, now: DateTime<Utc>) -> Option<String> 
                 format!("(status = {WAITING} and lease_token is not null and due_at > {now})")
             }
             RowState::Parked => format!("status = {PARKED}"),
-            RowState::Sent => format!("status = {SUCCEEDED}"),
+            RowState::Sent | RowState::Executed => format!("status = {SUCCEEDED}"),
         })
         .collect();
     if !states.is_empty() {
@@ -185,7 +185,7 @@ macro_rules! listing {
                     order by seq, id limit {limit}"
                 )))
                 .load(self)?;
-                Ok(rows.into_iter().map(Stored::row).collect())
+                Ok(rows.into_iter().map(|row| row.row(table)).collect())
             }
 
             fn find(&mut self, table: LifecycleTable, id: &str) -> QueryResult<Option<RowDetails>> {
@@ -202,7 +202,7 @@ macro_rules! listing {
                     )))
                     .load(conn)?;
                     QueryResult::Ok(found.pop().map(|found| RowDetails {
-                        row: found.stored.row(),
+                        row: found.stored.row(table),
                         headers: found.headers_text,
                         body: found.body_text.unwrap_or_default(),
                         signature: found.signature,

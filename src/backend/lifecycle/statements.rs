@@ -84,8 +84,8 @@ struct State {
 }
 
 impl State {
-    fn row_state(&self) -> RowState {
-        RowState::new(self.status, self.is_leased)
+    fn row_state(&self, table: LifecycleTable) -> RowState {
+        RowState::new(table, self.status, self.is_leased)
     }
 }
 
@@ -281,7 +281,7 @@ macro_rules! lifecycle {
                         table.name
                     ))
                     .load(conn)?;
-                    QueryResult::Ok(states.iter().next().map(State::row_state))
+                    QueryResult::Ok(states.iter().next().map(|state| state.row_state(table)))
                 };
                 if let Some(uuid) = names::uuid(id)
                     && let Some(state) = state_where(self, format!("id = '{uuid}'"))?

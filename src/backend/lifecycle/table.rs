@@ -62,11 +62,11 @@ impl LifecycleTable {
         }
     }
 
-    /// A claim's change to the column `crashes` if the row's earlier token was `held`, in SQL.
-    pub(in crate::backend) fn crash_stamp(self, crashes: &str, held: &str) -> String {
+    /// A claim's change to the column `crashes` if the row's earlier token was `last_token`, in SQL.
+    pub(in crate::backend) fn crash_stamp(self, crashes: &str, last_token: &str) -> String {
         if self.is_executed {
             format!(
-                "crashes = case when {held} is not null and {crashes} = 0 then 1 else {crashes} end,"
+                "crashes = case when {last_token} is not null and {crashes} = 0 then 1 else {crashes} end,"
             )
         } else {
             String::new()

@@ -34,7 +34,7 @@ select name into @outbox_lock from outbox_jobs where name = {claim} for update;
 select json_arrayagg(ready.seq) into @outbox_ready from ({ready}) ready
 where @outbox_lock is not null;
 update (
-    select p.seq, p.lease_token as held
+    select p.seq, p.lease_token as last_token
     from json_table(@outbox_ready, '$[*]' columns (seq bigint path '$')) ready
     straight_join {table} p force index ({table}_seq) on p.seq = ready.seq
     where p.status = 1 and p.due_at <= {now}
@@ -85,9 +85,9 @@ left join (
     select e.`key`, min(e.seq) as seq
     from {table} e force index ({table}_held)
     where e.status in (-1, 1) and e.due_at > {now} and e.`key` is not null {not_own}
-    group by e.`key`) held on held.`key` = {key}
+    group by e.`key`) blocking on blocking.`key` = {key}
 {late}
-where p.status = 1 and p.due_at <= {now} and (held.seq is null or held.seq >= p.seq)
+where p.status = 1 and p.due_at <= {now} and (blocking.seq is null or blocking.seq >= p.seq)
     {conditions}
 order by {order}
 limit {limit}";
@@ -117,7 +117,7 @@ fn ruled_key(filter: &Filter, row: &str) -> String {
 }
 
 /// Whether the filter accepts `row` for its stream and target.
-fn let_through(filter: &Filter, row: &str) -> String {
+fn accepted(filter: &Filter, row: &str) -> String {
     let among = |names: &str, column: &str| {
         let names = text_literal(names);
         format!("coalesce(json_contains({names}, json_quote({row}.{column})), 0)")
@@ -125,7 +125,7 @@ fn let_through(filter: &Filter, row: &str) -> String {
     let mut rule = format!(
         "not {} and not {}",
         among(&filter.paused, "stream"),
-        among(&filter.set_aside, "{target}")
+        among(&filter.open_circuits, "{target}")
     );
     for (names, column) in [
         (&filter.streams, "stream"),
@@ -170,12 +170,12 @@ fn ready(filter: &Filter, limit: usize) -> String {
     }
     let key = key(filter);
     let mut conditions = String::new();
-    if filter.is_picky {
+    if filter.has_conditions {
         conditions = format!(
             "and {} and ({key} is null or not exists (select 1 from {{table}} e
                 where e.`key` = {key} and e.status = 1 and e.seq < p.seq and not ({})))",
-            let_through(filter, "p"),
-            let_through(filter, "e")
+            accepted(filter, "p"),
+            accepted(filter, "e")
         );
     }
     let mut late = String::new();
@@ -250,7 +250,10 @@ pub(super) fn lease_rows(
             .replace("{now}", &now)
             .replace("{until}", &until)
             .replace("{key}", &table.fill(&key(filter)))
-            .replace("{stamp}", &table.crash_stamp("p.crashes", "free.held"))
+            .replace(
+                "{stamp}",
+                &table.crash_stamp("p.crashes", "free.last_token"),
+            )
             .replace("{token}", &format!("'{token}'"))
             .replace("{bytes}", &room.bytes.to_string())
             .replace("{largest}", &room.largest.to_string())

@@ -152,7 +152,7 @@ impl Dialect for MysqlConnection {
         } else if text.starts_with("Table '") || text.starts_with("Unknown column '") {
             Tables::Missing
         } else {
-            Tables::There
+            Tables::Exist
         })
     }
 

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
 use crate::backend::qualify::RunQueryDsl;
-use crate::backend::session::{Limits, Purpose, Session, whole};
+use crate::backend::session::{Limits, Purpose, Session, whole_seconds};
 use crate::config::Config;
 
 /// Errors of the server in English: any user may set this.
@@ -20,7 +20,10 @@ pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
         setup: purpose.limit().map_or(ENGLISH.to_owned(), |limit| {
             // If a session is silent in the middle of a claim, the server ends it and releases its
             // lock. The last setting exists on MariaDB only; MySQL has none for writes and refuses the name.
-            let (idle, limit) = (whole(limit), limit.as_secs_f64().clamp(0.001, 31_536_000.0));
+            let (idle, limit) = (
+                whole_seconds(limit),
+                limit.as_secs_f64().clamp(0.001, 31_536_000.0),
+            );
             format!(
                 "{ENGLISH} {ISOLATION} set wait_timeout = {};
                          set max_statement_time =
@@ -71,7 +74,7 @@ pub(super) fn is_read_only(conn: &mut MysqlConnection) -> QueryResult<bool> {
 }
 
 fn limits(limit: Duration) -> Limits {
-    let (locks, limit) = (whole(limit / 2), limit.as_secs_f64().max(0.001));
+    let (locks, limit) = (whole_seconds(limit / 2), limit.as_secs_f64().max(0.001));
     let locks = format!(
         "set @outbox_rows = @@innodb_lock_wait_timeout, @outbox_tables = @@lock_wait_timeout,
              innodb_lock_wait_timeout = {}, lock_wait_timeout = {};",

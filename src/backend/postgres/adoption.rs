@@ -342,7 +342,7 @@ drop table outbox_deliveries;
 drop table outbox_migrations";
 
 /// Conditions that prevent giving the tables back, each with its reason.
-const HINDRANCES: [(&str, &str); 3] = [
+const OBSTACLES: [(&str, &str); 3] = [
     (
         "select count(*) as n from received where consumer <> ''",
         "messages were received under the name of a consumer, which Django's table cannot \
@@ -364,7 +364,7 @@ const HINDRANCES: [(&str, &str); 3] = [
 /// Restores the former shape of the tables, with all their rows. Function calls, for which Django has no table, are
 /// deleted if `is_forced` is set.
 pub(super) fn restore(conn: &mut PgConnection, is_forced: bool) -> Result<(), MigrateError> {
-    let hinder = |conn: &mut PgConnection| -> Result<(), MigrateError> {
+    let check_restorable = |conn: &mut PgConnection| -> Result<(), MigrateError> {
         if !is_forced && conn.has_table("outbox_calls")? {
             let calls = count(
                 conn,
@@ -377,7 +377,7 @@ pub(super) fn restore(conn: &mut PgConnection, is_forced: bool) -> Result<(), Mi
                 )));
             }
         }
-        for (question, reason) in HINDRANCES {
+        for (question, reason) in OBSTACLES {
             let rows = count(conn, question)?;
             if rows > 0 {
                 return Err(MigrateError::NotRestorable(format!("{rows} {reason}")));
@@ -386,7 +386,7 @@ pub(super) fn restore(conn: &mut PgConnection, is_forced: bool) -> Result<(), Mi
         Ok(())
     };
     let ours = conn.checked(|conn| {
-        hinder(conn)?;
+        check_restorable(conn)?;
         Ok(constraints(conn)?)
     })?;
     let ours = ours.iter().find(|found| found.name == "received_once");
@@ -398,7 +398,7 @@ pub(super) fn restore(conn: &mut PgConnection, is_forced: bool) -> Result<(), Mi
     }
     briefly_locked(conn, |conn| {
         // No other session writes now; the count may have changed since the first check.
-        hinder(conn)?;
+        check_restorable(conn)?;
         conn.batch_execute(RESTORE)?;
         if let Some(theirs) = &theirs {
             let name = quoted(theirs, '"');

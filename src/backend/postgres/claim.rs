@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::qualify::{here, lock_key};
 use super::text_literal;
-use crate::backend::claim::Words;
+use crate::backend::claim::ClaimParts;
 use crate::backend::claimed::{Leased, LockedRow, Room};
 use crate::backend::lifecycle::LifecycleTable;
 use crate::backend::qualify::RunQueryDsl;
@@ -44,8 +44,8 @@ const CLAIM: &str = "\
 with clock as materialized (select clock_timestamp() as now), {own} ready as materialized (
     select p.id
     from {table} p, clock
-    where p.status = 1 and p.due_at <= clock.now {from} {let_through} {others}
-        and ({key} is null or {none_held} {none_behind} {none_kept_back})
+    where p.status = 1 and p.due_at <= clock.now {from} {accepted} {others}
+        and ({key} is null or {none_blocking} {none_behind} {none_excluded})
     order by {order}
     limit $1),
 free as materialized (
@@ -91,9 +91,9 @@ from (
             offset 0) l) s
     window w as (order by s.seq, s.id)) r";
 
-const WORDS: Words = Words {
+const PARTS: ClaimParts = ClaimParts {
     // `?` would be the operator.
-    let_through: "\
+    accepted: "\
 ($4 = '[]' or coalesce(jsonb_exists($4::jsonb, {row}.stream), false))
 and ($5 = '[]' or jsonb_exists($5::jsonb, {row}.{target}))
 and not coalesce(jsonb_exists($6::jsonb, {row}.stream), false)
@@ -107,12 +107,12 @@ own as materialized (
         where e.key = k.key and e.status <> 2 and e.due_at > clock.now
             and not coalesce(jsonb_exists($12::jsonb, e.lease_token::text), false)){end} as seq
     from clock, jsonb_array_elements_text($11::jsonb) as k (key)),
-own_held as materialized (select key, seq from own where seq is not null),",
+own_blocked as materialized (select key, seq from own where seq is not null),",
     own_key: "k.key",
     from: "and p.seq >= $10",
     first: "$10",
     other_key: " and not coalesce(jsonb_exists($13::jsonb, {key}), false)",
-    none_held: "\
+    none_blocking: "\
 not exists (select 1 from {table} e
     where e.key = {key} and e.status <> 2 and e.due_at > clock.now and e.seq < p.seq)",
     // In two ranges of the index, each of which is short: rows that have not failed, and others. Not
@@ -144,7 +144,7 @@ pub(super) fn lease_rows(
         text_literal(&filter.streams),
         text_literal(&filter.destinations),
         text_literal(&filter.paused),
-        text_literal(&filter.set_aside),
+        text_literal(&filter.open_circuits),
         text_literal(&filter.stream_keys),
         text_literal(&filter.destination_keys),
         filter.from.unwrap_or(i64::MIN).to_string(),
@@ -158,7 +158,7 @@ pub(super) fn lease_rows(
             statement.replace(&format!("${}", n + 1), value)
         })
     };
-    let claim = filled(&WORDS.fill(CLAIM, table, filter));
+    let claim = filled(&PARTS.fill(CLAIM, table, filter));
     let (lock, claim) = (lock(table), here(&claim));
     let work = format!("select {lock}, {SETTINGS}; {claim}");
     if is_own {
@@ -184,7 +184,7 @@ pub(super) fn lease_rows(
                 and (p.status = 1 or p.status = -1 and p.due_at > clock_timestamp())",
             ids.join(", ")
         );
-        locked = diesel::sql_query(filled(&WORDS.fill(&text, table, filter))).load(conn)?;
+        locked = diesel::sql_query(filled(&PARTS.fill(&text, table, filter))).load(conn)?;
     }
     if taken.is_empty() {
         return Ok((Vec::new(), locked));

@@ -18,7 +18,7 @@ use super::tls_stream::{Stream, Tls};
 use crate::backend::watch::Listened;
 
 /// How often to check whether the relay still runs.
-const STEP: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often to check whether the server responds; it has the same time to answer.
 const CHECK: Duration = Duration::from_secs(30);
@@ -129,10 +129,10 @@ fn try_to_listen(
         let (client, mut connection) = connect(&plan).await?;
         let mut asked = pin!(client.batch_execute("listen outbox"));
         let mut listens = false;
-        let mut steps = tokio::time::interval(STEP);
+        let mut steps = tokio::time::interval(CHECK_INTERVAL);
         let mut checks = tokio::time::interval_at(Instant::now() + CHECK, CHECK);
         // A silent server may be gone; nothing else would show that.
-        let mut check: Question<'_, Result<(), Error>> = None;
+        let mut check: Running<'_, Result<(), Error>> = None;
         loop {
             tokio::select! {
                 answer = &mut asked, if !listens => {
@@ -169,10 +169,10 @@ fn try_to_listen(
 }
 
 /// A query that was sent and not answered yet.
-type Question<'a, T> = Option<Pin<Box<dyn Future<Output = T> + 'a>>>;
+type Running<'a, T> = Option<Pin<Box<dyn Future<Output = T> + 'a>>>;
 
 /// The answer to the query, which is then removed. Waits for ever if there is none.
-async fn answer<T>(question: &mut Question<'_, T>) -> T {
+async fn answer<T>(question: &mut Running<'_, T>) -> T {
     let Some(asked) = question else {
         return std::future::pending().await;
     };

@@ -80,6 +80,6 @@ pub(super) fn why_no_tables(conn: &mut PgConnection, named: Option<&str>) -> Que
         Columns {
             may_read: false, ..
         } => Tables::Denied,
-        _ => Tables::There,
+        _ => Tables::Exist,
     })
 }

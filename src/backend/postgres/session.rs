@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
 use crate::backend::qualify::RunQueryDsl;
-use crate::backend::session::{Limits, Purpose, Session, whole};
+use crate::backend::session::{Limits, Purpose, Session, whole_seconds};
 use crate::config::{Config, conninfo};
 
 /// Unanswered TCP keepalive probes after which a connection is dead.
@@ -48,7 +48,7 @@ pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
     }
     let mut parameters = vec![(
         "connect_timeout",
-        whole(config.database_timeout).to_string(),
+        whole_seconds(config.database_timeout).to_string(),
     )];
     if let Some(limit) = purpose.limit() {
         let limit = limit.as_millis().clamp(1, 2_147_483_647);
@@ -60,7 +60,7 @@ pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
         }
     }
     if let Some(keepalive) = config.database_keepalive {
-        let idle = whole(keepalive).min(1_000_000);
+        let idle = whole_seconds(keepalive).min(1_000_000);
         let interval = (idle / PROBES).max(1);
         let lost = u64::from(idle + interval * PROBES) * 1_000;
         // The server also notices a dead client, and releases its locks.
@@ -126,7 +126,7 @@ fn complete(session: &Session, address: &str) -> String {
         .filter_map(|pair| pair.split('=').next())
         .collect();
     let mut complete = address.to_owned();
-    let mut glue = match address.strip_suffix(['?', '&']) {
+    let mut separator = match address.strip_suffix(['?', '&']) {
         Some(_) => "",
         None if address.contains('?') => "&",
         None => "?",
@@ -135,8 +135,8 @@ fn complete(session: &Session, address: &str) -> String {
         if names.contains(name) {
             continue;
         }
-        complete.push_str(&format!("{glue}{name}={value}"));
-        glue = "&";
+        complete.push_str(&format!("{separator}{name}={value}"));
+        separator = "&";
     }
     complete
 }

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Text};
 use uuid::Uuid;
 
 use crate::backend::Storage;
-use crate::backend::claim::Words;
+use crate::backend::claim::ClaimParts;
 use crate::backend::claimed::{Leased, LockedRow, Room};
 use crate::backend::dialect::Dialect;
 use crate::backend::lifecycle::LifecycleTable;
@@ -25,8 +25,8 @@ where seq in (
     {own}
     select p.seq
     from {table} p indexed by {table}_waiting
-    where p.status = 1 and p.due_at <= ?3 {from} {let_through} {others}
-        and ({key} is null or {none_held} {none_behind} {none_kept_back})
+    where p.status = 1 and p.due_at <= ?3 {from} {accepted} {others}
+        and ({key} is null or {none_blocking} {none_behind} {none_excluded})
     order by {order}
     limit ?14)
 returning seq";
@@ -50,8 +50,8 @@ from (
                 and p.status + 0 = 1) l) s
     window w as (order by s.seq)) r";
 
-const WORDS: Words = Words {
-    let_through: "\
+const PARTS: ClaimParts = ClaimParts {
+    accepted: "\
 (?4 = '[]' or coalesce({row}.stream in (select value from json_each(?4)), 0))
 and (?5 = '[]' or {row}.{target} in (select value from json_each(?5)))
 and not coalesce({row}.stream in (select value from json_each(?6)), 0)
@@ -66,12 +66,12 @@ with own (key, seq) as materialized (
         where e.key = k.value and e.status <> 2 and e.due_at > ?3 and not coalesce(
             e.lease_token in (select value from json_each(?12)), 0)){end}
     from json_each(?11) as k),
-own_held (key, seq) as materialized (select key, seq from own where seq is not null)",
+own_blocked (key, seq) as materialized (select key, seq from own where seq is not null)",
     own_key: "k.value",
     from: "and p.seq >= ?10",
     first: "?10",
     other_key: " and not coalesce({key} in (select value from json_each(?13)), 0)",
-    none_held: "\
+    none_blocking: "\
 not exists (select 1 from {table} e
     where e.key = {key} and e.status <> 2 and e.due_at > ?3 and e.seq < p.seq)",
     // In two ranges of the index, each of which is short: rows that have not failed, and others.
@@ -96,14 +96,14 @@ pub(super) fn lease_rows(
     let (seqs, now) = conn.atomically(|conn| {
         let now = conn.now()?;
         // Parameters that the statement does not use are harmless, but it must use the last one.
-        let taken: Vec<Taken> = diesel::sql_query(WORDS.fill(CLAIM, table, filter))
+        let taken: Vec<Taken> = diesel::sql_query(PARTS.fill(CLAIM, table, filter))
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<schema::Utc, _>(Moment(after(now, lease)))
             .bind::<schema::Utc, _>(Moment(now))
             .bind::<Text, _>(&filter.streams)
             .bind::<Text, _>(&filter.destinations)
             .bind::<Text, _>(&filter.paused)
-            .bind::<Text, _>(&filter.set_aside)
+            .bind::<Text, _>(&filter.open_circuits)
             .bind::<Text, _>(&filter.stream_keys)
             .bind::<Text, _>(&filter.destination_keys)
             .bind::<BigInt, _>(filter.from.unwrap_or(i64::MIN))

@@ -66,7 +66,7 @@ impl Dialect for SqliteConnection {
         Ok(if is_missing {
             Tables::Missing
         } else {
-            Tables::There
+            Tables::Exist
         })
     }
 

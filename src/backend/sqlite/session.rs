@@ -65,13 +65,13 @@ fn existing_file(path: &str) -> String {
         if query.split('&').any(|pair| pair.starts_with("mode=")) {
             return path.to_owned();
         }
-        let glue = if place.contains('?') { '&' } else { '?' };
+        let separator = if place.contains('?') { '&' } else { '?' };
         let fragment = if fragment.is_empty() {
             ""
         } else {
             &path[place.len()..]
         };
-        return format!("{place}{glue}mode=rw{fragment}");
+        return format!("{place}{separator}mode=rw{fragment}");
     }
     let path = path
         .replace('%', "%25")

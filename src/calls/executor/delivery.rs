@@ -17,7 +17,7 @@ use crate::engine::row::Row;
 type Running = Pin<Box<dyn Future<Output = (Box<Row>, Outcome)> + Send>>;
 
 /// The time for which rows are claimed ahead.
-const AHEAD: f64 = 1.0;
+const CLAIM_AHEAD: f64 = 1.0;
 /// The weight of the last execution in the mean time of one.
 const WEIGHT: f64 = 0.1;
 
@@ -80,16 +80,16 @@ impl<C: Backend> Delivery for Execute<C> {
     }
 
     // As many as the workers execute in a second: claimed rows wait for this executor only.
-    fn appetite(&self) -> usize {
+    fn claim_limit(&self) -> usize {
         let workers = self.workers;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
             clippy::cast_sign_loss
         )] // an estimate
-        let ahead = self
-            .mean
-            .map_or(0, |mean| (workers as f64 * AHEAD / mean.max(1e-6)) as usize);
+        let ahead = self.mean.map_or(0, |mean| {
+            (workers as f64 * CLAIM_AHEAD / mean.max(1e-6)) as usize
+        });
         ahead.max(workers.saturating_mul(2))
     }
 

@@ -15,7 +15,7 @@ pub enum ExecutorError {
     /// The database's address is not one of a database that this build supports.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The registry of functions is empty, has a name twice, or lacks state.
+    /// The registry of functions has a mistake: see [`Calls::check`](crate::calls::Calls::check).
     #[error(transparent)]
     Calls(#[from] CallsError),
     /// A stream of the settings is unknown: no function has it, no row has it, and it was never paused or resumed.

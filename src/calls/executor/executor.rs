@@ -17,7 +17,7 @@ use crate::engine::hooks::Hooks;
 use crate::engine::settings::Settings;
 use crate::engine::unknown_stream::unknown_stream;
 use crate::engine::wake::{Waker, Watcher};
-use crate::engine::{Engine, EngineError, Surroundings};
+use crate::engine::{Engine, EngineError, EngineParts};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -57,22 +57,20 @@ impl<C: Backend> Executor<C> {
     /// # Errors
     ///
     /// [`ExecutorError`] if the settings are invalid, the database's address cannot be parsed or is that of
-    /// another database, or the registry is empty, has a name twice, or lacks state.
+    /// another database, or [`Calls::check`] fails.
     pub fn new(config: &Config, calls: Calls<C>) -> Result<Self, ExecutorError> {
         config.validate()?;
         calls.check()?;
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::for_ourselves(config, &address, CONNECTIONS);
+        let db = Db::for_engine(config, &address, CONNECTIONS);
         let workers = config.call_workers.unwrap_or_else(cores);
         let connections = u32::try_from(workers).unwrap_or(u32::MAX);
-        let attempts = calls
-            .names()
-            .map(|(name, function)| (name, function.attempts));
+        let policies = calls.names().map(|(name, function)| (name, function.retry));
         Ok(Self {
             cleanup: Arc::new(Cleanup::of_calls(db.clone(), config)),
             db,
             of_functions: Db::for_callbacks(config, &address, connections),
-            settings: Settings::of_calls(config, attempts),
+            settings: Settings::of_calls(config, policies),
             workers,
             timeout: config.call_timeout,
             crash_limit: config.delivery_limit,
@@ -126,6 +124,18 @@ impl<C: Backend> Executor<C> {
     #[must_use]
     pub fn on_parked(mut self, hook: impl Fn(&CallEvent) + Send + Sync + 'static) -> Self {
         self.hooks.parked = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each failed attempt and for each call that is parked, once for an attempt that does both:
+    /// a place for an error tracker. It is called besides [`on_failed`](Self::on_failed) and
+    /// [`on_parked`](Self::on_parked); see [`on_executed`](Self::on_executed). [`CallEvent::error`] is set.
+    ///
+    /// It is not called for errors of the executor itself, such as an unavailable database: those are in the log
+    /// and in [`ExecutorStatus::last_error`].
+    #[must_use]
+    pub fn on_error(mut self, hook: impl Fn(&CallEvent) + Send + Sync + 'static) -> Self {
+        self.hooks.error = Some(Arc::new(hook));
         self
     }
 
@@ -210,14 +220,14 @@ impl<C: Backend> Executor<C> {
             hooks: self.hooks.start(self.settings.memory_limit / 4),
             monitor: self.monitor.clone(),
         };
-        let surroundings = Surroundings {
+        let parts = EngineParts {
             settings: self.settings,
             observer,
             waker: self.waker,
             once,
         };
         let delivery = Execute::new(shared, self.workers);
-        let engine = Engine::new(self.db, delivery, surroundings, shutdown);
+        let engine = Engine::new(self.db, delivery, parts, shutdown);
         match engine.run().await {
             Ok(()) => Ok(self.monitor.stats()),
             Err(EngineError::Database(error)) => Err(error.into()),

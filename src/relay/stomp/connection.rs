@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// A row is no longer in flight. Returns whether its receipt is the first of this connection.
-    pub(super) fn landed(&mut self, row: RowKey, has_receipt: bool) -> bool {
+    pub(super) fn ended(&mut self, row: RowKey, has_receipt: bool) -> bool {
         let Self::Open(session) = self else {
             return false;
         };

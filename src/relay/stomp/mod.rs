@@ -2,13 +2,13 @@
 //!
 //! Each SEND asks for a receipt, and a window of them is in flight. If the broker closes the connection
 //! without an explanation, the rows that were in flight become suspects: each is sent alone, while a
-//! second connection, the witness, shows whether the broker itself works.
+//! second connection shows whether the broker itself works.
 
 mod advice;
 mod connection;
 mod frame;
+mod second_connection;
 mod suspects;
-mod witness;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,13 +27,13 @@ use crate::stomp::{Client, Connector, Error as StompError, NotSentReason};
 use crate::engine::delivery::{Delivery, Event, Outcome, Start};
 use advice::advice;
 use connection::{Change, Connection};
+use second_connection::SecondConnection;
 use suspects::Suspects;
-use witness::Witness;
 
 type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An ERROR that names its row explains a close of the connection within this time.
-const EXPLAINS_FOR: Duration = Duration::from_secs(5);
+const EXPLANATION_VALID: Duration = Duration::from_secs(5);
 /// How long the answer to a DISCONNECT may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Suspects that are remembered, for each row of the window.
@@ -52,13 +52,14 @@ pub(crate) struct StompSettings {
 }
 
 /// A row whose receipt arrived, or will not arrive.
-struct Landed {
+struct SentRow {
     row: Box<Row>,
     /// Whether the row was deliberately sent with nothing else in flight.
     alone: bool,
     result: Result<(), StompError>,
-    /// Whether the witness responded after the connection was closed with this row alone in flight.
-    is_broker_well: Option<bool>,
+    /// Whether the broker responded on the second connection, after it closed the connection with this row
+    /// alone in flight.
+    broker_responds: Option<bool>,
 }
 
 /// Sends rows to a broker.
@@ -67,11 +68,11 @@ pub(crate) struct StompDelivery {
     settings: StompSettings,
     connection: Connection,
     has_connected: bool,
-    in_flight: FuturesUnordered<Job<Landed>>,
+    in_flight: FuturesUnordered<Job<SentRow>>,
     /// Whether a suspect is in flight.
     suspect_in_flight: bool,
     suspects: Suspects,
-    witness: Witness,
+    second: SecondConnection,
     is_stopping: bool,
     monitor: RelayMonitor,
 }
@@ -90,7 +91,7 @@ impl StompDelivery {
             in_flight: FuturesUnordered::new(),
             suspect_in_flight: false,
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_PER_ROW)),
-            witness: Witness::Absent,
+            second: SecondConnection::Absent,
             is_stopping: false,
             monitor,
         }
@@ -143,13 +144,13 @@ impl StompDelivery {
         self.suspects.suspect(session.in_flight);
     }
 
-    fn landed(&mut self, landed: Landed) -> Event<StompError> {
-        let Landed {
+    fn ended(&mut self, ended: SentRow) -> Event<StompError> {
+        let SentRow {
             row,
             alone,
             result,
-            is_broker_well,
-        } = landed;
+            broker_responds,
+        } = ended;
         if let Err(error) = &result
             // The receipts may fail before the end of the connection is noticed.
             && error.is_outcome_unknown()
@@ -160,12 +161,12 @@ impl StompDelivery {
         if alone {
             self.suspect_in_flight = false;
         }
-        match is_broker_well {
+        match broker_responds {
             Some(true) => self.connector.reset_backoff(),
-            Some(false) => self.witness = Witness::Absent,
+            Some(false) => self.second = SecondConnection::Absent,
             None => {}
         }
-        let was_first = self.connection.landed(row.row(), result.is_ok());
+        let was_first = self.connection.ended(row.row(), result.is_ok());
         let outcome = match result {
             Ok(()) => {
                 if was_first {
@@ -173,24 +174,25 @@ impl StompDelivery {
                 }
                 self.suspects.clear(row.row());
                 if !self.suspects.is_any() {
-                    self.witness.dismiss();
+                    self.second.close();
                 }
                 Outcome::Sent
             }
-            Err(error) => self.failed(&row, &error, is_broker_well == Some(true)),
+            Err(error) => self.failed(&row, &error, broker_responds == Some(true)),
         };
         Event::Ended(row, outcome)
     }
 
-    /// What an error says about its row. `is_proof`: the connection was closed with this row alone in flight,
+    /// What an error says about its row. `is_own`: the connection was closed with this row alone in flight,
     /// and the broker works.
-    fn failed(&mut self, row: &Row, error: &StompError, is_proof: bool) -> Outcome {
+    fn failed(&mut self, row: &Row, error: &StompError, is_own: bool) -> Outcome {
         if error.names_receipt() {
-            self.connection.explain_end(Instant::now() + EXPLAINS_FOR);
+            self.connection
+                .explain_end(Instant::now() + EXPLANATION_VALID);
             return Outcome::Refused(error.to_string());
         }
         if error.is_timeout() {
-            self.give_up_connection(error);
+            self.abandon_connection(error);
         }
         if let StompError::NotSent { reason } = error {
             return match reason {
@@ -203,9 +205,9 @@ impl StompDelivery {
                 },
             };
         }
-        if is_proof {
+        if is_own {
             tracing::debug!(id = %row.id(), error = %error, "closed with this row alone in flight");
-            if self.suspects.convict(row.row()) {
+            if self.suspects.count_close(row.row()) {
                 let claimed = &row.claimed;
                 let advice = advice(error, &claimed.destination, claimed.body.len());
                 return Outcome::Refused(format!(
@@ -221,7 +223,7 @@ impl StompDelivery {
     }
 
     /// A receipt did not arrive in time. The other receipts are not waited for either.
-    fn give_up_connection(&mut self, error: &StompError) {
+    fn abandon_connection(&mut self, error: &StompError) {
         if let Connection::Open(session) = self.connection.close() {
             tracing::warn!(
                 after = ?self.settings.receipt_timeout,
@@ -247,11 +249,11 @@ impl Delivery for StompDelivery {
         let (once, has_connected) = (self.settings.once, self.has_connected);
         self.connection = Connection::Opening(Box::pin(async move {
             // A refused login or certificate is a wrong setting at the start, and an event at the broker later.
-            let give_up = |error: &StompError| {
+            let is_final = |error: &StompError| {
                 monitor.disconnected(error.to_string());
                 once || (!has_connected && error.is_final())
             };
-            connector.connect(give_up).await
+            connector.connect(is_final).await
         }));
     }
 
@@ -274,10 +276,10 @@ impl Delivery for StompDelivery {
 
     fn start(&mut self, row: Box<Row>) -> Start {
         let is_suspect = self.suspects.contains(row.row());
-        let witness = self.witness.client().filter(|_| is_suspect);
-        if is_suspect && (!self.in_flight.is_empty() || witness.is_none()) {
+        let second = self.second.client().filter(|_| is_suspect);
+        if is_suspect && (!self.in_flight.is_empty() || second.is_none()) {
             if !self.is_stopping {
-                self.witness.summon(&self.connector);
+                self.second.open(&self.connector);
             }
             return Start::Later(row);
         }
@@ -293,17 +295,17 @@ impl Delivery for StompDelivery {
         let receipt = session.client.send(frame);
         self.in_flight.push(Box::pin(async move {
             let result = receipt.await;
-            let is_broker_well = match (&result, witness) {
-                (Err(error), Some(witness)) if is_unexplained(error) => {
-                    Some(witness::responds(&witness).await)
+            let broker_responds = match (&result, second) {
+                (Err(error), Some(second)) if is_unexplained(error) => {
+                    Some(second_connection::responds(&second).await)
                 }
                 _ => None,
             };
-            Landed {
+            SentRow {
                 row,
                 alone: is_suspect,
                 result,
-                is_broker_well,
+                broker_responds,
             }
         }));
         Start::Started
@@ -319,7 +321,7 @@ impl Delivery for StompDelivery {
 
     async fn event(&mut self) -> Event<StompError> {
         tokio::select! {
-            Some(landed) = self.in_flight.next() => self.landed(landed),
+            Some(ended) = self.in_flight.next() => self.ended(ended),
             change = self.connection.changed() => match change {
                 Change::Opened(result) => self.opened(result),
                 Change::Lost(error) => {
@@ -327,14 +329,14 @@ impl Delivery for StompDelivery {
                     Event::Changed
                 }
             },
-            () = self.witness.changed() => Event::Changed,
+            () = self.second.changed() => Event::Changed,
         }
     }
 
     fn stop(&mut self) {
         self.is_stopping = true;
         self.connection.cancel();
-        self.witness.cancel();
+        self.second.cancel();
     }
 
     async fn close(&mut self) {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::backend::RowKey;
 
 /// Closed connections with a row alone in flight that count as a failed attempt of the row.
-const PROOF: u32 = 2;
+const CLOSES: u32 = 2;
 
 /// The suspects, and how often the connection was closed with each alone in flight.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ impl Suspects {
 
     /// The connection was closed with the row alone in flight, and the broker works. Returns whether that
     /// counts as a failed attempt of the row.
-    pub(super) fn convict(&mut self, row: RowKey) -> bool {
+    pub(super) fn count_close(&mut self, row: RowKey) -> bool {
         let closes = self.closes.entry(row).or_insert(0);
         *closes += 1;
         // It stays a suspect, so that its next attempt is made alone too.
-        *closes >= PROOF && {
+        *closes >= CLOSES && {
             *closes = 0;
             true
         }
@@ -79,9 +79,9 @@ mod tests {
         suspects.suspect([a, b]);
         suspects.clear(b);
         assert!(suspects.contains(a) && !suspects.contains(b));
-        assert!(!suspects.convict(a));
-        assert!(suspects.convict(a));
+        assert!(!suspects.count_close(a));
+        assert!(suspects.count_close(a));
         assert!(suspects.contains(a), "the next attempt is made alone too");
-        assert!(!suspects.convict(a));
+        assert!(!suspects.count_close(a));
     }
 }

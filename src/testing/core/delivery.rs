@@ -14,7 +14,7 @@ use super::{Ack, Connection, Core, Out, TAG_OF_ID};
 pub(super) enum Answer {
     Done,
     Requeue,
-    GiveUp,
+    Reject,
 }
 
 impl Core {
@@ -105,7 +105,7 @@ impl Core {
         match answer {
             Answer::Done => {}
             Answer::Requeue => self.requeue(&queue, messages.into_iter()),
-            Answer::GiveUp => self.dead_letter(&queue, messages),
+            Answer::Reject => self.dead_letter(&queue, messages),
         }
         Ok(())
     }

@@ -199,7 +199,7 @@ impl Core {
             "ACK" => self.answer(number, &frame, Answer::Done).map_err(Some),
             "NACK" => {
                 let answer = match frame.header("requeue") {
-                    Some("false") => Answer::GiveUp,
+                    Some("false") => Answer::Reject,
                     _ => Answer::Requeue,
                 };
                 self.answer(number, &frame, answer).map_err(Some)
@@ -222,7 +222,7 @@ impl Core {
         let Some(destination) = frame.header("destination").map(str::to_owned) else {
             return Err(Some(no_destination(&frame)));
         };
-        if self.faults.poisonous.contains(&destination) {
+        if self.faults.closing_destinations.contains(&destination) {
             return Err(None);
         }
         if self.faults.rejected.contains(&destination) {

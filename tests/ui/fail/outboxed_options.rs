@@ -26,10 +26,10 @@ fn valued(order: i64) {}
 #[outboxed(key = "order")]
 fn quoted(order: i64) {}
 
-#[outboxed(attempts = 0, timeout = "0s")]
+#[outboxed(timeout = "0s")]
 fn nothing(order: i64) {}
 
-#[outboxed(attempts = "ten", timeout = "soon")]
+#[outboxed(timeout = "soon")]
 fn words(order: i64) {}
 
 #[outboxed(encoding = "xml")]

@@ -15,6 +15,11 @@ fn returns(order: i64) -> i64 {
     order
 }
 
+#[outboxed]
+async fn returns_later(order: i64) -> Option<Vec<i64>> {
+    Some(vec![order])
+}
+
 #[outboxed(key = amount)]
 fn key(amount: f64) {}
 

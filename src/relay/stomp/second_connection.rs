@@ -10,29 +10,29 @@ use crate::stomp::{Client, Connector, Error as StompError};
 
 use super::Job;
 
-/// How long a witness may take to respond.
+/// How long the broker may take to respond.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of the second connection.
-pub(super) enum Witness {
+pub(super) enum SecondConnection {
     Absent,
     Opening(Job<Result<Client, StompError>>),
-    Present(Client),
+    Open(Client),
 }
 
-impl Witness {
+impl SecondConnection {
     /// The connection, if it is there.
     pub(super) fn client(&self) -> Option<Client> {
         match self {
-            Self::Present(client) => Some(client.clone()),
+            Self::Open(client) => Some(client.clone()),
             Self::Absent | Self::Opening(_) => None,
         }
     }
 
-    /// Begins to connect, if the witness is neither connected nor being connected.
-    pub(super) fn summon(&mut self, connector: &Arc<Connector>) {
+    /// Begins to connect, if it is neither connected nor being connected.
+    pub(super) fn open(&mut self, connector: &Arc<Connector>) {
         if !matches!(self, Self::Absent) {
             return;
         }
@@ -47,8 +47,8 @@ impl Witness {
     }
 
     /// Closes the connection if it is there.
-    pub(super) fn dismiss(&mut self) {
-        if matches!(self, Self::Present(_)) {
+    pub(super) fn close(&mut self) {
+        if matches!(self, Self::Open(_)) {
             *self = Self::Absent;
         }
     }
@@ -65,11 +65,11 @@ impl Witness {
         let Self::Opening(job) = self else {
             return pending().await;
         };
-        *self = job.await.map_or(Self::Absent, Self::Present);
+        *self = job.await.map_or(Self::Absent, Self::Open);
     }
 }
 
 /// Whether the broker responds on this connection.
-pub(super) async fn responds(witness: &Client) -> bool {
-    matches!(timeout(RESPONSE_TIMEOUT, witness.ping()).await, Ok(Ok(())))
+pub(super) async fn responds(second: &Client) -> bool {
+    matches!(timeout(RESPONSE_TIMEOUT, second.ping()).await, Ok(Ok(())))
 }

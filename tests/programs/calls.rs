@@ -1,0 +1,35 @@
+//! A program as users write it with `cli::calls_with`, for the tests: its connection is that of `DATABASE_URL`, and
+//! `TEST_REGISTRY` chooses a registry with a mistake.
+
+#![allow(clippy::print_stderr)]
+
+mod acts;
+
+use std::process::ExitCode;
+
+use diesel_outbox::backend::Backend;
+use diesel_outbox::calls::Calls;
+use diesel_outbox::cli;
+
+fn run<C: Backend>() -> ExitCode {
+    let calls = Calls::<C>::new();
+    let calls = match std::env::var("TEST_REGISTRY").as_deref() {
+        Ok("empty") => calls,
+        Ok("twice") => calls.add::<acts::Play>().add::<acts::Play>(),
+        _ => calls.add::<acts::Play>().add::<acts::PlayWithin>(),
+    };
+    cli::calls_with(calls, |executor| {
+        executor.on_error(|call| eprintln!("tracked: {} {:?}", call.name, call.error))
+    })
+}
+
+fn main() -> ExitCode {
+    let url = std::env::var("DATABASE_URL").unwrap_or_default();
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        #[cfg(feature = "postgres")]
+        Some("postgres" | "postgresql") => run::<diesel::PgConnection>(),
+        #[cfg(feature = "mysql")]
+        Some("mysql") => run::<diesel::MysqlConnection>(),
+        _ => run::<diesel::SqliteConnection>(),
+    }
+}
