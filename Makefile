@@ -12,10 +12,17 @@ ROWS ?= 100000
 TARGET ?= decoder
 SECONDS ?= 1200
 
-.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls check files ci fmt fmt-check clippy docs examples servers servers-down tools
+.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls check files ci fmt fmt-check clippy docs examples servers servers-down \
+	servers-current servers-current-down test-matrix tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
+
+## The suites that depend on a server's version, on newer servers than the machine's own: docs/servers.md.
+## `make test-matrix RELEASES=sid TESTS="storage flow"` runs a part. The servers are installed below target/current
+## and stay there; `scripts/current-servers remove` deletes them.
+test-matrix: tools
+	FEATURES=$(FEATURES) scripts/test-matrix $(RELEASES)
 
 ## Looks for bytes that the STOMP client stumbles over: `make fuzz TARGET=client SECONDS=60`, without
 ## them the decoder, for 20 minutes. It installs cargo-fuzz where that is missing. `make test` runs the
@@ -85,6 +92,13 @@ servers:
 
 servers-down:
 	scripts/servers down
+
+## The newer servers, until `make servers-current-down`; `eval "$(scripts/current-servers env sid)"`.
+servers-current:
+	scripts/current-servers up $(RELEASES)
+
+servers-current-down:
+	scripts/current-servers down $(RELEASES)
 
 tools:
 	@scripts/tools

@@ -74,6 +74,11 @@ owned_by() {
     fi
 }
 
+show_log() {
+    say "the end of its log:"
+    tail -n 20 "$1" >&2 || true
+}
+
 # Where initdb and pg_ctl are.
 postgres_programs() {
     if has initdb && has pg_ctl; then
@@ -83,4 +88,56 @@ postgres_programs() {
     local programs
     programs=$(find /usr/lib/postgresql -path '*/bin/initdb' 2>/dev/null | sort -V | tail -n 1)
     [ -n "$programs" ] && dirname "$programs"
+}
+
+# Makes certificates for the servers and a client in a new directory, by an authority of our own, for ten days:
+#   ca.pem                          the authority
+#   server.pem, server.key          localhost, 127.0.0.1, ::1
+#   client.pem, client.key          for the broker that asks for one
+#   client-encrypted.key            the same key, with the password `test-key-password`
+#   other-ca.pem                    an authority that has signed none of them
+make_certificates() (
+    umask 077
+    rm -rf -- "$1"
+    mkdir -p "$1"
+    cd "$1" || exit
+    cat >openssl.cnf <<'CONF'
+[req]
+distinguished_name = name
+[name]
+[authority]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+[server]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:localhost, IP:127.0.0.1, IP:::1
+authorityKeyIdentifier = keyid
+[client]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = clientAuth
+authorityKeyIdentifier = keyid
+CONF
+    local request=(openssl req -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+    local name
+    for name in ca other-ca; do
+        "${request[@]}" -x509 -days 10 -extensions authority -subj "/CN=Test authority $name" \
+            -keyout "$name.key" -out "$name.pem"
+    done
+    for name in server client; do
+        "${request[@]}" -subj "/CN=Test $name" -keyout "$name.key" -out "$name.request"
+        openssl x509 -req -in "$name.request" -CA ca.pem -CAkey ca.key -set_serial "0x$(openssl rand -hex 8)" \
+            -days 10 -extfile openssl.cnf -extensions "$name" -out "$name.pem"
+    done
+    openssl pkcs8 -topk8 -in client.key -v2 aes-256-cbc -passout pass:test-key-password \
+        -out client-encrypted.key
+    rm openssl.cnf ./*.request
+)
+
+# Whether a directory has certificates that last until tomorrow.
+has_certificates() {
+    openssl x509 -checkend 86400 -noout -in "$1/server.pem" >/dev/null 2>&1
 }

@@ -7,6 +7,7 @@
 //! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
 //! | [`brokers`] | what differs between brokers; destinations and queues |
+//! | [`servers`] | tested versions of servers, and what differs between them |
 //! | [`celery`] | tasks for Celery workers, and tasks of Celery clients |
 //! | [`signing`] | signed rows: what a changed row does, keys, rollout |
 //! | [`stomp`] | TLS, STOMP versions and limits of the connection |
@@ -33,6 +34,9 @@ macro_rules! pages {
         #[doc = "[brokers.md]: crate::guide::brokers"]
         #[doc = "[brokers.md#rabbitmq]: crate::guide::brokers#rabbitmq"]
         #[doc = "[brokers.md#destinations-and-queues]: crate::guide::brokers#destinations-and-queues"]
+        #[doc = "[servers.md]: crate::guide::servers"]
+        #[doc = "[servers.md#mysql-97]: crate::guide::servers#mysql-97"]
+        #[doc = "[servers.md#rabbitmq-4]: crate::guide::servers#rabbitmq-4"]
         #[doc = "[signing.md]: crate::guide::signing"]
         #[doc = "[stomp.md]: crate::guide::stomp"]
         #[doc = "[celery.md]: crate::guide::celery"]
@@ -52,6 +56,7 @@ pages! {
     operations: "operations.md",
     databases: "databases.md",
     brokers: "brokers.md",
+    servers: "servers.md",
     celery: "celery.md",
     signing: "signing.md",
     stomp: "stomp.md",

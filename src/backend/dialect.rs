@@ -120,6 +120,11 @@ pub trait Dialect: Connection + Sized {
         Ok(())
     }
 
+    /// Why a connection that was opened at this URL must not be used.
+    fn why_unusable(&mut self, _url: &str) -> QueryResult<Option<&'static str>> {
+        Ok(None)
+    }
+
     /// Why no rows can be claimed on this server with its settings.
     fn why_no_claims(&mut self) -> QueryResult<Option<Unsuitable>> {
         Ok(None)

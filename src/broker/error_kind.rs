@@ -14,6 +14,8 @@ pub enum ErrorKind {
     RefusedDestination,
     /// The queue exists with other arguments.
     PreconditionFailed,
+    /// The message is longer than the broker accepts.
+    MessageTooLarge,
     /// An exchange or a queue does not exist.
     NotFound,
     /// Another connection uses the client id, by which ActiveMQ identifies durable subscriptions.
@@ -42,6 +44,9 @@ impl ErrorKind {
             Self::RefusedVirtualHost => " (check the virtual host, which is the path of STOMP_URL)",
             Self::PreconditionFailed => {
                 " (the queue exists with other arguments: delete it, or use the same ones)"
+            }
+            Self::MessageTooLarge => {
+                " (raise max_message_size in RabbitMQ's configuration, or send a shorter message)"
             }
             Self::ClientIdInUse => {
                 " (another subscriber has this queue of this topic, and ActiveMQ lets in one at a \

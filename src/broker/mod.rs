@@ -18,6 +18,8 @@ mod rabbitmq;
 pub use error_kind::ErrorKind;
 pub(crate) use protocol::Protocol;
 pub(crate) use quirks::{Headers, Quirks, SubscriptionNeeds, dead_letter_queue};
+#[cfg(feature = "relay")]
+pub(crate) use rabbitmq::MAX_FRAME;
 #[cfg(feature = "subscriber")]
 pub(crate) use rabbitmq::deletes_messages;
 

@@ -1,4 +1,4 @@
-//! RabbitMQ 3.10 with the plugin `rabbitmq_stomp`: <https://www.rabbitmq.com/docs/stomp>.
+//! RabbitMQ 3.10 to 4.3 with the plugin `rabbitmq_stomp`: <https://www.rabbitmq.com/docs/stomp>.
 
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ pub(super) const PROTOCOL: Protocol = Protocol {
     has_nack_in_1_0: true,
     has_last_length: true,
 };
+
+/// The maximum length of a frame in bytes from RabbitMQ 4.0 on, unless `stomp.max_frame_size` is set. RabbitMQ
+/// closes the connection at a longer one, without an ERROR.
+#[cfg(feature = "relay")]
+pub(crate) const MAX_FRAME: usize = 4 << 20;
 
 /// Queue arguments by which RabbitMQ deletes a queue, or messages in it, by itself.
 #[cfg(feature = "subscriber")]
@@ -165,7 +170,12 @@ pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
         || body.contains("missing login or passcode")
     {
         ErrorKind::RefusedLogin
-    } else if message == "precondition_failed" && !body.contains("delivery tag") {
+    } else if body.contains("is larger than configured max size") {
+        ErrorKind::MessageTooLarge
+    } else if message == "precondition_failed"
+        && !body.contains("delivery tag")
+        && !body.contains("delivery acknowledgement")
+    {
         ErrorKind::PreconditionFailed
     } else if message == "not_found" {
         ErrorKind::NotFound

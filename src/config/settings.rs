@@ -248,8 +248,9 @@ settings! {
 
         /// Maximum size of a body that the broker accepts; a larger one is parked at once.
         ///
-        /// The default is that of RabbitMQ until 3.13. Set 16777216 for RabbitMQ 4 and 104857600 for
-        /// ActiveMQ.
+        /// The default is that of RabbitMQ until 3.13. Set 4000000 for RabbitMQ 4, which accepts frames of 4 MiB
+        /// unless its `stomp.max_frame_size` is set, and then bodies of 16777216 unless `max_message_size` is set
+        /// too. Set 104857600 for ActiveMQ.
         maximum_message_size: usize = "134217728", BYTES, whole(1..=2_147_483_647);
 
         /// Time for which claimed rows belong to this relay; longer than `receipt_timeout`.

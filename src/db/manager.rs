@@ -193,9 +193,7 @@ impl<C: Backend> Manager<C> {
     pub(super) fn open_bare(&self) -> Result<DbConnection<C>, ConnectError> {
         self.opening.fetch_add(1, Ordering::SeqCst);
         let opened = match &*self.source {
-            Source::Address { complete, .. } => C::establish(complete.expose())
-                .map(DbConnection::Own)
-                .map_err(|error| self.failed(&error.to_string())),
+            Source::Address { complete, .. } => self.establish(complete.expose()),
             Source::Pool(lender) => match lender.borrow() {
                 Ok(borrowed) => Ok(DbConnection::Borrowed(borrowed)),
                 Err(error) => Err(error.into()),
@@ -203,6 +201,15 @@ impl<C: Backend> Manager<C> {
         };
         self.opening.fetch_sub(1, Ordering::SeqCst);
         opened
+    }
+
+    fn establish(&self, url: &str) -> Result<DbConnection<C>, ConnectError> {
+        let mut connection = C::establish(url).map_err(|error| self.failed(&error.to_string()))?;
+        match connection.why_unusable(url) {
+            Ok(None) => Ok(DbConnection::Own(connection)),
+            Ok(Some(reason)) => Err(self.failed(reason)),
+            Err(error) => Err(self.failed(&error.to_string())),
+        }
     }
 
     /// Opens a connection.

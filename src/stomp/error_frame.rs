@@ -148,7 +148,17 @@ mod tests {
             ),
             (
                 "precondition_failed",
+                "PRECONDITION_FAILED - message size 9 is larger than configured max size 8",
+                MessageTooLarge,
+            ),
+            (
+                "precondition_failed",
                 "PRECONDITION_FAILED - unknown delivery tag 99",
+                Other,
+            ),
+            (
+                "precondition_failed",
+                "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 60000 ms.",
                 Other,
             ),
             (

@@ -27,6 +27,11 @@ pub(crate) trait Subject: Backend + Migrate {
 
     /// The text that a query selects.
     fn text(&mut self, query: &str) -> Option<String>;
+
+    /// Whether the server is MariaDB. MySQL has the same name here.
+    fn is_mariadb(&mut self) -> bool {
+        Self::NAME.starts_with("MySQL") && self.text("version()").unwrap().contains("MariaDB")
+    }
 }
 
 macro_rules! subject {

@@ -37,3 +37,12 @@ async fn ends_with<T, E: Display>(words: &str, run: impl Future<Output = Result<
         Err(_) => panic!("it waits: {words}"),
     }
 }
+
+/// MariaDB's client library ignores `ssl_mode`, and would send everything in clear text.
+#[cfg(feature = "mysql")]
+pub(crate) fn a_connection_without_the_required_tls_is_refused<C: Subject>(place: &Place) {
+    for mode in ["required", "VERIFY_CA", "verify_identity"] {
+        let url = format!("{}?ssl_mode={mode}", place.database_url());
+        ends_at_the_start::<C>(place, &url, "the connection is not encrypted");
+    }
+}

@@ -29,6 +29,7 @@ struct OwnSettings;
 
 impl<C: Subject> CustomizeConnection<C, diesel::r2d2::Error> for OwnSettings {
     fn on_acquire(&self, conn: &mut C) -> Result<(), diesel::r2d2::Error> {
+        let is_mariadb = conn.is_mariadb();
         conn.batch_execute(match C::NAME {
             "PostgreSQL" => {
                 "set statement_timeout = '71s'; set lock_timeout = '72s';
@@ -36,9 +37,14 @@ impl<C: Subject> CustomizeConnection<C, diesel::r2d2::Error> for OwnSettings {
                  set default_transaction_isolation = 'repeatable read'"
             }
             "SQLite" => "pragma busy_timeout = 20001",
-            _ => {
+            _ if is_mariadb => {
                 "set lc_messages = 'de_DE', wait_timeout = 701, innodb_lock_wait_timeout = 72,
                      lock_wait_timeout = 73, max_statement_time = 74;
+                 set session transaction isolation level serializable"
+            }
+            _ => {
+                "set lc_messages = 'de_DE', wait_timeout = 701, innodb_lock_wait_timeout = 72,
+                     lock_wait_timeout = 73, max_execution_time = 74000;
                  set session transaction isolation level serializable"
             }
         })
@@ -56,9 +62,13 @@ fn settings<C: Subject>(conn: &mut C) -> String {
                  'tcp_keepalives_interval', 'tcp_keepalives_count']) as name"
         }
         "SQLite" => "select timeout from pragma_busy_timeout",
-        _ => {
+        _ if conn.is_mariadb() => {
             "select concat_ws(' ', @@lc_messages, @@wait_timeout, @@innodb_lock_wait_timeout,
                  @@lock_wait_timeout, @@max_statement_time, @@tx_isolation)"
+        }
+        _ => {
+            "select concat_ws(' ', @@lc_messages, @@wait_timeout, @@innodb_lock_wait_timeout,
+                 @@lock_wait_timeout, @@max_execution_time, @@transaction_isolation)"
         }
     };
     conn.text(query).unwrap()

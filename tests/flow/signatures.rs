@@ -52,6 +52,12 @@ pub(crate) fn a_row_that_was_changed_is_parked<C: Subject>(place: &Place) {
     let row = || Message::new(place.topic(), json!({"n": 1}));
     let other = publish(&mut conn, row());
     let of_other = signature(&mut conn, other);
+    // MySQL would store 1.0, which is the same number as before.
+    let near_one = if parses_json(&mut conn) {
+        "1.0000000001"
+    } else {
+        "1.00000000000000000001"
+    };
     let changes = [
         (format!("id = '{}'", Uuid::now_v7()), "does not match"),
         (
@@ -60,10 +66,7 @@ pub(crate) fn a_row_that_was_changed_is_parked<C: Subject>(place: &Place) {
         ),
         (r#"body = '{"n": 2}'"#.to_owned(), "does not match"),
         (r#"body = '{"n": "1"}'"#.to_owned(), "does not match"),
-        (
-            r#"body = '{"n": 1.00000000000000000001}'"#.to_owned(),
-            "does not match",
-        ),
+        (format!(r#"body = '{{"n": {near_one}}}'"#), "does not match"),
         (r#"headers = '{"a": "b"}'"#.to_owned(), "does not match"),
         ("stream = 'audit'".to_owned(), "does not match"),
         (format!("{key} = 'another'"), "does not match"),
@@ -170,7 +173,12 @@ fn bodies(place: &Place) -> Vec<String> {
     bodies
 }
 
-/// The parsers of consumers differ about a name that is there twice. jsonb keeps the last one only.
+/// Whether the server stores JSON as it parsed it, with doubles and without names that are there twice: MySQL.
+fn parses_json<C: Subject>(conn: &mut C) -> bool {
+    C::NAME.starts_with("MySQL") && !conn.is_mariadb()
+}
+
+/// The parsers of consumers differ about a name that is there twice. jsonb and MySQL keep the last one only.
 pub(crate) fn a_name_that_is_there_twice_is_not_sent<C: Subject>(place: &Place) {
     let mut conn = place.connect::<C>();
     publish(&mut conn, Message::new(place.topic(), json!({"n": 1})));
@@ -178,7 +186,7 @@ pub(crate) fn a_name_that_is_there_twice_is_not_sent<C: Subject>(place: &Place) 
         .unwrap();
     let config = verifying(place, "require", OLD).build().unwrap();
     let sent = place.relay_with::<C>(&config);
-    let expected = if C::NAME == "PostgreSQL" {
+    let expected = if C::NAME == "PostgreSQL" || parses_json(&mut conn) {
         (1, 0)
     } else {
         (0, 1)
@@ -374,14 +382,22 @@ pub(crate) fn any_document_is_valid_as_it_is_stored<C: Subject>(place: &Place) {
     let mut runner = TestRunner::deterministic();
     let strategy = any_document();
     documents.extend((0..400).map(|_| strategy.new_tree(&mut runner).unwrap().current()));
-    let ids: Vec<Uuid> = documents
-        .iter()
-        .map(|document| {
-            let header = document.to_string();
-            let message = Message::new(place.topic(), document).header("x", header);
-            publish(&mut conn, message.key("kéy ".to_owned()).stream("ström"))
-        })
-        .collect();
+    let rounds = parses_json(&mut conn);
+    let total = documents.len();
+    let mut ids = Vec::new();
+    documents.retain(|document| {
+        let header = document.to_string();
+        let message = Message::new(place.topic(), document).header("x", header);
+        let message = message.key("kéy ".to_owned()).stream("ström");
+        match with_keys(&KEYS, || message.publish(&mut conn)) {
+            Ok(id) => ids.push(id),
+            // A document that the server may change is an error of its writer.
+            Err(error) if rounds && error.to_string().contains("may round") => return false,
+            Err(error) => panic!("{document}: {error}"),
+        }
+        true
+    });
+    assert!(documents.len() > if rounds { total / 4 } else { total - 1 });
     let config = verifying(place, "require", OLD).build().unwrap();
     let sent = place.relay_with::<C>(&config);
     for (id, document) in ids.iter().zip(&documents) {

@@ -3,12 +3,14 @@
 use diesel_outbox::testing::LoopbackBroker;
 
 use crate::support;
-use crate::wire::Wire;
+use crate::wire::{LOGIN, Wire};
 
 /// A broker's address, and a name that no other test uses.
 pub(crate) struct TestBroker {
     pub(crate) address: String,
     pub(crate) name: String,
+    /// Whether it is RabbitMQ 4 or later.
+    pub(crate) is_rabbitmq_4: bool,
     _broker: Option<LoopbackBroker>,
 }
 
@@ -19,6 +21,7 @@ impl TestBroker {
             address: format!("127.0.0.1:{}", broker.port()),
             _broker: Some(broker),
             name: unique_name(),
+            is_rabbitmq_4: false,
         })
     }
 
@@ -26,8 +29,16 @@ impl TestBroker {
         let url = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ")?;
         let rest = url.split_once("://").unwrap().1;
         let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        let address = rest.split('/').next().unwrap().to_owned();
+        let mut wire = Wire::open(&address);
+        wire.say(&format!("{LOGIN}\n\0"));
+        let connected = wire.hear().is("CONNECTED");
+        let version = connected.header("server").strip_prefix("RabbitMQ/");
+        let major = version.and_then(|version| version.split('.').next());
+        let major: u32 = major.unwrap().parse().unwrap();
         Some(Self {
-            address: rest.split('/').next().unwrap().to_owned(),
+            is_rabbitmq_4: major >= 4,
+            address,
             name: unique_name(),
             _broker: None,
         })

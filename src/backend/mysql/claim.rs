@@ -23,10 +23,12 @@ use crate::schema::{self, Moment};
 /// the lock: the row `claim` of `outbox_jobs`. READ COMMITTED takes no gap locks, by which InnoDB would
 /// deadlock two claims. `{ready}` is read without locks; of these rows the claim takes those that no other
 /// session has locked. MariaDB truncates an array to the length of `group_concat_max_len`, even within a
-/// number. LIMIT keeps the subquery from being merged.
+/// number. LIMIT keeps the subquery from being merged. MySQL cannot lock the array's rows; MariaDB does not read
+/// the comment in `for update`, and does not know `of`.
 const CLAIM: &str = "\
 set @outbox_lock = null, @outbox_ready = null,
-    session group_concat_max_len = greatest(@@session.group_concat_max_len, 16777216);
+    session group_concat_max_len =
+        cast(greatest(@@session.group_concat_max_len, 16777216) as unsigned);
 {begin}
 select name into @outbox_lock from outbox_jobs where name = {claim} for update;
 select json_arrayagg(ready.seq) into @outbox_ready from ({ready}) ready
@@ -37,7 +39,7 @@ update (
     straight_join {table} p force index ({table}_seq) on p.seq = ready.seq
     where p.status = 1 and p.due_at <= {now}
     limit 100000
-    for update skip locked) free
+    for update /*!80000 of p */ skip locked) free
 straight_join {table} p force index ({table}_seq) on p.seq = free.seq
 set {stamp} p.`key` = {key}, p.lease_token = {token}, p.due_at = {until};
 {commit}";
@@ -50,24 +52,28 @@ const CLAIMED: &str = "\
 select @outbox_lock is not null as has_lock, cast(@outbox_ready as char) as ready";
 
 /// Reads the rows whose lease ends at exactly this moment, with as many bodies as there is room
-/// for in bytes, and no body that is too large to be sent.
+/// for in bytes, and no body that is too large to be sent. The window functions sort numbers only: MySQL fails
+/// with "Out of sort memory" if it sorts a row that is longer than `sort_buffer_size`. LIMIT keeps the rows out of the
+/// sort.
 const LEASED: &str = "\
-select r.seq, r.id, r.{target} as destination, r.`key`, r.stream, r.signature, r.retry,
-    cast(r.expires_at <= {now} as signed) as expired, cast(r.size as signed) as size,
+select r.seq, p.id, p.{target} as destination, p.`key`, p.stream, p.signature, p.retry,
+    cast(p.expires_at <= {now} as signed) as expired, cast(r.size as signed) as size,
     cast(r.body_size as signed) as body_size,
     case when r.body_size <= {largest} and (r.total <= {bytes} or r.nth = 1)
-        then coalesce(cast(r.{body} as char), '') end as body,
-    cast(r.headers as char) as headers
+        then coalesce(cast(p.{body} as char), '') end as body,
+    cast(p.headers as char) as headers
 from (
     select s.*, sum(s.size) over (order by s.seq) as total, row_number() over (order by s.seq) as nth
     from (
-        select l.*, case when l.body_size > {largest} then 0
-            else l.body_size + length(cast(l.headers as char)) end as size
+        select l.seq, l.body_size,
+            case when l.body_size > {largest} then 0 else l.body_size + l.headers_size end as size
         from (
-            select p.seq, p.id, p.{target}, p.`key`, p.stream, p.signature, p.retry, p.expires_at, p.{body},
-                p.headers, coalesce(length(cast(p.{body} as char)), 0){payload_size} as body_size
+            select p.seq, length(cast(p.headers as char)) as headers_size,
+                coalesce(length(cast(p.{body} as char)), 0){payload_size} as body_size
             from {table} p force index ({table}_held)
-            where p.status = 1 and p.due_at = {until} and p.lease_token = {token}) l) s) r";
+            where p.status = 1 and p.due_at = {until} and p.lease_token = {token}
+            limit 100000) l) s) r
+straight_join {table} p force index ({table}_seq) on p.seq = r.seq";
 
 /// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of these
 /// has a later `due_at`. The indexes are named because the optimizer prefers a sort of all
@@ -286,7 +292,8 @@ pub(super) fn lease_rows(
     let Some(ready) = ready else {
         return Ok((Vec::new(), Vec::new()));
     };
-    let leased: Vec<Leased> = diesel::sql_query(filled(LEASED)).load(conn)?;
+    let mut leased: Vec<Leased> = diesel::sql_query(filled(LEASED)).load(conn)?;
+    leased.sort_by_key(Leased::seq);
     let taken: HashSet<i64> = leased.iter().map(Leased::seq).collect();
     let ready = ready.trim_matches(['[', ']']).split(',');
     let ready = ready.filter_map(|seq| seq.trim().parse::<i64>().ok());

@@ -119,6 +119,16 @@ impl Dialect for MysqlConnection {
         }
     }
 
+    fn why_unusable(&mut self, url: &str) -> QueryResult<Option<&'static str>> {
+        if !address::asks_for_encryption(url) {
+            return Ok(None);
+        }
+        let ciphers: Vec<Variable> =
+            diesel::sql_query("show session status like 'Ssl_cipher'").load(self)?;
+        let is_encrypted = ciphers.iter().any(|cipher| !cipher.value.is_empty());
+        Ok((!is_encrypted).then_some(address::NOT_ENCRYPTED))
+    }
+
     fn why_no_claims(&mut self) -> QueryResult<Option<Unsuitable>> {
         // Not `@@`, which fails if the server has no such variable.
         let variables: Vec<Variable> =

@@ -11,6 +11,8 @@ pub(super) const REFUSALS: &[&str] = &[
     // other error text does.
     "''@''",
     "access denied",
+    // Our own: see `Dialect::why_unusable`.
+    "the connection is not encrypted",
     "acces refuzat, acest cont este blocat",
     "acceso denegado, esta cuenta está bloqueada",
     // A database that does not exist.

@@ -25,14 +25,21 @@ pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
                 limit.as_secs_f64().clamp(0.001, 31_536_000.0),
             );
             format!(
-                "{ENGLISH} {ISOLATION} set wait_timeout = least(@@wait_timeout, {idle});
+                "{ENGLISH} {ISOLATION} set wait_timeout = {};
                          set max_statement_time =
-                             if(@@max_statement_time = 0, {limit}, @@max_statement_time)"
+                             if(@@max_statement_time = 0, {limit}, @@max_statement_time)",
+                at_most("wait_timeout", idle)
             )
         }),
         limits: limits(config.statement_timeout),
         ..Session::default()
     }
+}
+
+/// A setting's value, or this one if it is smaller. The cast is for MySQL, where `least` of an unsigned and a
+/// signed number is a decimal number, which settings do not accept.
+fn at_most(setting: &str, limit: u32) -> String {
+    format!("cast(least(@@{setting}, {limit}) as unsigned)")
 }
 
 /// Writes the statement for the settings that are changed here. MySQL and MariaDB know different ones: the
@@ -70,8 +77,9 @@ fn limits(limit: Duration) -> Limits {
     let (locks, limit) = (whole_seconds(limit / 2), limit.as_secs_f64().max(0.001));
     let locks = format!(
         "set @outbox_rows = @@innodb_lock_wait_timeout, @outbox_tables = @@lock_wait_timeout,
-             innodb_lock_wait_timeout = least(@@innodb_lock_wait_timeout, {locks}),
-             lock_wait_timeout = least(@@lock_wait_timeout, {locks});"
+             innodb_lock_wait_timeout = {}, lock_wait_timeout = {};",
+        at_most("innodb_lock_wait_timeout", locks),
+        at_most("lock_wait_timeout", locks)
     );
     Limits {
         // MySQL refuses the last name.

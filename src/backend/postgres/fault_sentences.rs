@@ -1,5 +1,5 @@
 //! PostgreSQL's error texts for SQLSTATEs that Diesel does not expose, in each language of the
-//! server: `src/backend/po/*.po` of PostgreSQL 15, in lower case, with quoted values removed.
+//! server: `src/backend/po/*.po` of PostgreSQL 15, 17 and 18, in lower case, with quoted values removed.
 
 /// 40P01, 55P03 by `lock_timeout`, 40001 and 40P01 on a standby.
 pub(super) const CONTENTION_SENTENCES: &[&str] = &[
@@ -42,6 +42,21 @@ pub(super) const CONTENTION_SENTENCES: &[&str] = &[
     "виконання оператора скасовано через конфлікт з процесом відновлення",
     "由于与恢复操作冲突，正在取消语句",
     "因為與復原衝突，正在取消陳述式",
+    // PostgreSQL 17 and 18, where they differ, and their other languages.
+    "cancelando la sentencia debido a que se agotó el tiempo de espera de “”",
+    "pembatalan perintah karena konflik dengan perbaikan",
+    "pembatalan perintah karena kunci kehabisan waktu tunggu",
+    "terdeteksi 'deadlock'",
+    "anulowano polecenie z powodu konfliktu podczas odzyskiwania",
+    "anulowano polecenie z powodu przekroczenia czasu blokady",
+    "wykryto zakleszczenie",
+    "cancelando a instrução devido a um conflito com a recuperação",
+    "cancelando comando por causa do tempo de espera (timeout) do bloqueio",
+    "impasse detectado",
+    "kurtarma işlemi ile çakışmadan dolayı sorgu iptal ediliyor",
+    "çıkmaz (deadlock) durumu saptandı",
+    "由于与恢复操作冲突，正在取消语句命令",
+    "由于锁超时，取消语句操作",
 ];
 
 /// 57014.
@@ -70,6 +85,17 @@ pub(super) const INTERRUPTIONS: &[&str] = &[
     "виконання оператора скасовано по запиту користувача",
     "由于用户请求，正在取消语句",
     "因為使用者要求，正在取消陳述式",
+    // PostgreSQL 17 and 18, where they differ, and their other languages.
+    "pembatalan perintah karena perintah kehabisan waktu tunggu",
+    "pembatalan perintah karena permintaan pengguna",
+    "anulowano polecenie z powodu przekroczonego czasu wykonania",
+    "anulowano polecenie na skutek żądania użytkownika",
+    "cancelando comando por causa do tempo de espera (timeout) do comando",
+    "cancelando o comando devido a um pedido do usuário",
+    "sorgu zaman aşımına uğradı ve iptal edildi",
+    "kullanıcı isteği ile sorgu iptal edildi",
+    "由于语句执行超时，正在取消查询命令",
+    "由于用户请求而正在取消查询",
 ];
 
 /// 53200, and 0A000 after a change of a table that a prepared statement reads.
@@ -113,6 +139,22 @@ pub(super) const OUTAGE_SENTENCES: &[&str] = &[
     "в кешованому плані не повинен змінюватись тип результату",
     "缓存的计划不得更改结果类型",
     "快取計畫不可變更結果型別",
+    // PostgreSQL 17 and 18, where they differ, and their other languages.
+    "cached plan tidak boleh mengganti tipe result",
+    "melebihi memori",
+    "kehabisan memori 'shared'",
+    "plan w pamięci podręcznej nie może zmienić typ wyniku",
+    "brak pamięci",
+    "brak pamięci współdzielonej",
+    "plano em cache não deve mudar tipo resultante",
+    "sem memória",
+    "sem memória compartilhada",
+    "önbelleğe alınmış plan sonuç tipini değiştiremez",
+    "yetersiz bellek",
+    "shared memory yetersiz",
+    "已缓冲的计划不能改变结果类型",
+    "内存用尽",
+    "共享内存用尽",
 ];
 
 /// 55P03 by NOWAIT, up to the first value.
@@ -141,6 +183,22 @@ pub(super) const CONTENTION_STARTS: &[&str] = &[
     "не вдалося отримати блокування зв'язку \"\"",
     "无法获取关系 \"\" 上的锁",
     "無法取得關聯 \"\" 的鎖定",
+    // PostgreSQL 17 and 18, where they differ, and their other languages.
+    "no se pudo bloquear un “” en la relación «»",
+    "no se pudo bloquear un “” en la fila de la relación «»",
+    "tidak mendapatkan 'lock' pada relasi«»",
+    "tidak mendapatkan 'lock' pada relasi «»",
+    "tidak mendapatkan kunci pada baris relasi «»",
+    "nie można nałożyć blokady na relację \"\"",
+    "nie można nałożyć blokady na rekord w relacji \"\"",
+    "não foi possível obter bloqueio na relação \"\"",
+    "não foi possível obter bloqueio na linha da relação \"\"",
+    "\"\" tablosu için kilit alınamadı",
+    "\"\" nesnesi için kilit alınamadı",
+    "\"\" tablosundaki satır için lock alınamadı",
+    "無法取得關聯 \"\" 上的鎖定",
+    "无法在关系 \"\" 上获得锁",
+    "无法在关系 \"\"中的记录上获得锁",
 ];
 
 /// 53100 and 58030: a full disk, an I/O error. 26000: a pooler, such as PgBouncer, has given the session

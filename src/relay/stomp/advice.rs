@@ -1,14 +1,26 @@
 //! What an operator can do about a refused row.
 
+use crate::broker::MAX_FRAME;
 use crate::broker::destination::Destination;
 use crate::stomp::{Error as StompError, ErrorKind};
 
-/// What to do about a SEND that RabbitMQ refuses because it would declare the queue with other arguments.
-/// Begins with a separator; empty if there is no advice.
-pub(super) fn advice(error: &StompError, destination: &str) -> String {
-    let has_other_arguments = error
-        .error_frame()
-        .is_some_and(|frame| frame.kind() == ErrorKind::PreconditionFailed);
+/// The length in bytes that a frame's headers may have.
+const ROOM_FOR_HEADERS: usize = 64 << 10;
+
+/// What to do about a SEND of a body of this length at which RabbitMQ closes the connection: it would declare the
+/// queue with other arguments, or its frame is too long. Begins with a separator; empty if there is no advice.
+pub(super) fn advice(error: &StompError, destination: &str, body_length: usize) -> String {
+    let Some(frame) = error.error_frame() else {
+        return if body_length > MAX_FRAME - ROOM_FOR_HEADERS {
+            format!(
+                "; the body has {body_length} bytes: from version 4.0 on RabbitMQ closes the connection at a \
+                 frame that is longer than its setting stomp.max_frame_size ({MAX_FRAME} bytes by default)"
+            )
+        } else {
+            String::new()
+        };
+    };
+    let has_other_arguments = frame.kind() == ErrorKind::PreconditionFailed;
     match Destination::parse(destination) {
         Destination::Queue(name) if has_other_arguments => format!(
             "; the queue was declared with arguments, as `subscribe` declares its queues: send to \

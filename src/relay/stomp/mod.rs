@@ -208,7 +208,8 @@ impl StompDelivery {
         if is_own {
             tracing::debug!(id = %row.id(), error = %error, "closed with this row alone in flight");
             if self.suspects.count_close(row.row()) {
-                let advice = advice(error, &row.claimed.destination);
+                let claimed = &row.claimed;
+                let advice = advice(error, &claimed.destination, claimed.body.len());
                 return Outcome::Refused(format!(
                     "the broker closes the connection at this message: {error}{advice}"
                 ));

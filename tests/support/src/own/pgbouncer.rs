@@ -24,7 +24,12 @@ impl PgBouncer {
         let home = Home::new("postgres");
         home.write("pgbouncer.ini", &config);
         let paths = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
-        let mut command = home.command(&program(&paths, "pgbouncer"));
+        // Another version than the machine's: see scripts/current-servers.
+        let program = match std::env::var_os("OUTBOX_TEST_PGBOUNCER") {
+            Some(path) => path.into(),
+            None => program(&paths, "pgbouncer"),
+        };
+        let mut command = home.command(&program);
         command.args(["-q", "pgbouncer.ini"]);
         let answers = || TcpStream::connect(("127.0.0.1", own)).is_ok();
         Self {
