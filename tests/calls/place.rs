@@ -338,10 +338,6 @@ impl<C: Subject> Place<C> {
         functions(stage)
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.database.url
-    }
-
     pub(crate) fn start(&self, stage: &Stage) -> Running {
         self.start_with(self.settings(), stage)
     }

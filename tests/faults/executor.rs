@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_outbox::calls::{
-    Call, CallInfo, CallResult, Calls, Execute, Executor, Function, NewCall, State, StateKey,
+    Call, CallInfo, CallResult, Calls, Execute, Executor, Function, NewCall, RetryPolicy, State,
+    StateKey,
 };
 use diesel_outbox::config::Config;
 use diesel_outbox::{BoxError, Error, Permanent, Shutdown};
@@ -182,7 +183,7 @@ macro_rules! call {
 call!(Within, "faults.within");
 call!(Block, "faults.block");
 call!(Await, "faults.await");
-call!(Doomed, "faults.doomed", ATTEMPTS: Option<u32> = Some(ATTEMPTS));
+call!(Doomed, "faults.doomed", RETRY: RetryPolicy = RetryPolicy::new().attempts(ATTEMPTS));
 
 /// A call of `Block` that has its arguments wrong.
 #[derive(Serialize, Deserialize)]
