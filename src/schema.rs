@@ -192,7 +192,7 @@ mod own_tables {
             done_at -> Nullable<Utc>,
             /// Why the last attempt failed, or why the row is parked.
             last_error -> Nullable<Text>,
-            /// A signature of the row; not used yet.
+            /// The row's signature, if its writer signs: `docs/signing.md`.
             signature -> Nullable<Text>,
             /// Executions that ended with their process.
             crashes -> Integer,

@@ -105,7 +105,7 @@ fn ids_that_are_left_alone_are_named_with_their_states() {
     let skipped = skipped.fails(1, "4 of the ids are not those of parked rows: ");
     for named in [
         format!("`{}` (sent)", id(1)),
-        format!("`{}` (waits to be sent)", id(3)),
+        format!("`{}` (waiting)", id(3)),
         format!("`{}` (no row has this id)", id(4)),
         "`x\\u{1b}` (no row has this id)".to_owned(),
     ] {
