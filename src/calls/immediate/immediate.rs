@@ -48,7 +48,7 @@ const CONNECTIONS: u32 = 2;
 /// # use diesel_outbox::{admin::Rows, migrations::Migrate};
 /// # let folder = tempfile::tempdir()?;
 /// # let url = folder.path().join("shop.db").display().to_string();
-/// let config = Config::builder().set("database_url", &url).build()?;
+/// let config = Config::builder().set("database_url", url.as_str()).build()?;
 /// let calls = Calls::<SqliteConnection>::new().add::<receipt>();
 /// let immediate = Immediate::new(&config, calls)?
 ///     .on_failed(|call| println!("{}: {:?}", call.name, call.error));

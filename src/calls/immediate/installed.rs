@@ -56,7 +56,7 @@ fn installed<C: Backend>() -> Option<Arc<Immediate<C>>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let url = folder.path().join("shop.db").display().to_string();
 /// // At the start of the program:
-/// let config = Config::builder().set("database_url", &url).build()?;
+/// let config = Config::builder().set("database_url", url.as_str()).build()?;
 /// let calls = Calls::<SqliteConnection>::new().add::<welcome>();
 /// Immediate::new(&config, calls)?.install();
 ///
