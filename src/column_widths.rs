@@ -4,6 +4,7 @@ pub(crate) const DESTINATION: usize = 255;
 pub(crate) const VERSION: usize = 100;
 pub(crate) const STREAM: usize = 100;
 pub(crate) const KEY: usize = 255;
+#[cfg(feature = "stomp")]
 pub(crate) const CONSUMER: usize = 100;
 pub(crate) const CALL_NAME: usize = 255;
 pub(crate) const ENCODING: usize = 40;

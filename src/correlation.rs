@@ -167,12 +167,14 @@ pub async fn trace_scope_async<T>(trace: Option<Trace>, work: impl Future<Output
 }
 
 /// Runs `work` on behalf of a message.
+#[cfg(any(feature = "subscriber", feature = "calls"))]
 pub(crate) fn on_behalf<T>(id: &str, trace: Option<Trace>, work: impl FnOnce() -> T) -> T {
     let id = Some(id.to_owned());
     within(Context { id, trace }, work)
 }
 
 /// Runs a future on behalf of a message.
+#[cfg(any(feature = "subscriber", feature = "calls"))]
 pub(crate) async fn on_behalf_async<T>(
     id: String,
     trace: Option<Trace>,

@@ -68,6 +68,7 @@ pub(crate) fn within<T>(schema: Option<Arc<str>>, work: impl FnOnce() -> T) -> T
 }
 
 /// The schema that was set; `None` if the search path decides.
+#[cfg(any(feature = "postgres", feature = "relay", feature = "subscriber"))]
 pub(crate) fn current() -> Option<Arc<str>> {
     let of_thread = OF_THREAD.with_borrow(Clone::clone);
     of_thread.or_else(|| {

@@ -161,6 +161,7 @@ pub enum MessageError {
 }
 
 /// An error and its causes, the outermost first.
+#[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {

@@ -133,8 +133,11 @@
 //! | `testing` | [`testing`]: helpers for your tests, and a broker inside the process |
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Parts that only other features use are unused without them; `cli` uses all.
-#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
+// The parts that `relay` and `subscriber` share are not all used by each alone; `cli` uses all.
+#![cfg_attr(
+    all(feature = "stomp", not(feature = "cli")),
+    allow(dead_code, unused_imports)
+)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 #[cfg(feature = "stomp")]
@@ -162,6 +165,7 @@ mod retry_policy;
 mod runtime;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod status;
+#[cfg(feature = "stomp")]
 mod terminal;
 
 pub mod admin;

@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::error::{BoxError, causes};
+use crate::error::BoxError;
+#[cfg(any(feature = "subscriber", feature = "calls"))]
+use crate::error::causes;
 
 /// An error that another attempt would not avoid. If a callback returns it, the message goes to the dead
 /// letters at once; if a function call returns it, the call is parked at once. After any other error there is
@@ -49,6 +51,7 @@ impl Error for Permanent {
 }
 
 /// Whether an error or one of its causes is permanent.
+#[cfg(any(feature = "subscriber", feature = "calls"))]
 pub(crate) fn is_permanent(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|error| error.is::<Permanent>())
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::{Connection, QueryResult};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::claimed::{Leased, LockedRow, Room, RowKey};
@@ -297,7 +296,10 @@ macro_rules! insert_on_conflict {
 pub(super) use insert_on_conflict;
 
 /// A digest in place of an id that its column cannot hold.
+#[cfg(any(feature = "subscriber", feature = "mysql"))]
 pub(crate) fn digest(id: &str) -> String {
+    use sha2::{Digest, Sha256};
+
     let digest = Sha256::digest(id.as_bytes());
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")

@@ -87,6 +87,7 @@ pub use address::{Address, AddressError};
 pub use claimed::{CallColumns, Claim, Claimed, LeasedCall, LockedRow, Room, RowKey};
 #[doc(hidden)]
 pub use dialect::Dialect;
+#[cfg(feature = "subscriber")]
 pub(crate) use dialect::digest;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) use fault::{
@@ -108,6 +109,7 @@ pub use lifecycle::{
 pub use maintenance::{Maintenance, Table};
 pub(crate) use moments::after;
 pub(crate) use moments::never;
+#[cfg(feature = "cli")]
 pub(crate) use names::is_uuid;
 #[doc(hidden)]
 pub use new_call_row::NewCallRow;

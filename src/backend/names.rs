@@ -20,6 +20,7 @@ pub(super) fn uuid(text: &str) -> Option<Uuid> {
 }
 
 /// Whether a text is a UUID in any spelling.
+#[cfg(feature = "cli")]
 pub(crate) fn is_uuid(text: &str) -> bool {
     uuid(text).is_some()
 }

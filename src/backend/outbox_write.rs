@@ -17,6 +17,7 @@ pub(crate) fn write<T>(statement: impl FnOnce() -> T) -> T {
 }
 
 /// Whether the present statement of this thread writes to the outbox.
+#[cfg(feature = "relay")]
 pub(crate) fn is_writing() -> bool {
     IS_WRITING.get()
 }

@@ -72,6 +72,8 @@ impl Keys {
         &self.keys[0]
     }
 
+    /// The key with this id.
+    #[cfg(feature = "relay")]
     pub(super) fn find(&self, id: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.id == id)
     }

@@ -119,6 +119,8 @@ impl Dialect for MysqlConnection {
         }
     }
 
+    // `save` opens no connection.
+    #[cfg(any(feature = "relay", feature = "subscriber"))]
     fn why_unusable(&mut self, url: &str) -> QueryResult<Option<&'static str>> {
         if !address::asks_for_encryption(url) {
             return Ok(None);

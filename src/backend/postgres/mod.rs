@@ -44,7 +44,6 @@ use super::qualify::RunQueryDsl;
 use super::schemas::{Found, Tables};
 use super::scope::Filter;
 use super::server::{self, TooOld};
-use super::watch::Listened;
 use crate::schema::{self, Moment};
 
 impl super::Returning for PgConnection {}
@@ -208,7 +207,7 @@ impl Dialect for PgConnection {
         schema: Option<&str>,
         wake: &dyn Fn(),
         is_over: &dyn Fn() -> bool,
-    ) -> Listened {
+    ) -> super::watch::Listened {
         listener::listen(url, schema, wake, is_over)
     }
 }
