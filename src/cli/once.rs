@@ -11,7 +11,7 @@ pub(super) fn rate(rows: u64, took: Duration) -> f64 {
     rows / took.as_secs_f64().max(0.001)
 }
 
-/// Fails with what was `not_done` if a part has rows; each part is a number and what became of these rows.
+/// Fails with what was `not_done` if a part has rows; each part is a number and the state of these rows.
 pub(super) fn is_complete(not_done: &str, parts: [(u64, &str); 3]) -> Result<(), Failure> {
     let parts: Vec<String> = parts
         .into_iter()

@@ -6,7 +6,7 @@ use super::executor::{Executor, Held, Outcome};
 use super::{CHUNK, EXECUTORS, IN_TRANSACTION, Rules};
 use crate::{Broken, ROWS, Row, Token};
 
-/// A row in the database, and what became of its function.
+/// A row in the database, and the executions of its function.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub(crate) struct Stored {
     pub(crate) is_done: bool,
