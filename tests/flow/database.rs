@@ -158,19 +158,19 @@ fn others<C: Subject>() -> &'static str {
     }
 }
 
-/// Closes all connections to the place's database, as a server does with idle connections.
+/// Closes all connections to the place's database, as a server does with idle connections. A pool may still be
+/// opening its first ones: they are closed as they come.
 fn close_all<C: Subject>(place: &Place) {
-    kill_all::<C>(place);
     let mut conn = place.connect::<C>();
+    let count = format!("select count(*) {}", others::<C>());
     wait_until("they are gone", || {
-        let others = others::<C>();
-        C::NAME == "PostgreSQL" || conn.number(&format!("select count(*) {others}")) == 0
+        kill_all(&mut conn);
+        C::NAME == "PostgreSQL" || conn.number(&count) == 0
     });
 }
 
-/// The same, while a program opens new ones.
-fn kill_all<C: Subject>(place: &Place) {
-    let mut conn = place.connect::<C>();
+/// Closes those that are there now, while a program opens new ones.
+fn kill_all<C: Subject>(conn: &mut C) {
     let others = others::<C>();
     if C::NAME == "PostgreSQL" {
         conn.number(&format!(
@@ -319,11 +319,12 @@ pub(crate) fn a_connection_closed_while_idle_costs_no_attempt<C: Subject>(place:
 
 /// A relay polls, so that it finds a closed connection before it was idle for long.
 pub(crate) fn a_relay_whose_connections_are_closed_has_no_outage<C: Subject>(place: &Place) {
+    let mut admin = place.connect::<C>();
     let (relay, log) = Running::logged::<C>(place.settings());
     for n in 1..=5 {
         write::<C>(place, 1);
         wait_until("it is sent", || place.counts::<C>().sent == n);
-        kill_all::<C>(place);
+        kill_all(&mut admin);
     }
     write::<C>(place, 1);
     wait_until("the last is sent", || place.counts::<C>().sent == 6);
