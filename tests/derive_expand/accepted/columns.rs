@@ -53,7 +53,7 @@ struct NewLine {
 
 /// Nothing but its key.
 #[derive(Queryable, Selectable, Publish)]
-#[diesel(table_name = crate::schema::customers)]
+#[diesel(table_name = crate::accepted::columns::schema::customers)]
 #[diesel(primary_key(code))]
 #[publish(destination = "/queue/customers")]
 struct Customer {
@@ -70,6 +70,7 @@ fn save(conn: &mut SqliteConnection) -> Result<Customer, Error> {
     Customer { code: "a".into() }.save(conn)
 }
 
-fn main() {
+#[test]
+fn is_saved() {
     let _ = save;
 }

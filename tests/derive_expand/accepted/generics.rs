@@ -44,7 +44,8 @@ fn save<'a>(note: Note<'a, 'a>, conn: &mut SqliteConnection) -> Result<Note<'a, 
     note.save(conn)
 }
 
-fn main() {
+#[test]
+fn has_messages() {
     let _ = save;
     let envelope = Envelope::<_, 3> {
         id: 1,

@@ -38,7 +38,8 @@ struct Elsewhere {
 
 fn saves<T: SaveOn<SqliteConnection>>() {}
 
-fn main() {
+#[test]
+fn is_saved_on_its_database() {
     saves::<Stamp>();
     saves::<NewStamp>();
     assert!(Elsewhere { id: 1 }.messages().is_ok());

@@ -56,7 +56,8 @@ fn on_a_pool(
     .save(conn)
 }
 
-fn main() {
+#[test]
+fn has_a_message_for_each_attribute() {
     let _ = (on_a_connection, on_a_pool);
     let order = Order {
         id: 1,

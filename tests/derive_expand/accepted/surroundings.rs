@@ -1,12 +1,12 @@
 //! A module that has other things under the names that the expansion needs.
-#![allow(dead_code, non_upper_case_globals, unused_imports, unused_macros)]
+#![allow(non_upper_case_globals, unused_imports, unused_macros)]
 
 mod renamed {
     pub use ::diesel_outbox as outbox;
 }
 
 mod model {
-    use crate::renamed::outbox::Publish;
+    use crate::accepted::surroundings::renamed::outbox::Publish;
 
     ::diesel::table! {
         orders {
@@ -44,7 +44,7 @@ mod model {
         ($name:ident, $field:ident) => {
             #[derive(::diesel::Queryable, ::diesel::Selectable, Publish)]
             #[diesel(table_name = orders)]
-            #[publish(crate = crate::renamed::outbox)]
+            #[publish(crate = crate::accepted::surroundings::renamed::outbox)]
             #[publish(destination = "/queue/orders", fields($field), key = $field)]
             #[publish(destination = "/queue/all", key = id)]
             pub struct $name {
@@ -58,10 +58,8 @@ mod model {
 
     #[derive(::diesel::Insertable, Publish)]
     #[diesel(table_name = orders)]
-    #[publish(crate = crate::renamed::outbox, model = Order)]
+    #[publish(crate = crate::accepted::surroundings::renamed::outbox, model = Order)]
     pub struct NewOrder {
         total: ::core::option::Option<i64>,
     }
 }
-
-fn main() {}
