@@ -71,3 +71,25 @@ pub(crate) fn a_suspect_that_returns_is_cleared<C: Subject>(place: &Place<C>) {
     let crashes: Vec<i32> = conn.rows().iter().map(|row| row.crashes).collect();
     assert_eq!(crashes, [0, 0]);
 }
+
+/// A call that the database interrupts has perhaps not run at all: what its executions before did is not forgotten.
+pub(crate) fn an_outage_clears_no_suspect<C: Subject>(place: &Place<C>) {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let stage = Stage::new(move |_, before| {
+        if before == 0 {
+            return Err(crate::failures::deadlock().into());
+        }
+        let _ = gate.lock().unwrap().recv();
+        Ok(())
+    });
+    let mut conn = place.connect();
+    died(&mut conn, 1, 5);
+    let running = place.start(&stage);
+    stage.wait_for_starts(2);
+    assert_eq!(conn.rows()[0].crashes, 6);
+    open.send(()).unwrap();
+    place.wait_for_statuses(&[2]);
+    running.stop();
+    assert_eq!(conn.rows()[0].crashes, 0);
+}

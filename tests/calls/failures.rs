@@ -162,13 +162,15 @@ pub(crate) fn an_expired_call_is_parked<C: Subject>(place: &Place<C>) {
     assert!(stage.started().is_empty());
 }
 
+/// What a statement returns that a deadlock has ended.
+pub(crate) fn deadlock() -> DieselError {
+    DieselError::DatabaseError(
+        DatabaseErrorKind::SerializationFailure,
+        Box::new("could not serialize access".to_owned()),
+    )
+}
+
 pub(crate) fn infrastructure_costs_no_attempt<C: Subject>(place: &Place<C>) {
-    let deadlock = || {
-        DieselError::DatabaseError(
-            DatabaseErrorKind::SerializationFailure,
-            Box::new("could not serialize access".to_owned()),
-        )
-    };
     let stage = Stage::new(move |_, before| {
         if before < 4 {
             return Err(deadlock().into());

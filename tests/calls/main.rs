@@ -64,7 +64,8 @@ suite! {
         a_long_call_keeps_its_lease, a_lost_lease_records_nothing, a_dead_process_is_taken_over,
         only_failures_get_a_row, an_executor_shares_its_functions_and_is_woken, a_changed_row_is_not_executed;
     wake: a_commit_wakes_the_executor, an_operator_wakes_the_executor;
-    crashes: a_suspect_is_counted_and_parked, a_suspect_is_counted_before_it_starts_and_runs_alone, a_suspect_that_returns_is_cleared;
+    crashes: a_suspect_is_counted_and_parked, a_suspect_is_counted_before_it_starts_and_runs_alone, a_suspect_that_returns_is_cleared,
+        an_outage_clears_no_suspect;
     program: once_executes_what_is_due_and_ends, workers_are_the_calls_that_run_at_once,
         only_the_named_streams_are_executed, a_stopped_program_lets_its_call_end,
         calls_that_do_not_end_in_time_are_executed_again, wrong_settings_execute_nothing,

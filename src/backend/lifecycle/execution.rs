@@ -70,13 +70,14 @@ pub trait Execution {
     fn count_crash(&mut self, table: LifecycleTable, token: Uuid, row: RowKey)
     -> QueryResult<bool>;
 
-    /// Forgets the counted executions of a row: one has ended, and its process lives. Returns whether the row
-    /// was under the token.
-    fn forget_crashes(
+    /// Sets the number of counted executions of a row: one has ended, and its process lives. Returns whether the
+    /// row was under the token.
+    fn set_crashes(
         &mut self,
         table: LifecycleTable,
         token: Uuid,
         row: RowKey,
+        crashes: i32,
     ) -> QueryResult<bool>;
 }
 
@@ -327,14 +328,16 @@ macro_rules! execution {
                 change_row!(self, table, row, "crashes = crashes + 1", condition)
             }
 
-            fn forget_crashes(
+            fn set_crashes(
                 &mut self,
                 table: LifecycleTable,
                 token: Uuid,
                 row: RowKey,
+                crashes: i32,
             ) -> QueryResult<bool> {
+                let changes = format!("crashes = {crashes}");
                 let condition = format!("lease_token = '{token}'");
-                change_row!(self, table, row, "crashes = 0", condition)
+                change_row!(self, table, row, changes, condition)
             }
         }
     };

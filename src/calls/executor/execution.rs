@@ -197,11 +197,15 @@ async fn counted<C: Backend>(
             Err(error) => return Outcome::Hindered(reason(&error.into())),
         }
     };
-    if outcome != Outcome::Recorded {
-        let forget = move |conn: &mut C| conn.forget_crashes(CALLS, token, key);
-        if let Err(error) = shared.db.run(forget).await {
-            tracing::debug!(id = %row.id(), error = %error, "the count of crashes stays");
-        }
+    let crashes = match outcome {
+        Outcome::Recorded => return outcome,
+        // Perhaps the function has not run: this says nothing about the executions before.
+        Outcome::Hindered(_) | Outcome::NotSent { .. } | Outcome::Unknown => columns.crashes,
+        Outcome::Sent | Outcome::Refused(_) | Outcome::Unsendable(_) => 0,
+    };
+    let take_back = move |conn: &mut C| conn.set_crashes(CALLS, token, key, crashes);
+    if let Err(error) = shared.db.run(take_back).await {
+        tracing::debug!(id = %row.id(), error = %error, "the count of crashes stays");
     }
     outcome
 }
