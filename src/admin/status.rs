@@ -1,12 +1,13 @@
 //! Numbers of the outbox and the inbox.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use super::AdminError;
 use crate::backend::{AsBackend, Lifecycle, Maintenance, PUBLISHED};
 
 /// What the outbox and the inbox hold.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// Rows that wait to be sent, those under a lease included.

@@ -44,6 +44,13 @@ pub trait Dialect: Connection + Sized {
     /// Makes a statement use the index `NAME_held` of a table, after the table's name.
     const BY_HELD: &'static str = "";
 
+    /// Makes a statement use the index on `seq` of a table, after the table's name. MySQL would lock the rows that it
+    /// reads on another way.
+    const BY_SEQ: &'static str = "";
+
+    /// Locks the rows that a SELECT reads until the transaction ends.
+    const FOR_UPDATE: &'static str = " for update";
+
     /// The column `key` as it is written in a statement.
     const KEY: &'static str = "key";
 
@@ -158,6 +165,11 @@ pub trait Dialect: Connection + Sized {
     /// A text as an SQL expression that needs no quotes, whatever the session's settings are.
     fn text_literal(text: &str) -> String;
 
+    /// A text without U+0000 as an SQL expression that is compared with ids; `None` if no id can be this text.
+    fn id_literal(id: &str) -> Option<String> {
+        Some(Self::text_literal(id))
+    }
+
     /// An SQL expression for a column with JSON or an id as text.
     fn as_text(column: &str) -> String {
         column.to_owned()
@@ -167,6 +179,10 @@ pub trait Dialect: Connection + Sized {
     fn contains(text: &str, part: &str) -> String {
         format!("instr({text}, {part}) > 0")
     }
+
+    /// An SQL expression for JSON in which a member of the object at the top has this text as its value, both as
+    /// SQL expressions. What has no such member stays as it is.
+    fn json_with(json: &str, member: &str, text: &str) -> String;
 
     /// A message's id as a text that the database distinguishes from all others.
     fn distinct_id(id: &str) -> Cow<'_, str> {

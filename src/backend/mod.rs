@@ -57,6 +57,7 @@ mod dialect;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod fault;
 mod inbox;
+pub(crate) mod inbox_listing;
 mod last_error;
 pub(crate) mod lifecycle;
 mod maintenance;
@@ -97,13 +98,15 @@ pub(crate) use fault::{
 #[doc(hidden)]
 pub use inbox::{CommitError, Inbox, NewReceived, RedeliveryState};
 #[doc(hidden)]
+pub use inbox_listing::InboxListing;
+#[doc(hidden)]
 pub use last_error::LastError;
 #[cfg(feature = "testing")]
 pub(crate) use lifecycle::SUCCEEDED;
 #[doc(hidden)]
 pub use lifecycle::{
     CALLS, Execution, Failure, FailureAction, Lifecycle, LifecycleTable, Listing, PUBLISHED,
-    RowCounts,
+    RowCounts, Selected, Selection,
 };
 #[doc(hidden)]
 pub use maintenance::{Maintenance, Table};
@@ -111,6 +114,7 @@ pub(crate) use moments::after;
 pub(crate) use moments::never;
 #[cfg(feature = "cli")]
 pub(crate) use names::is_uuid;
+pub(crate) use names::uuid;
 #[doc(hidden)]
 pub use new_call_row::NewCallRow;
 #[doc(hidden)]
@@ -147,7 +151,9 @@ pub trait Backend:
     + Lifecycle
     + Execution
     + Listing
+    + Selection
     + Inbox
+    + InboxListing
     + Maintenance
     + R2D2Connection
     + Send

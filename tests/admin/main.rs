@@ -3,8 +3,11 @@
 
 mod calls;
 mod changes;
+mod inbox;
 mod lists;
+mod matching;
 mod numbers;
+mod redirect;
 
 use outbox_test_support as support;
 
@@ -103,4 +106,12 @@ suite! {
     changes: parked_rows_are_retried, waiting_rows_are_cancelled, skipped_rows_block_no_key,
         ids_are_taken_in_any_spelling, all_parked_rows_are_retried,
         changes_belong_to_the_callers_transaction;
+    matching: what_a_filter_accepts_is_changed_in_batches, only_rows_whose_state_allows_it_are_changed,
+        rows_that_change_or_come_after_the_count_are_left, filters_select_by_id_and_age,
+        changes_of_all_belong_to_the_callers_transaction, locked_rows_hold_up_no_others,
+        calls_are_changed_by_filters_too;
+    redirect: parked_rows_get_another_destination, all_rows_of_a_wrong_destination_are_mended,
+        a_signed_row_is_signed_again, a_key_that_a_rule_gave_is_signed_then,
+        sent_rows_are_sent_again_and_parked_ones_deleted;
+    inbox: the_inbox_is_listed_and_shown, a_row_names_the_one_that_blocks_it;
 }

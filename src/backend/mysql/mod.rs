@@ -46,6 +46,7 @@ impl Dialect for MysqlConnection {
     const EPOCH: &'static str = "'1970-01-01 00:00:00'";
     const NEVER: &'static str = "'9000-01-01 00:00:00'";
     const BY_HELD: &'static str = "force index ({table}_held)";
+    const BY_SEQ: &'static str = "force index ({table}_seq)";
     const KEY: &'static str = "`key`";
     const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
     const BEGIN_JOB: &'static str =
@@ -170,8 +171,17 @@ impl Dialect for MysqlConnection {
         text_literal(text)
     }
 
+    // The columns are ASCII, with which other texts cannot be compared.
+    fn id_literal(id: &str) -> Option<String> {
+        id.is_ascii().then(|| text_literal(id))
+    }
+
     fn as_text(column: &str) -> String {
         format!("cast({column} as char)")
+    }
+
+    fn json_with(json: &str, member: &str, text: &str) -> String {
+        format!("json_replace({json}, concat('$.\"', {member}, '\"'), {text})")
     }
 
     fn distinct_id(id: &str) -> Cow<'_, str> {

@@ -125,6 +125,13 @@ impl Dialect for PgConnection {
         format!("strpos({text}, {part}) > 0")
     }
 
+    fn json_with(json: &str, member: &str, text: &str) -> String {
+        format!(
+            "case when jsonb_typeof({json}) = 'object'
+                then jsonb_set({json}, array[{member}], to_jsonb({text}), false) else {json} end"
+        )
+    }
+
     fn insert_if_new(&mut self, row: &NewPublished) -> QueryResult<bool> {
         insert_on_conflict!(self, published, row)
     }

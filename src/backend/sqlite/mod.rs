@@ -38,6 +38,8 @@ impl Dialect for SqliteConnection {
     const EPOCH: &'static str = "'1970-01-01 00:00:00.000000'";
     const NEVER: &'static str = "'9000-01-01 00:00:00.000000'";
     const VERSION: Option<&'static str> = None;
+    // A transaction that writes has no other writer beside it.
+    const FOR_UPDATE: &'static str = "";
     // Immediate: writers take turns from the start, so that no transaction fails later because its snapshot is old.
     const BEGIN_INBOX: &'static str = "begin immediate; savepoint outbox_inbox";
     const DELETE_SETTLED: &'static str = "\
@@ -79,6 +81,14 @@ impl Dialect for SqliteConnection {
     fn text_literal(text: &str) -> String {
         let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
         format!("cast(x'{digits}' as text)")
+    }
+
+    // The text may be no JSON.
+    fn json_with(json: &str, member: &str, text: &str) -> String {
+        format!(
+            "case when json_valid({json}) then json_replace({json}, '$.\"' || {member} || '\"', {text}) \
+             else {json} end"
+        )
     }
 
     // A deferred transaction that becomes a writer may fail at once; an immediate one waits.
