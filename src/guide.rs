@@ -5,6 +5,8 @@
 //! | [`guarantees`] | every promise, its limits, and the test that shows it |
 //! | [`configuration`] | the settings |
 //! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
+//! | [`rows`] | `outbox list`, `show`, `retry` and others: look at rows and change them |
+//! | [`json`] | what `outbox --json` prints |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
 //! | [`brokers`] | what differs between brokers; destinations and queues |
 //! | [`servers`] | tested versions of servers, and what differs between them |
@@ -37,6 +39,8 @@ macro_rules! pages {
         #[doc = "[servers.md]: crate::guide::servers"]
         #[doc = "[servers.md#mysql-97]: crate::guide::servers#mysql-97"]
         #[doc = "[servers.md#rabbitmq-4]: crate::guide::servers#rabbitmq-4"]
+        #[doc = "[rows.md]: crate::guide::rows"]
+        #[doc = "[json.md]: crate::guide::json"]
         #[doc = "[signing.md]: crate::guide::signing"]
         #[doc = "[stomp.md]: crate::guide::stomp"]
         #[doc = "[celery.md]: crate::guide::celery"]
@@ -54,6 +58,8 @@ pages! {
     calls: "calls.md",
     configuration: "configuration.md",
     operations: "operations.md",
+    rows: "rows.md",
+    json: "json.md",
     databases: "databases.md",
     brokers: "brokers.md",
     servers: "servers.md",

@@ -23,15 +23,23 @@ macro_rules! on_this_connection {
     };
 }
 
+mod admin_database;
 mod calls;
 mod dead_letters;
+mod json;
 pub mod logging;
 mod once;
 mod outbox;
 mod output;
 mod process_one;
 mod publish;
+mod row_changes;
+mod row_details;
+mod row_filter;
+mod row_list;
+mod row_table;
 mod run;
+mod shell;
 mod subscribe;
 
 pub use calls::{calls, calls_with};

@@ -1,6 +1,8 @@
 //! The program `outbox`, on each database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod rows;
+
 use outbox_test_support as support;
 
 use std::process::Command;
@@ -8,6 +10,11 @@ use std::process::Command;
 use diesel_outbox::admin::{self, Status};
 use diesel_outbox::backend::Backend;
 
+use rows::{
+    a_page_prints_the_command_for_the_next, a_row_is_shown_with_its_history,
+    each_command_has_a_form_in_json, rows_are_changed_by_filters, rows_are_listed_by_filters,
+    signed_rows_are_signed_again_with_the_keys, what_took_sql_is_a_command,
+};
 use support::TestDatabase;
 
 const WAITING: &str = "0192f0aa-0000-7000-8000-000000000001";
@@ -59,7 +66,7 @@ fn counts<C: Backend>(database: &TestDatabase) -> Status {
     admin::status(&mut C::establish(&database.url).unwrap()).unwrap()
 }
 
-fn rows<C: Backend>(database: &TestDatabase) {
+fn write_rows<C: Backend>(database: &TestDatabase) {
     let column = if C::NAME == "MySQL/MariaDB" {
         "`key`"
     } else {
@@ -116,7 +123,7 @@ fn a_table_in_the_way_is_named<C: Backend>(database: &TestDatabase) {
 
 fn rows_that_were_not_sent_are_not_removed<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied ");
-    rows::<C>(database);
+    write_rows::<C>(database);
     let mut conn = C::establish(&database.url).unwrap();
     let refused = |reason: &str| {
         outbox(database, &["migrate", "--revert"]).fails(1, reason);
@@ -149,7 +156,7 @@ fn rows_that_were_not_sent_are_not_removed<C: Backend>(database: &TestDatabase) 
 
 fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["status"])
         .says("waiting   1")
         .says("parked    2")
@@ -164,7 +171,7 @@ fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
 
 fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["skip", FAILED]).says("1 skipped");
     outbox(database, &["skip", SENT]).fails(1, "not those of parked rows");
     assert_eq!(
@@ -178,7 +185,7 @@ fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
 
 fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["clean", "--older-than", "1h"]).says("deleted 0 sent and 0 received");
     outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
     let after = counts::<C>(database);
@@ -187,7 +194,7 @@ fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
 
 fn calls_are_changed_as_messages_are<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     let row = |id: &str, status: i32| {
         format!(
             "insert into outbox_calls (id, name, args, status, last_error)
@@ -227,7 +234,7 @@ fn calls_are_changed_as_messages_are<C: Backend>(database: &TestDatabase) {
 
 fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     let mut conn = C::establish(&database.url).unwrap();
     conn.batch_execute(&format!(
         "insert into received (id, msg_id, added) values ('{SENT}', 'm', '2001-01-01 00:00:00.000000');
@@ -243,7 +250,7 @@ fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
 
 fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["pause", "--stream", "slow", "--stream", "late"]).says("paused slow");
     outbox(database, &["status"])
         .says("paused    late")
@@ -299,6 +306,13 @@ on_each_database!(
     the_inbox_is_deleted_if_it_is_named,
     streams_are_paused_and_rows_cancelled,
     mistakes_are_named,
+    a_page_prints_the_command_for_the_next,
+    a_row_is_shown_with_its_history,
+    each_command_has_a_form_in_json,
+    rows_are_changed_by_filters,
+    rows_are_listed_by_filters,
+    signed_rows_are_signed_again_with_the_keys,
+    what_took_sql_is_a_command,
 );
 
 /// A writer who commits while a revert waits for the tables stops the revert. SQLite has one writer
