@@ -107,6 +107,7 @@
 //! | handling messages | [`Registry`], [`Payload`], [`Outcome`], [`subscriber::Subscriber`] |
 //! | programs of your own | [`cli`] |
 //! | Celery, in both directions | [`CeleryTask`], [`Registry::on_celery`], [`guide::celery`] |
+//! | checking a deployment | [`doctor`] |
 //! | operations: status, retry, cancel, dead letters | [`admin`] |
 //! | straight to the broker | [`Producer`], [`stomp`] |
 //! | settings | [`config::Config`], [`guide::configuration`] |
@@ -178,6 +179,8 @@ pub mod config;
 pub mod correlation;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub mod db;
+#[cfg(feature = "cli")]
+pub mod doctor;
 // Its examples need these features, the pages do not.
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 #[cfg(all(

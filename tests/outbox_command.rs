@@ -1,6 +1,9 @@
 //! The program `outbox`, on each database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "outbox_command/doctor/mod.rs"]
+mod doctor;
+
 use outbox_test_support as support;
 
 use std::process::Command;

@@ -57,6 +57,9 @@ mod dialect;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod fault;
 mod inbox;
+#[cfg(feature = "cli")]
+#[allow(dead_code)] // not every database needs it
+pub(crate) mod inspection;
 mod last_error;
 pub(crate) mod lifecycle;
 mod maintenance;

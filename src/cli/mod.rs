@@ -25,6 +25,7 @@ macro_rules! on_this_connection {
 
 mod calls;
 mod dead_letters;
+mod doctor;
 pub mod logging;
 mod once;
 mod outbox;

@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use super::EXIT_CODES;
 use super::dead_letters;
+use super::doctor;
 use super::output::Output;
 use super::run::{Failure, arguments_of, run, run_without_database};
 use crate::admin::{self, AdminError, Changed, Rows, Unchanged};
@@ -28,7 +29,7 @@ struct Arguments {
 enum Groups {}
 
 impl FlagGroups for Groups {
-    const GROUPS: &'static [Group] = &[Group::Connection, Group::Log];
+    const GROUPS: &'static [Group] = &[Group::Connection, Group::Management, Group::Log];
 }
 
 #[derive(Subcommand)]
@@ -109,6 +110,8 @@ enum Task {
         #[arg(long)]
         raw: bool,
     },
+    /// Check the settings, the database and the broker, and change nothing
+    Doctor(doctor::Arguments),
     /// List, show, replay or delete dead letters
     #[command(subcommand)]
     DeadLetters(dead_letters::Task),
@@ -136,6 +139,7 @@ pub fn outbox() -> ExitCode {
                 dead_letters::perform(&config, task).await
             });
         }
+        Task::Doctor(arguments) => return doctor::run(&settings, &arguments),
         other => other,
     };
     run(
@@ -193,7 +197,7 @@ async fn work<C: Backend + Migrate>(
     }
     match task {
         // Handled above.
-        Task::Migrate { .. } | Task::DeadLetters(_) => {}
+        Task::Migrate { .. } | Task::DeadLetters(_) | Task::Doctor(_) => {}
         Task::Clean {
             calls,
             older_than,

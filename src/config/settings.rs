@@ -144,6 +144,16 @@ settings! {
         receipt_timeout: Duration = "30s", TIME, time(from_1ms);
     }
 
+    /// The broker's own view, for `outbox doctor`.
+    Management "Management" {
+        /// Address of RabbitMQ's management API, which `outbox doctor` reads; none: the broker's host at port 15672, with TLS at 15671.
+        ///
+        /// Without a user it is used as the user of `stomp_url`, who needs the tag `management`.
+        management_url: Option<Secret> = "none", URL,
+            explained("the address of RabbitMQ's management API, such as http://user:password@host:15672/", limits::management_address),
+            secret();
+    }
+
     /// Signed rows.
     Signing "Signing" {
         /// Keys that sign and verify rows, such as `2026-11:SECRET,2026-05:OLDER`; the first one signs, all of them verify.

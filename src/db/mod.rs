@@ -96,6 +96,12 @@ impl<C: Backend> Db<C> {
         Self::with(config, Source::address(address, &session), 1, session)
     }
 
+    /// For statements that only read, each with the time limit of our statements.
+    #[cfg(feature = "cli")]
+    pub(crate) fn for_checks(config: &Config, address: &Address) -> Self {
+        Self::new(config, address, 1).limited_by(config)
+    }
+
     /// For callbacks, whose statements have no limit; our own are limited by `statement_timeout`.
     pub(crate) fn for_callbacks(config: &Config, address: &Address, connections: u32) -> Self {
         let session = Session::new::<C>(config, Purpose::Callbacks);

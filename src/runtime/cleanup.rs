@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Shortest retention of the inbox, in days. Relays send a row again after a lost receipt, and brokers redeliver
 /// after a lost connection, each up to hours later.
-const LEAST_INBOX_DAYS: u32 = 1;
+pub(crate) const LEAST_INBOX_DAYS: u32 = 1;
 /// Prefix of the jobs by which subscribers state how many days they need the inbox to be kept.
 const KEEP_INBOX: &str = "keep_inbox:";
 /// How long such a statement is valid after its subscriber last ran: longer than a weekend.

@@ -6,6 +6,8 @@ mod claim;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod fault;
 pub(crate) mod insert_id;
+#[cfg(feature = "cli")]
+mod inspection;
 mod migrate;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod refusals;

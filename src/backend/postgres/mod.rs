@@ -8,6 +8,8 @@ mod claim;
 pub(crate) mod fault;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod fault_sentences;
+#[cfg(feature = "cli")]
+mod inspection;
 #[cfg(all(feature = "relay", feature = "tls"))]
 mod libpq_tls;
 #[cfg(all(feature = "relay", feature = "tls"))]

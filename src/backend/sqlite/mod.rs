@@ -5,6 +5,8 @@ pub(crate) mod address;
 mod claim;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod fault;
+#[cfg(feature = "cli")]
+mod inspection;
 mod migrate;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod session;
