@@ -110,6 +110,10 @@ fn while_django_goes_on_writing() {
         "waiting rows are numbered by their time"
     );
 
+    let built = "select count(*) as n from pg_indexes
+        where indexname in ('published_settled', 'received_added')";
+    assert_eq!(number(&world, built), 2, "those of the clean-up");
+
     publish(&world);
     listener.wait_for(usize::try_from(100 + written).unwrap());
     assert_eq!(world.counts().sent, 200 + written);

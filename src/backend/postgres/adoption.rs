@@ -188,6 +188,16 @@ pub(super) fn adopt(conn: &mut PgConnection) -> Result<bool, MigrateError> {
     )?;
     build_index(
         conn,
+        "published_settled",
+        "index published_settled on published (added) where status = 2",
+    )?;
+    build_index(
+        conn,
+        "received_added",
+        "index received_added on received (added)",
+    )?;
+    build_index(
+        conn,
         "received_once",
         "unique index received_once on received (msg_id, consumer)",
     )?;
@@ -326,6 +336,8 @@ const RESTORE: &str = "\
 drop trigger if exists outbox_wake on published;
 drop table if exists outbox_calls;
 drop function if exists outbox_wake();
+drop index if exists published_settled;
+drop index if exists received_added;
 alter table published
     drop seq, drop stream, drop key, drop due_at, drop lease_token, drop sent_at,
     drop last_error, drop signature,
