@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use super::output::Output;
 use super::run::{Failure, run_with};
 use crate::config::{Config, FlagGroups, Flags, SubscriptionConfig};
-use crate::doctor::{self, Report, Verdict};
+use crate::doctor::{self, Report, Verdict, counted};
 use crate::terminal;
 
 #[derive(Args)]
@@ -120,10 +120,11 @@ fn print(report: &Report, is_json: bool) -> Result<(), Failure> {
 }
 
 fn summary(report: &Report) -> String {
+    let count = |noun, verdict| counted(report.count(verdict), noun);
     format!(
-        "{} checks: {} errors, {} warnings",
-        report.checks().len(),
-        report.count(Verdict::Error),
-        report.count(Verdict::Warning)
+        "{}: {}, {}",
+        counted(report.checks().len(), "check"),
+        count("error", Verdict::Error),
+        count("warning", Verdict::Warning)
     )
 }

@@ -100,6 +100,13 @@ impl Check {
     }
 }
 
+/// A number of things, such as `1 row` or `2 rows`.
+pub(crate) fn counted(number: impl fmt::Display, noun: &str) -> String {
+    let number = number.to_string();
+    let end = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{end}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::check::Check;
+use super::check::{Check, counted};
 use super::expected::Expected;
 use super::queues::Subscribed;
 use super::report::Report;
@@ -210,8 +210,9 @@ impl<C: Inspection> Database<'_, C> {
         self.push(Check::ok(
             "database.waiting",
             format_args!(
-                "{first}{rows} waiting rows have {} destinations",
-                waiting.len()
+                "{first}{}, {}",
+                counted(rows, "waiting row"),
+                counted(waiting.len(), "destination")
             ),
         ));
     }

@@ -37,6 +37,7 @@ use crate::backend::inspection::WaitingDestination;
 use crate::config::{Config, ConfigError, SubscriptionConfig};
 use crate::db::Address;
 
+pub(crate) use check::counted;
 pub use check::{Check, Verdict};
 pub use report::Report;
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::check::Check;
+use super::check::{Check, counted};
 use super::management::{Management, ManagementError};
 use super::report::Report;
 use super::routes::{Binding, TOPICS};
@@ -145,7 +145,7 @@ pub(super) async fn check(
     }
 }
 
-/// What no STOMP frame can tell without taking messages from the queue.
+/// What STOMP does not show without taking messages from the queue.
 fn untold(broker: Broker, one: &Subscribed) -> Check {
     let needs_no_declaration = broker
         .quirks()
@@ -156,7 +156,7 @@ fn untold(broker: Broker, one: &Subscribed) -> Check {
     }
     Check::unknown(
         QUEUE,
-        "STOMP does not tell whether a queue exists without taking messages from it",
+        "STOMP does not show whether a queue exists without taking messages from it",
         match broker.has_management_api() {
             true => format!(
                 "compare with `rabbitmqctl list_queues name durable arguments consumers`: there should be {} and {}",
@@ -192,14 +192,14 @@ async fn with_management(
             "start `subscribe` once; it creates the queue",
         )),
         Some(found) => {
-            let messages = found
-                .messages
-                .map_or(String::new(), |messages| format!(", {messages} messages"));
+            let messages = found.messages.map_or(String::new(), |messages| {
+                format!(", {}", counted(messages, "message"))
+            });
             push(Check::ok(
                 QUEUE,
                 format_args!(
-                    "exists{messages}, {} consumers",
-                    found.consumer_details.len()
+                    "exists{messages}, {}",
+                    counted(found.consumer_details.len(), "consumer")
                 ),
             ));
             if !is_existing {
@@ -318,7 +318,7 @@ async fn dead_letters(
             [] => Check::ok(
                 DEAD_LETTERS,
                 found.messages.map_or("exists".to_owned(), |messages| {
-                    format!("exists, {messages} messages")
+                    format!("exists, {}", counted(messages, "message"))
                 }),
             ),
             all => Check::warning(

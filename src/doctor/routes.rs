@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::check::Check;
+use super::check::{Check, counted};
 use super::management::{Management, ManagementError};
 use super::queues::QueueObject;
 use super::report::Report;
@@ -64,8 +64,8 @@ pub(super) async fn check(
         let check = Check::error(
             NAME,
             format_args!(
-                "{} waiting rows, and {} does not know such a destination",
-                one.waiting,
+                "{}, and {} does not know such a destination",
+                counted(one.waiting, "waiting row"),
                 quirks.name()
             ),
             format_args!(
@@ -99,7 +99,7 @@ pub(super) async fn check(
     }
 }
 
-/// What no STOMP frame can tell.
+/// What no STOMP frame shows.
 fn untold(broker: Broker, known: &[&WaitingDestination]) -> Check {
     let drops = |one: &&&WaitingDestination| {
         !matches!(Destination::parse(&one.destination), Destination::Queue(_))
@@ -126,7 +126,7 @@ fn untold(broker: Broker, known: &[&WaitingDestination]) -> Check {
     }
     Check::unknown(
         NAME,
-        format_args!("STOMP does not tell which queues are bound for {list}"),
+        format_args!("STOMP does not show which queues are bound for {list}"),
         match broker.has_management_api() {
             true => {
                 "compare with `rabbitmqctl list_bindings source_name routing_key destination_name`: messages \
@@ -144,20 +144,20 @@ async fn of(
     management: &Management,
     exchanges: &mut HashMap<String, Option<Exchange>>,
 ) -> Result<Check, ManagementError> {
-    let rows = one.waiting;
+    let rows = counted(one.waiting, "waiting row");
     let (exchange, key) = match Destination::parse(&one.destination) {
         Destination::Topic(name) => (TOPICS.to_owned(), decoded(name)),
         Destination::Exchange(name, key) => (decoded(name), decoded(key.unwrap_or_default())),
-        Destination::Queue(name) => return to_queue(rows, &decoded(name), management).await,
+        Destination::Queue(name) => return to_queue(&rows, &decoded(name), management).await,
         Destination::ExistingQueue(name) => {
             let name = decoded(name);
             let found: Option<QueueObject> = management.object("queues", &name, "").await?;
             return Ok(match found {
-                Some(_) => Check::ok(NAME, format_args!("{rows} waiting rows, the queue exists")),
+                Some(_) => Check::ok(NAME, format_args!("{rows}, the queue exists")),
                 None => Check::error(
                     NAME,
                     format_args!(
-                        "{rows} waiting rows, and the queue does not exist: the broker drops them"
+                        "{rows}, and the queue does not exist: the broker drops such messages"
                     ),
                     "start its subscriber once before the relay, or pause these rows' stream until then",
                 ),
@@ -174,7 +174,7 @@ async fn of(
         return Ok(Check::error(
             NAME,
             format_args!(
-                "{rows} waiting rows, and there is no exchange {exchange}: the broker refuses them"
+                "{rows}, and there is no exchange {exchange}: the broker refuses such messages"
             ),
             "create the exchange, or correct the destination",
         ));
@@ -183,11 +183,11 @@ async fn of(
         Some(0) => Check::error(
             NAME,
             format_args!(
-                "{rows} waiting rows, and no queue is bound: the broker confirms and drops them"
+                "{rows}, and no queue is bound: the broker confirms and drops such messages"
             ),
             "start each subscriber of it once before the relay; it binds its queue",
         ),
-        Some(bound) => Check::ok(NAME, format_args!("{rows} waiting rows, {bound} bindings")),
+        Some(bound) => Check::ok(NAME, format_args!("{rows}, {}", counted(bound, "binding"))),
         None => Check::unknown(
             NAME,
             format_args!(
@@ -201,23 +201,23 @@ async fn of(
 
 /// A SEND to `/queue/NAME` declares the queue without arguments.
 async fn to_queue(
-    rows: i64,
+    rows: &str,
     name: &str,
     management: &Management,
 ) -> Result<Check, ManagementError> {
     let Some(found) = management.object::<QueueObject>("queues", name, "").await? else {
         return Ok(Check::ok(
             NAME,
-            format_args!("{rows} waiting rows, the broker creates the queue"),
+            format_args!("{rows}, the broker creates the queue"),
         ));
     };
     let differences = found.differences(&[("durable", "true"), ("auto-delete", "false")]);
     Ok(match differences.as_slice() {
-        [] => Check::ok(NAME, format_args!("{rows} waiting rows, the queue exists")),
+        [] => Check::ok(NAME, format_args!("{rows}, the queue exists")),
         all => Check::error(
             NAME,
             format_args!(
-                "{rows} waiting rows, and the broker refuses them, because the queue has other arguments than a \
+                "{rows}, and the broker refuses such messages, because the queue has other arguments than a \
                  SEND to it: {}",
                 all.join(", ")
             ),

@@ -348,7 +348,7 @@ mod on_postgres {
                 "warning",
                 "lacks delete: old rows are not deleted",
             );
-        // Who may not migrate is told who can.
+        // A user who may not migrate.
         user.may("grant insert, delete on all tables in schema public to {}");
         conn.batch_execute("delete from outbox_migrations").unwrap();
         doctor.run().only(&["database.migrations"]).has(

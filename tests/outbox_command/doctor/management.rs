@@ -98,7 +98,7 @@ fn queues_bindings_and_dead_letters_are_checked() {
         .has(
             "broker.route",
             "error",
-            "no queue is bound: the broker confirms and drops them",
+            "no queue is bound: the broker confirms and drops such messages",
         )
         .has(
             "queue",
@@ -115,7 +115,7 @@ fn queues_bindings_and_dead_letters_are_checked() {
         .only(&[])
         .has("broker.management", "ok", "answers")
         .has("broker.alarms", "ok", "none")
-        .has("broker.route", "ok", "1 waiting rows, 1 bindings")
+        .has("broker.route", "ok", "1 waiting row, 1 binding")
         .has("queue", "ok", "exists")
         .has(
             "queue.arguments",
@@ -179,7 +179,7 @@ fn queues_bindings_and_dead_letters_are_checked() {
         .has("broker.route", "error", "the queue does not exist");
 }
 
-/// What STOMP does not tell is a warning that says how to look.
+/// What STOMP does not show is a warning that says how to look.
 #[test]
 fn without_the_management_api_it_says_what_to_look_at() {
     let Some(world) = World::new() else { return };

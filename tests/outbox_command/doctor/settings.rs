@@ -43,7 +43,7 @@ fn settings_that_are_allowed_may_be_a_warning() {
     let (code, out, err) = doctor.output(&["--strict"]);
     assert_eq!(code, 1, "{out}");
     assert!(
-        err.starts_with("error: ") && err.ends_with("0 errors, 1 warnings\n"),
+        err.starts_with("error: ") && err.ends_with("0 errors, 1 warning\n"),
         "{err}"
     );
     assert!(
@@ -113,7 +113,7 @@ fn settings_that_are_allowed_may_be_a_warning() {
         .has("broker.route", "error", "does not know such a destination");
     let (_, out, _) = Doctor::of(&database.url, &url).output(&[]);
     assert!(
-        out.contains("broker.route /nowhere/\\u{1b}[31m: 1 waiting rows"),
+        out.contains("broker.route /nowhere/\\u{1b}[31m: 1 waiting row, and"),
         "{out}"
     );
     assert!(

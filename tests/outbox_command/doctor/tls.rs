@@ -72,7 +72,7 @@ fn the_broker_s_certificate_is_checked() {
             "the broker's certificate has expired",
         )
         .has("broker.tls", "error", "renew the broker's certificate");
-    // It is seen where nothing is verified, too.
+    // Even if nothing is verified.
     Doctor::of("", &url)
         .set("OUTBOX_TLS_VERIFY", "false")
         .run()
