@@ -1,13 +1,17 @@
 //! The program `outbox`, on each database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "support/counts.rs"]
+mod counts;
+
 use outbox_test_support as support;
 
 use std::process::Command;
 
-use diesel_outbox::admin::{self, Status};
+use diesel_outbox::admin;
 use diesel_outbox::backend::Backend;
 
+use counts::Counts;
 use support::TestDatabase;
 
 const WAITING: &str = "0192f0aa-0000-7000-8000-000000000001";
@@ -55,8 +59,8 @@ fn outbox_at(url: &str, arguments: &[&str]) -> Ran {
     }
 }
 
-fn counts<C: Backend>(database: &TestDatabase) -> Status {
-    admin::status(&mut C::establish(&database.url).unwrap()).unwrap()
+fn counts<C: Backend>(database: &TestDatabase) -> Counts {
+    Counts::of(&mut C::establish(&database.url).unwrap())
 }
 
 fn rows<C: Backend>(database: &TestDatabase) {
@@ -160,6 +164,28 @@ fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     outbox(database, &["retry", WAITING, FAILED]).fails(1, "1 of the ids");
     assert_eq!(counts::<C>(database).parked, 0, "the one that could be was");
     assert_eq!(counts::<C>(database).waiting, 3);
+}
+
+fn the_status_shows_reasons_leases_and_streams<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied");
+    let columns = "id, destination, body, stream, retry, last_error, due_at, lease_token";
+    let later = "'8000-01-01 00:00:00.000000'";
+    // A UUIDv7 of 2030-03-17 that ends with the holder's name.
+    let token = "01ba5d02-a800-7707-8707-070707070707";
+    let mut conn = C::establish(&database.url).unwrap();
+    conn.batch_execute(&format!(
+        "insert into published ({columns}) values
+         ('{FAILED}', '/queue/a', '{{}}', null, 2, 'it is refused', {later}, null),
+         ('{WAITING}', '/queue/a', '{{}}', 'mail', 0, null, '1970-01-01 00:00:00.000000', null),
+         ('{SENT}', '/queue/a', '{{}}', null, 0, null, {later}, '{token}')"
+    ))
+    .unwrap();
+    outbox(database, &["status"])
+        .says("waiting   3\n  not due 2\n  due     1\n")
+        .says("  leased  1\n  retrying 1\n    reason 1 times: it is refused\n")
+        .says("leased by 070707070707: 1 rows, since 2030-")
+        .says(", until 8000-01-01T00:00:00+00:00")
+        .says("overdue   1 rows of stream mail, the first for ");
 }
 
 fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
@@ -295,6 +321,7 @@ on_each_database!(
     rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
+    the_status_shows_reasons_leases_and_streams,
     only_what_was_sent_is_deleted,
     the_inbox_is_deleted_if_it_is_named,
     streams_are_paused_and_rows_cancelled,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::rows::{Cursor, Filter, Page, Row, RowDetails};
-use super::{AdminError, Changed, change, clean, rows};
+use super::{AdminError, Changed, Status, change, clean, rows, status};
 use crate::backend::{
     AsBackend, CALLS, Dialect, Lifecycle, LifecycleTable, PUBLISHED, Storage, Table,
 };
@@ -69,7 +69,16 @@ impl Rows {
         }
     }
 
-    /// Counts the rows. It reads all of them.
+    /// Counts the rows that are not settled, as [`status`](super::status()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](super::status()).
+    pub fn status<C: AsBackend>(self, conn: &mut C) -> Result<Status, AdminError> {
+        status::status_of(self.table(), conn)
+    }
+
+    /// Counts the rows. It reads all of them; [`status`](Self::status) does not.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@
 //!
 //! | for | see |
 //! | --- | --- |
-//! | numbers | [`status`] |
+//! | numbers | [`status`], [`totals`] |
 //! | rows | [`list`], [`show`] |
 //! | parked rows | [`retry`], [`retry_all`], [`skip`] |
 //! | waiting rows | [`cancel`] |
@@ -57,5 +57,7 @@ pub use clean::{clean_inbox, clean_outbox};
 pub use error::AdminError;
 pub use kind::{Counts, Rows};
 pub use rows::{Cursor, Filter, Page, Row, RowDetails, RowState, list, show};
-pub use status::{Status, status};
+pub use status::{
+    COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals, status, totals,
+};
 pub use streams::{Stream, pause_stream, resume_stream, streams};

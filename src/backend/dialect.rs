@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use diesel::{Connection, QueryResult};
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::last_error::LastError;
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
@@ -43,6 +43,10 @@ pub trait Dialect: Connection + Sized {
 
     /// Makes a statement use the index `NAME_held` of a table, after the table's name.
     const BY_HELD: &'static str = "";
+    /// The same for the index of the waiting rows in the order of `seq`.
+    const BY_WAITING: &'static str = "";
+    /// The same for the index of the parked rows in the order of `seq`.
+    const BY_PARKED: &'static str = "";
 
     /// The column `key` as it is written in a statement.
     const KEY: &'static str = "key";
@@ -168,6 +172,16 @@ pub trait Dialect: Connection + Sized {
         format!("instr({text}, {part}) > 0")
     }
 
+    /// A condition that is true if a row `w` of a list of waiting rows is due and blocked by an earlier one of its
+    /// key, which is its `row_key`; and what is joined to the list for that. `now` is an SQL literal.
+    fn blocked(now: &str) -> (String, String) {
+        let is_blocked = format!(
+            "(w.is_due and w.row_key is not null and exists (select 1 from {{table}} e
+                where e.key = w.row_key and e.status <> 2 and e.due_at > {now} and e.seq < w.seq))"
+        );
+        (is_blocked, String::new())
+    }
+
     /// A message's id as a text that the database distinguishes from all others.
     fn distinct_id(id: &str) -> Cow<'_, str> {
         Cow::Borrowed(id)
@@ -202,7 +216,7 @@ pub trait Dialect: Connection + Sized {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)>;
+    ) -> QueryResult<ClaimResult>;
 
     /// Waits until no claim is in progress.
     fn await_claims(&mut self, table: LifecycleTable) -> QueryResult<()>;

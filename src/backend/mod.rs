@@ -58,6 +58,7 @@ mod dialect;
 mod fault;
 mod inbox;
 mod last_error;
+pub(crate) mod lease_token;
 pub(crate) mod lifecycle;
 mod maintenance;
 mod moments;
@@ -84,7 +85,7 @@ use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub use address::{Address, AddressError};
 #[doc(hidden)]
-pub use claimed::{CallColumns, Claim, Claimed, LeasedCall, LockedRow, Room, RowKey};
+pub use claimed::{CallColumns, Claim, Claimed, LeasedCall, LockedRow, Room, RowKey, Wait};
 #[doc(hidden)]
 pub use dialect::Dialect;
 #[cfg(feature = "subscriber")]
@@ -102,8 +103,8 @@ pub use last_error::LastError;
 pub(crate) use lifecycle::SUCCEEDED;
 #[doc(hidden)]
 pub use lifecycle::{
-    CALLS, Execution, Failure, FailureAction, Lifecycle, LifecycleTable, Listing, PUBLISHED,
-    RowCounts,
+    Backlog, CALLS, COUNT_LIMIT, CountedName, Execution, Failure, FailureAction, LeasedRows,
+    Lifecycle, LifecycleTable, Listing, PUBLISHED, ParkedRows, RowCounts, WaitingRows,
 };
 #[doc(hidden)]
 pub use maintenance::{Maintenance, Table};
@@ -147,6 +148,7 @@ pub trait Backend:
     + Lifecycle
     + Execution
     + Listing
+    + Backlog
     + Inbox
     + Maintenance
     + R2D2Connection

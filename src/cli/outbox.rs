@@ -9,6 +9,7 @@ use super::EXIT_CODES;
 use super::dead_letters;
 use super::output::Output;
 use super::run::{Failure, arguments_of, run, run_without_database};
+use super::status;
 use crate::admin::{self, AdminError, Changed, Rows, Unchanged};
 use crate::backend::{Backend, is_uuid};
 use crate::config::{Config, FlagGroups, Flags, Group};
@@ -100,7 +101,9 @@ enum Task {
         #[arg(long, value_name = "NAME", required = true)]
         stream: Vec<String>,
     },
-    /// Count the rows, and list the paused streams
+    /// Count the rows in each state, and list why rows are retried, who has leased rows, and the streams
+    ///
+    /// Each count stops at 100,000. Of more waiting rows only the oldest 100,000 are looked at.
     Status {
         /// Function calls, not messages
         #[arg(long)]
@@ -246,30 +249,12 @@ async fn work<C: Backend + Migrate>(
                 out.line(line);
             }
         }
-        Task::Status { calls: true, .. } => {
-            let counts = run_on(&db, |conn| Rows::Calls.count(conn)).await?;
-            out.row("waiting", counts.waiting);
-            out.row("  not due", counts.not_due);
-            out.row("parked", counts.parked);
-            out.row("executed", counts.done);
-            if let Some(oldest) = counts.oldest_waiting {
-                out.row("oldest", oldest.to_rfc3339());
-            }
-        }
-        Task::Status { .. } => {
-            let status = run_on(&db, |conn| admin::status(conn)).await?;
-            out.row("waiting", status.waiting);
-            out.row("  not due", status.not_due);
-            out.row("parked", status.parked);
-            out.row("sent", status.sent);
-            out.row("received", status.received);
-            if let Some(oldest) = status.oldest_waiting {
-                out.row("oldest", oldest.to_rfc3339());
-            }
-            for stream in status.paused_streams {
-                let stream = out.text(&stream).into_owned();
-                out.row("paused", stream);
-            }
+        Task::Status { calls, .. } => {
+            let (status, totals) = run_on(&db, move |conn| {
+                Ok((rows(calls).status(conn)?, admin::totals(conn)?))
+            })
+            .await?;
+            status::print(out, &status, &totals, calls);
         }
     }
     Ok(())

@@ -40,7 +40,7 @@ impl Output {
 
     /// Prints a name and its value, in two columns.
     pub(super) fn row(&mut self, name: &str, value: impl Display) {
-        self.line(format_args!("{name:<10}{value}"));
+        self.line(format_args!("{name:<9} {value}"));
     }
 
     /// Prints bytes from outside. On a terminal, text is escaped except line breaks and tabs, and of other

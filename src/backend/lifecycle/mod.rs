@@ -1,6 +1,7 @@
 //! The lifecycle of rows with leases: they are claimed, then settled or released; an operator
 //! retries, cancels and skips them.
 
+mod backlog;
 mod execution;
 mod failure;
 mod listed;
@@ -18,6 +19,7 @@ use super::claimed::{Claim, Claimed, Room, RowKey};
 use super::row_state::RowState;
 use super::scope::Scope;
 
+pub use backlog::{Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, WaitingRows};
 pub use execution::Execution;
 pub use failure::{Failure, FailureAction};
 pub use listed::{Cursor, Filter, Row, RowDetails};

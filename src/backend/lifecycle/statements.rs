@@ -135,8 +135,8 @@ macro_rules! lifecycle {
                 room: Room,
             ) -> QueryResult<Claim> {
                 let filter = Filter::new(scope, &self.paused_streams()?);
-                let (leased, locked) = self.lease_rows(table, token, lease, room, &filter)?;
-                let (mut claim, back) = claimed::sort(leased, locked, room);
+                let leased = self.lease_rows(table, token, lease, room, &filter)?;
+                let (mut claim, back) = claimed::sort(leased, room);
                 claim.kept = back.len().saturating_sub(self.release(table, token, &back)?);
                 if table.is_executed {
                     self.read_calls(table, token, &mut claim.rows)?;

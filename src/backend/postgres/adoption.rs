@@ -182,6 +182,11 @@ pub(super) fn adopt(conn: &mut PgConnection) -> Result<bool, MigrateError> {
     )?;
     build_index(
         conn,
+        "published_parked",
+        "index published_parked on published (seq) where status = -1",
+    )?;
+    build_index(
+        conn,
         "published_held",
         "index published_held on published (key, due_at, seq)
          where status <> 2 and key is not null",

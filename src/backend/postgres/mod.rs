@@ -35,7 +35,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::dialect::{Changes, Dialect, insert_on_conflict};
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
@@ -140,7 +140,7 @@ impl Dialect for PgConnection {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    ) -> QueryResult<ClaimResult> {
         claim::lease_rows(self, table, token, lease, room, filter)
     }
 

@@ -19,7 +19,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::dialect::{Changes, Dialect, insert_on_conflict};
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
@@ -37,6 +37,9 @@ impl Dialect for SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
     const EPOCH: &'static str = "'1970-01-01 00:00:00.000000'";
     const NEVER: &'static str = "'9000-01-01 00:00:00.000000'";
+    // A scan by the primary key would read all rows that were sent.
+    const BY_WAITING: &'static str = "indexed by {table}_waiting";
+    const BY_PARKED: &'static str = "indexed by {table}_parked";
     const VERSION: Option<&'static str> = None;
     // Immediate: writers take turns from the start, so that no transaction fails later because its snapshot is old.
     const BEGIN_INBOX: &'static str = "begin immediate; savepoint outbox_inbox";
@@ -104,7 +107,7 @@ impl Dialect for SqliteConnection {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    ) -> QueryResult<ClaimResult> {
         claim::lease_rows(self, table, token, lease, room, filter)
     }
 
