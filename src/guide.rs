@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`guarantees`] | every promise, its limits, and the test that shows it |
 //! | [`configuration`] | the settings |
+//! | [`metrics`](mod@metrics) | series, health checks, alerts, a dashboard |
 //! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
 //! | [`brokers`] | what differs between brokers; destinations and queues |
@@ -24,6 +25,7 @@ macro_rules! pages {
         #[doc = "[configuration.md#the-settings-of-django-outbox-pattern]: crate::guide::configuration#the-settings-of-django-outbox-pattern"]
         #[doc = "[guarantees.md]: crate::guide::guarantees"]
         #[doc = "[calls.md]: crate::guide::calls"]
+        #[doc = "[metrics.md]: crate::guide::metrics"]
         #[doc = "[operations.md]: crate::guide::operations"]
         #[doc = "[operations.md#streams]: crate::guide::operations#streams"]
         #[doc = "[operations.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::operations#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
@@ -53,6 +55,7 @@ pages! {
     guarantees: "guarantees.md",
     calls: "calls.md",
     configuration: "configuration.md",
+    metrics: "metrics.md",
     operations: "operations.md",
     databases: "databases.md",
     brokers: "brokers.md",

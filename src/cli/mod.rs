@@ -25,13 +25,16 @@ macro_rules! on_this_connection {
 
 mod calls;
 mod dead_letters;
+mod health;
 pub mod logging;
+mod metrics_server;
 mod once;
 mod outbox;
 mod output;
 mod process_one;
 mod publish;
 mod run;
+mod status;
 mod subscribe;
 
 pub use calls::{calls, calls_with};

@@ -17,6 +17,7 @@
 //! The table in the documentation is written by
 //! `UPDATE=1 cargo test --test config documentation::the_documentation_lists`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -174,6 +175,13 @@ settings! {
         /// finish because the process died. With none, nothing is counted. On a topic of ActiveMQ the first
         /// `prefetch_count` messages of each subscription count as redelivered. A relay does not use it.
         delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
+
+        /// IP address and port at which a program serves its metrics and its health; none: it serves nothing.
+        ///
+        /// The pages are `/metrics` (Prometheus and OpenMetrics), `/health/live` and `/health/ready`: docs/metrics.md.
+        /// They have no login: listen on an address that only your monitoring can reach. Port 0 takes a free port,
+        /// which is logged.
+        metrics_listen: Option<SocketAddr> = "none", ADDR, choice("an IP address and a port, such as 127.0.0.1:9464");
     }
 
     /// A relay, or an executor of function calls.

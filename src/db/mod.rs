@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::backend::session::{Purpose, Session};
 use crate::backend::{Backend, Tables};
 use crate::config::{Config, Secret};
+use crate::metrics::DatabaseErrors;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
 
@@ -410,7 +411,10 @@ impl<C: Backend> Db<C> {
                     outage.over();
                     return Ok(true);
                 }
-                Err(error) if error.is_outage() => outage.pause_after(&error),
+                Err(error) if error.is_outage() => {
+                    DatabaseErrors::default().count(&error);
+                    outage.pause_after(&error)
+                }
                 Err(error) => return Err(error),
             };
             tokio::select! {

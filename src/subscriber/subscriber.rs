@@ -17,6 +17,7 @@ use crate::callback::kind::Callback;
 use crate::callback::{Registry, celery};
 use crate::config::Config;
 use crate::db::{Address, Db};
+use crate::metrics::{self, Emitter, SubscriberMetrics};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -29,6 +30,8 @@ use crate::stomp;
 pub struct Subscriber<C: Backend> {
     db: Db<C>,
     pub(super) callback: Callback<C>,
+    /// The callback's name, for the metrics.
+    pub(super) callback_name: String,
     pub(super) options: stomp::Options,
     pub(super) settings: Settings,
     pub(super) delivery_limit: Option<u32>,
@@ -143,6 +146,7 @@ impl<C: Backend> Subscriber<C> {
         db: impl FnOnce(u32) -> Result<Db<C>, SubscribeError>,
     ) -> Result<Self, SubscribeError> {
         let mut id_headers = config.msg_id_headers.clone();
+        let callback_name = callback.to_owned();
         if registry.runs_tasks(callback) {
             id_headers = celery::id_headers(id_headers);
         }
@@ -156,10 +160,14 @@ impl<C: Backend> Subscriber<C> {
             .with_headers(&config.queue_headers, &config.dead_letter_headers);
         queue.check_for(broker)?;
         let db = db(workers.saturating_add(CONNECTIONS))?;
+        metrics::register(Emitter::Subscriber);
+        // Its series exist from now on.
+        drop(SubscriberMetrics::new(&callback_name));
         Ok(Self {
             cleanup: Cleanup::of_inbox(db.clone(), config),
             db,
             callback,
+            callback_name,
             options: config.stomp_options()?,
             settings: Settings {
                 queue,
