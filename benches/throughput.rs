@@ -120,14 +120,14 @@ fn consume<C: Backend>(settings: impl Fn() -> Builder, conn: &mut C, topic: &str
     run(&mut || {
         Message::new(topic, 0).publish(conn).unwrap();
         send();
-        admin::status(conn).unwrap().received > 0
+        admin::totals(conn).unwrap().received > 0
     });
     fill(conn, topic);
     send();
     let began = Instant::now();
     run(&mut || {
         std::thread::park_timeout(Duration::from_millis(20));
-        admin::status(conn).unwrap().received >= ROWS as i64
+        admin::totals(conn).unwrap().received >= ROWS as i64
     });
     began.elapsed()
 }

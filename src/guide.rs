@@ -4,7 +4,10 @@
 //! | --- | --- |
 //! | [`guarantees`] | every promise, its limits, and the test that shows it |
 //! | [`configuration`] | the settings |
+//! | [`metrics`](mod@metrics) | series, health checks, alerts, a dashboard |
 //! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
+//! | [`rows`] | `outbox list`, `show`, `retry` and others: look at rows and change them |
+//! | [`json`] | what `outbox --json` prints |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
 //! | [`brokers`] | what differs between brokers; destinations and queues |
 //! | [`servers`] | tested versions of servers, and what differs between them |
@@ -24,6 +27,7 @@ macro_rules! pages {
         #[doc = "[configuration.md#the-settings-of-django-outbox-pattern]: crate::guide::configuration#the-settings-of-django-outbox-pattern"]
         #[doc = "[guarantees.md]: crate::guide::guarantees"]
         #[doc = "[calls.md]: crate::guide::calls"]
+        #[doc = "[metrics.md]: crate::guide::metrics"]
         #[doc = "[operations.md]: crate::guide::operations"]
         #[doc = "[operations.md#streams]: crate::guide::operations#streams"]
         #[doc = "[operations.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::operations#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
@@ -37,6 +41,8 @@ macro_rules! pages {
         #[doc = "[servers.md]: crate::guide::servers"]
         #[doc = "[servers.md#mysql-97]: crate::guide::servers#mysql-97"]
         #[doc = "[servers.md#rabbitmq-4]: crate::guide::servers#rabbitmq-4"]
+        #[doc = "[rows.md]: crate::guide::rows"]
+        #[doc = "[json.md]: crate::guide::json"]
         #[doc = "[signing.md]: crate::guide::signing"]
         #[doc = "[stomp.md]: crate::guide::stomp"]
         #[doc = "[celery.md]: crate::guide::celery"]
@@ -53,7 +59,10 @@ pages! {
     guarantees: "guarantees.md",
     calls: "calls.md",
     configuration: "configuration.md",
+    metrics: "metrics.md",
     operations: "operations.md",
+    rows: "rows.md",
+    json: "json.md",
     databases: "databases.md",
     brokers: "brokers.md",
     servers: "servers.md",

@@ -107,8 +107,10 @@
 //! | handling messages | [`Registry`], [`Payload`], [`Outcome`], [`subscriber::Subscriber`] |
 //! | programs of your own | [`cli`] |
 //! | Celery, in both directions | [`CeleryTask`], [`Registry::on_celery`], [`guide::celery`] |
+//! | checking a deployment | [`doctor`] |
 //! | operations: status, retry, cancel, dead letters | [`admin`] |
 //! | straight to the broker | [`Producer`], [`stomp`] |
+//! | metrics | [`metrics`](mod@metrics), [`guide::metrics`] |
 //! | settings | [`config::Config`], [`guide::configuration`] |
 //! | tests of your service | [`testing`] |
 //! | what is promised, and the limits | [`guide::guarantees`] |
@@ -129,7 +131,8 @@
 //! | `calls` | [`calls::Executor`], which executes function calls, and [`transaction`], which executes them right after the commit; includes `relay` |
 //! | `subscriber` | [`subscriber::Subscriber`], [`Registry`] |
 //! | `tls` | TLS to the broker |
-//! | `cli` | the programs, and [`cli::subscribe`] and [`cli::calls`]; includes `relay`, `calls`, `subscriber` and `tls` |
+//! | `cli` | the programs, and [`cli::subscribe`] and [`cli::calls`]; includes `relay`, `calls`, `subscriber`, `tls` and `metrics` |
+//! | `metrics` | [`metrics`](mod@metrics): counters, gauges and histograms through the crate `metrics` |
 //! | `testing` | [`testing`]: helpers for your tests, and a broker inside the process |
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -178,6 +181,8 @@ pub mod config;
 pub mod correlation;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub mod db;
+#[cfg(feature = "cli")]
+pub mod doctor;
 // Its examples need these features, the pages do not.
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 #[cfg(all(
@@ -194,6 +199,12 @@ pub mod db;
 ))]
 pub mod guide;
 pub mod headers;
+#[cfg(feature = "metrics")]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[allow(dead_code, unused_imports, unreachable_pub)] // the handles do nothing
+mod metrics;
 pub mod migrations;
 pub mod prelude;
 #[cfg(feature = "relay")]

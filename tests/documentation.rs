@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use diesel_outbox::metrics::{Emitter, SERIES};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -173,4 +175,132 @@ fn the_guide_in_rustdoc_knows_each_page_and_reference() {
         }
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The table of `docs/metrics.md`.
+fn series_table() -> String {
+    let mut table = String::from(
+        "| series | kind | labels | of | meaning |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for series in SERIES {
+        let kind = format!("{:?}", series.kind).to_lowercase();
+        let labels = series.labels.iter().map(|label| {
+            let values: Vec<String> = label.values.iter().map(|it| format!("`{it}`")).collect();
+            match label.is_open {
+                true => format!("`{}`", label.name),
+                false => format!("`{}`: {}", label.name, values.join(", ")),
+            }
+        });
+        let labels: Vec<String> = labels.collect();
+        let by = series.by.iter().map(|by| match by {
+            Emitter::Relay => "`publish`",
+            Emitter::Subscriber => "`subscribe`",
+            Emitter::Executor => "`calls`",
+            other => panic!("{other:?}"),
+        });
+        let by: Vec<&str> = by.collect();
+        table.push_str(&format!(
+            "| `{}` | {kind} | {} | {} | {} |\n",
+            series.name,
+            labels.join("; "),
+            by.join(", "),
+            series.help
+        ));
+    }
+    table
+}
+
+/// `UPDATE=1 cargo test --test documentation` writes the table.
+#[test]
+fn the_page_of_metrics_lists_each_series() {
+    let path = root().join("docs/metrics.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (start, rest) = page.split_once("\n| series |").unwrap();
+    let (_, end) = rest.split_once("\n\n").unwrap();
+    let written = format!("{start}\n{}\n{end}", series_table());
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &written).unwrap();
+    }
+    let page = fs::read_to_string(&path).unwrap();
+    assert!(
+        page == written,
+        "docs/metrics.md differs from the table of series: run with UPDATE=1"
+    );
+}
+
+/// The names of series in a text, without the suffixes of a histogram.
+fn series_in(text: &str) -> HashSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names = words.filter(|word| word.starts_with("outbox_"));
+    names
+        .map(|name| {
+            let base = ["_bucket", "_count", "_sum"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            base.unwrap_or(name).to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn alerts_and_dashboard_name_series_and_labels_that_exist() {
+    let alerts = fs::read_to_string(root().join("docs/monitoring/alerts.yaml")).unwrap();
+    let dashboard = fs::read_to_string(root().join("docs/monitoring/dashboard.json")).unwrap();
+    let known: HashSet<String> = SERIES.iter().map(|it| it.name.to_owned()).collect();
+    for text in [&alerts, &dashboard] {
+        let named = series_in(text);
+        let unknown: Vec<&String> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+    let missing: Vec<String> = known.difference(&series_in(&dashboard)).cloned().collect();
+    assert!(missing.is_empty(), "not in the dashboard: {missing:?}");
+    // Labels that are selected or grouped by are those of the series in the same expression.
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut expressions: Vec<String> = targets
+        .map(|target| target["expr"].as_str().unwrap().to_owned())
+        .collect();
+    let rules = alerts.split("- alert: ").skip(1);
+    expressions.extend(rules.map(|rule| {
+        let (_, rest) = rule.split_once("expr: ").unwrap();
+        rest.split("labels:").next().unwrap().to_owned()
+    }));
+    assert!(expressions.len() > 30);
+    for expression in expressions {
+        let mut labels = HashSet::from(["le", "instance"]);
+        for series in SERIES
+            .iter()
+            .filter(|it| series_in(&expression).contains(it.name))
+        {
+            labels.extend(series.labels.iter().map(|label| label.name));
+        }
+        let groups = between(&expression, "by (", ")");
+        let grouped = groups.iter().flat_map(|group| group.split(", "));
+        let selectors = between(&expression, "{", "}");
+        let selected = selectors
+            .iter()
+            .map(|it| it.split(['=', '!']).next().unwrap());
+        for label in grouped.chain(selected) {
+            assert!(labels.contains(label), "no label {label}: {expression}");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_metrics_explains_each_alert() {
+    let alerts = fs::read_to_string(root().join("docs/monitoring/alerts.yaml")).unwrap();
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let rules = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let rules: HashSet<&str> = rules.collect();
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `Outbox"));
+    let explained: HashSet<String> = rows
+        .map(|row| format!("Outbox{}", row.split('`').next().unwrap()))
+        .collect();
+    assert!(rules.len() > 10);
+    assert_eq!(rules, explained.iter().map(String::as_str).collect());
 }

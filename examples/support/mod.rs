@@ -110,7 +110,7 @@ impl World {
     /// Waits until the inbox has this number of messages.
     pub(crate) async fn received(&self, messages: i64) -> Fallible<()> {
         let mut conn = self.connect()?;
-        until(|| admin::status(&mut conn).is_ok_and(|status| status.received >= messages)).await
+        until(|| admin::totals(&mut conn).is_ok_and(|totals| totals.received >= messages)).await
     }
 }
 

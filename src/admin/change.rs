@@ -1,11 +1,9 @@
-//! Retries, cancels and skips rows of the outbox.
+//! Retries, cancels, skips, resends and deletes rows of the outbox that are named by their ids.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use diesel::QueryResult;
-
-use super::{AdminError, RowState, Rows};
+use super::{Action, AdminError, RowState, Rows};
 use crate::backend::{AsBackend, Dialect, Lifecycle, Storage};
 
 /// The result of a change to rows that were named by their ids.
@@ -143,12 +141,68 @@ pub fn skip<C: AsBackend>(
     Rows::Messages.skip(conn, ids)
 }
 
+/// Sends rows a second time that were sent: they wait again, with the same ids. A receiver with an inbox recognises
+/// the second message as a duplicate, as long as it has the row of the first one; without an inbox it has its
+/// effect twice. Later rows of their keys are not sent again, and wait while these are sent. Their ids may be in
+/// any spelling. All rows are changed in one transaction; a row that was not sent is left as it is, and returned
+/// as such.
+///
+/// # Errors
+///
+/// If the database fails, or the tables are missing. Nothing was changed then.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// # use diesel::prelude::*;
+/// # use diesel_outbox::{Message, admin, migrations::Migrate};
+/// # let conn = &mut SqliteConnection::establish(":memory:")?;
+/// # conn.migrate()?;
+/// let id = Message::new("/queue/mail", 1).publish(conn)?;
+/// assert_eq!(admin::resend(conn, [id])?.unchanged.len(), 1, "it was not sent yet");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn resend<C: AsBackend>(
+    conn: &mut C,
+    ids: impl IntoIterator<Item = impl ToString>,
+) -> Result<Changed, AdminError> {
+    Rows::Messages.act(conn, Action::Resend, ids)
+}
+
+/// Deletes parked rows; cancelled and expired ones are parked. Their messages are lost. Their ids may be in any
+/// spelling. All rows are deleted in one transaction; a row that is not parked is left as it is, and returned as
+/// such.
+///
+/// # Errors
+///
+/// If the database fails, or the tables are missing. Nothing was deleted then.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// # use diesel::prelude::*;
+/// # use diesel_outbox::{Message, admin, migrations::Migrate};
+/// # let conn = &mut SqliteConnection::establish(":memory:")?;
+/// # conn.migrate()?;
+/// let id = Message::new("/queue/mail", 1).publish(conn)?;
+/// admin::cancel(conn, [id])?;
+/// assert_eq!(admin::delete(conn, [id])?.rows, 1);
+/// assert!(admin::show(conn, id)?.is_none());
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn delete<C: AsBackend>(
+    conn: &mut C,
+    ids: impl IntoIterator<Item = impl ToString>,
+) -> Result<Changed, AdminError> {
+    Rows::Messages.act(conn, Action::Delete, ids)
+}
+
 /// Changes the rows with these ids, each id once, in one transaction.
 pub(super) fn change<C: AsBackend>(
     of: Rows,
     conn: &mut C,
     ids: impl IntoIterator<Item = impl ToString>,
-    change_one: impl Fn(&mut C::Connection, &str) -> QueryResult<usize>,
+    change_one: impl Fn(&mut C::Connection, &str) -> Result<usize, AdminError>,
 ) -> Result<Changed, AdminError> {
     let mut seen = HashSet::new();
     let ids: Vec<String> = ids
@@ -156,7 +210,7 @@ pub(super) fn change<C: AsBackend>(
         .map(|id| id.to_string())
         .filter(|id| seen.insert(id.clone()))
         .collect();
-    let changed = conn.as_backend().atomically(|conn| {
+    conn.as_backend().atomically(|conn| {
         let mut changed = Changed::default();
         for id in ids {
             match change_one(conn, &id)? {
@@ -170,7 +224,6 @@ pub(super) fn change<C: AsBackend>(
         if changed.rows > 0 {
             conn.notify()?;
         }
-        Ok::<_, diesel::result::Error>(changed)
-    })?;
-    Ok(changed)
+        Ok(changed)
+    })
 }

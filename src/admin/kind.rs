@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::rows::{Cursor, Filter, Page, Row, RowDetails};
-use super::{AdminError, Changed, change, clean, rows};
+use super::{Action, AdminError, Changed, Matching, Status, change, clean, rows, status};
 use crate::backend::{
     AsBackend, CALLS, Dialect, Lifecycle, LifecycleTable, PUBLISHED, Storage, Table,
 };
@@ -62,6 +62,12 @@ pub struct Counts {
 }
 
 impl Rows {
+    /// Function calls, or messages.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of(calls: bool) -> Self {
+        if calls { Self::Calls } else { Self::Messages }
+    }
+
     pub(super) fn table(self) -> LifecycleTable {
         match self {
             Self::Messages => PUBLISHED,
@@ -69,7 +75,16 @@ impl Rows {
         }
     }
 
-    /// Counts the rows. It reads all of them.
+    /// Counts the rows that are not settled, as [`status`](super::status()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](super::status()).
+    pub fn status<C: AsBackend>(self, conn: &mut C) -> Result<Status, AdminError> {
+        status::status_of(self.table(), conn)
+    }
+
+    /// Counts the rows. It reads all of them; [`status`](Self::status) does not.
     ///
     /// # Errors
     ///
@@ -113,6 +128,38 @@ impl Rows {
         rows::show_of(self, conn, id)
     }
 
+    /// Changes rows by their ids: the same as [`retry`](super::retry()), [`cancel`](super::cancel()),
+    /// [`skip`](super::skip()), [`resend`](super::resend()) or [`delete`](super::delete()).
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](super::retry()).
+    pub fn act<C: AsBackend>(
+        self,
+        conn: &mut C,
+        action: Action,
+        ids: impl IntoIterator<Item = impl ToString>,
+    ) -> Result<Changed, AdminError> {
+        let table = self.table();
+        change::change(self, conn, ids, |conn, id| {
+            Ok(conn.act(table, action, &[id])?)
+        })
+    }
+
+    /// Counts the rows that a filter accepts and that can be changed, as [`matching`](super::matching()) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`matching`](super::matching()).
+    pub fn matching<C: AsBackend>(
+        self,
+        conn: &mut C,
+        action: Action,
+        filter: &Filter,
+    ) -> Result<Matching, AdminError> {
+        Matching::count(self, conn, action, filter)
+    }
+
     /// Makes parked rows wait again, as [`retry`](super::retry()) does.
     ///
     /// # Errors
@@ -123,8 +170,7 @@ impl Rows {
         conn: &mut C,
         ids: impl IntoIterator<Item = impl ToString>,
     ) -> Result<Changed, AdminError> {
-        let table = self.table();
-        change::change(self, conn, ids, |conn, id| conn.retry(table, &[id]))
+        self.act(conn, Action::Retry, ids)
     }
 
     /// Makes all parked rows wait again, as [`retry_all`](super::retry_all()) does.
@@ -154,8 +200,7 @@ impl Rows {
         conn: &mut C,
         ids: impl IntoIterator<Item = impl ToString>,
     ) -> Result<Changed, AdminError> {
-        let table = self.table();
-        change::change(self, conn, ids, |conn, id| conn.cancel(table, &[id]))
+        self.act(conn, Action::Cancel, ids)
     }
 
     /// Unblocks the keys of parked rows, as [`skip`](super::skip()) does.
@@ -168,8 +213,7 @@ impl Rows {
         conn: &mut C,
         ids: impl IntoIterator<Item = impl ToString>,
     ) -> Result<Changed, AdminError> {
-        let table = self.table();
-        change::change(self, conn, ids, |conn, id| conn.skip(table, &[id]))
+        self.act(conn, Action::Skip, ids)
     }
 
     /// Deletes rows that were sent or executed longer ago than `older_than`, as

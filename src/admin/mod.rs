@@ -8,10 +8,13 @@
 //!
 //! | for | see |
 //! | --- | --- |
-//! | numbers | [`status`] |
+//! | numbers | [`status`], [`totals`] |
 //! | rows | [`list`], [`show`] |
-//! | parked rows | [`retry`], [`retry_all`], [`skip`] |
+//! | rows of the inbox | [`list_inbox`], [`show_inbox`] |
+//! | parked rows | [`retry`], [`retry_all`], [`redirect`], [`skip`], [`delete`] |
 //! | waiting rows | [`cancel`] |
+//! | sent rows | [`resend`] |
+//! | all rows that a filter accepts | [`matching`] |
 //! | streams | [`streams`], [`pause_stream`], [`resume_stream`] |
 //! | old rows | [`clean_outbox`], [`clean_inbox`] |
 //! | function calls | [`Rows::Calls`] |
@@ -20,7 +23,7 @@
 //! ```
 //! # #[cfg(feature = "sqlite")] {
 //! use diesel::prelude::*;
-//! use diesel_outbox::admin::{self, Filter, RowState};
+//! use diesel_outbox::admin::{self, Action, Filter};
 //! # use diesel_outbox::{Message, migrations::Migrate};
 //! # let conn = &mut SqliteConnection::establish(":memory:")?;
 //! # conn.migrate()?;
@@ -28,16 +31,10 @@
 //!
 //! println!("{} rows wait", admin::status(conn)?.waiting);
 //! // Retry what one broken consumer refused.
-//! let filter = Filter::new().state(RowState::Parked).destination("/queue/mail");
-//! let mut after = None;
-//! loop {
-//!     let page = admin::list(conn, &filter, after.as_ref(), 100)?;
-//!     admin::retry(conn, page.rows.iter().map(|row| &row.id))?;
-//!     after = page.next;
-//!     if after.is_none() {
-//!         break;
-//!     }
-//! }
+//! let filter = Filter::new().destination("/queue/mail").error("no such customer");
+//! let parked = admin::matching(conn, Action::Retry, &filter)?;
+//! println!("{} rows are parked", parked.rows());
+//! parked.apply(conn, |changed| println!("{changed} rows wait again"))?;
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -47,15 +44,23 @@ mod clean;
 #[cfg(feature = "stomp")]
 pub mod dead_letters;
 mod error;
+mod inbox;
 mod kind;
+mod matching;
+mod redirect;
 mod rows;
 mod status;
 mod streams;
 
-pub use change::{Changed, Unchanged, cancel, retry, retry_all, skip};
+pub use change::{Changed, Unchanged, cancel, delete, resend, retry, retry_all, skip};
 pub use clean::{clean_inbox, clean_outbox};
 pub use error::AdminError;
+pub use inbox::{InboxFilter, ReceivedDetails, ReceivedRow, list_inbox, show_inbox};
 pub use kind::{Counts, Rows};
-pub use rows::{Cursor, Filter, Page, Row, RowDetails, RowState, list, show};
-pub use status::{Status, status};
+pub use matching::{Action, Matching, matching};
+pub use redirect::redirect;
+pub use rows::{Cursor, CursorError, Filter, Page, Row, RowDetails, RowState, list, show};
+pub use status::{
+    COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals, status, totals,
+};
 pub use streams::{Stream, pause_stream, resume_stream, streams};

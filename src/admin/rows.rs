@@ -3,7 +3,7 @@
 use super::{AdminError, Rows};
 use crate::backend::{AsBackend, Listing};
 
-pub use crate::backend::lifecycle::{Cursor, Filter, Row, RowDetails};
+pub use crate::backend::lifecycle::{Cursor, CursorError, Filter, Row, RowDetails};
 pub use crate::backend::row_state::RowState;
 
 /// A page of a list.
@@ -92,11 +92,16 @@ pub(super) fn list_of<C: AsBackend>(
     let limit = limit.max(1);
     // One more shows whether there is a next page.
     let conn = conn.as_backend();
-    let mut rows = conn.list(of.table(), filter, after, limit.saturating_add(1))?;
+    let rows = conn.list(of.table(), filter, None, after, limit.saturating_add(1))?;
+    Ok(page(rows, limit, Row::cursor))
+}
+
+/// The page of rows of which one more than `limit` was asked for.
+pub(super) fn page<T>(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> Cursor) -> Page<T> {
     let is_last = rows.len() <= limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| !is_last).map(Row::cursor);
-    Ok(Page { rows, next })
+    let next = rows.last().filter(|_| !is_last).map(cursor);
+    Page { rows, next }
 }
 
 pub(super) fn show_of<C: AsBackend>(

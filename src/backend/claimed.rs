@@ -1,6 +1,7 @@
 //! Rows as a claim returns them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
@@ -49,6 +50,50 @@ pub struct Claimed {
     pub too_large: Option<usize>,
     /// The other columns of a function call.
     pub call: Option<CallColumns>,
+    /// How long it had waited when it was claimed.
+    pub wait: Wait,
+}
+
+/// How long a row had waited when it was claimed.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// The time since it was written, or due if that was later.
+    pub time: Duration,
+    /// Whether an earlier lease of it had ended without a result.
+    pub was_leased: bool,
+}
+
+impl Wait {
+    /// From one number: twice the time in microseconds, plus 1 if it was leased.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(super) fn from_number(number: i64) -> Self {
+        let microseconds = u64::try_from(number.div_euclid(2)).unwrap_or(0);
+        Self {
+            time: Duration::from_micros(microseconds),
+            was_leased: number.rem_euclid(2) == 1,
+        }
+    }
+}
+
+/// What a database returns of a claim.
+#[derive(Debug, Default)]
+pub struct ClaimResult {
+    /// The leased rows.
+    pub(super) rows: Vec<Leased>,
+    /// The rows that another session has locked.
+    pub(super) locked: Vec<LockedRow>,
+    /// How long the leased rows had waited: by the id alone where it identifies a row, otherwise by `seq` alone.
+    pub(super) waits: HashMap<RowKey, Wait>,
+}
+
+impl ClaimResult {
+    fn wait(&self, seq: i64, id: Uuid) -> Wait {
+        let of = |seq, id| self.waits.get(&RowKey { seq, id }).copied();
+        of(seq, Uuid::nil())
+            .or_else(|| of(0, id))
+            .unwrap_or_default()
+    }
 }
 
 /// The columns that only the table of function calls has.
@@ -137,7 +182,7 @@ pub struct Claim {
 /// A leased row as it is read. The body is left out if there is no room for it, or if it is too
 /// large to be sent.
 #[derive(Debug, QueryableByName)]
-pub struct Leased {
+pub(super) struct Leased {
     #[diesel(sql_type = BigInt)]
     seq: i64,
     #[diesel(sql_type = Text)]
@@ -178,11 +223,9 @@ impl Leased {
 
 /// Sorts leased rows into those to send and those to release: the ones without room, and those
 /// behind a locked row of their key.
-pub(super) fn sort(
-    mut leased: Vec<Leased>,
-    locked: Vec<LockedRow>,
-    room: Room,
-) -> (Claim, Vec<RowKey>) {
+pub(super) fn sort(mut result: ClaimResult, room: Room) -> (Claim, Vec<RowKey>) {
+    let mut leased = std::mem::take(&mut result.rows);
+    let locked = std::mem::take(&mut result.locked);
     // Neither RETURNING nor a plain SELECT promises an order.
     leased.sort_unstable_by(|a, b| (a.seq, &a.id).cmp(&(b.seq, &b.id)));
     let mut first_locked: HashMap<&str, i64> = HashMap::new();
@@ -230,6 +273,7 @@ pub(super) fn sort(
             expired: row.expired,
             too_large,
             call: None,
+            wait: result.wait(seq, id),
         });
     }
     claim.locked = locked;

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use diesel::{Connection, QueryResult};
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::last_error::LastError;
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
@@ -43,6 +43,17 @@ pub trait Dialect: Connection + Sized {
 
     /// Makes a statement use the index `NAME_held` of a table, after the table's name.
     const BY_HELD: &'static str = "";
+    /// The same for the index of the waiting rows in the order of `seq`.
+    const BY_WAITING: &'static str = "";
+    /// The same for the index of the parked rows in the order of `seq`.
+    const BY_PARKED: &'static str = "";
+
+    /// Makes a statement use the index on `seq` of a table, after the table's name. MySQL would lock the rows that it
+    /// reads on another way.
+    const BY_SEQ: &'static str = "";
+
+    /// Locks the rows that a SELECT reads until the transaction ends.
+    const FOR_UPDATE: &'static str = " for update";
 
     /// The column `key` as it is written in a statement.
     const KEY: &'static str = "key";
@@ -158,6 +169,11 @@ pub trait Dialect: Connection + Sized {
     /// A text as an SQL expression that needs no quotes, whatever the session's settings are.
     fn text_literal(text: &str) -> String;
 
+    /// A text without U+0000 as an SQL expression that is compared with ids; `None` if no id can be this text.
+    fn id_literal(id: &str) -> Option<String> {
+        Some(Self::text_literal(id))
+    }
+
     /// An SQL expression for a column with JSON or an id as text.
     fn as_text(column: &str) -> String {
         column.to_owned()
@@ -166,6 +182,19 @@ pub trait Dialect: Connection + Sized {
     /// A condition that is true if a text contains another one, in the same case.
     fn contains(text: &str, part: &str) -> String {
         format!("instr({text}, {part}) > 0")
+    }
+
+    /// An SQL expression for JSON in which a member of the object at the top has this text as its value, both as
+    /// SQL expressions. What has no such member stays as it is.
+    fn json_with(json: &str, member: &str, text: &str) -> String;
+    /// A condition that is true if a row `w` of a list of waiting rows is due and blocked by an earlier one of its
+    /// key, which is its `row_key`; and what is joined to the list for that. `now` is an SQL literal.
+    fn blocked(now: &str) -> (String, String) {
+        let is_blocked = format!(
+            "(w.is_due and w.row_key is not null and exists (select 1 from {{table}} e
+                where e.key = w.row_key and e.status <> 2 and e.due_at > {now} and e.seq < w.seq))"
+        );
+        (is_blocked, String::new())
     }
 
     /// A message's id as a text that the database distinguishes from all others.
@@ -202,7 +231,7 @@ pub trait Dialect: Connection + Sized {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)>;
+    ) -> QueryResult<ClaimResult>;
 
     /// Waits until no claim is in progress.
     fn await_claims(&mut self, table: LifecycleTable) -> QueryResult<()>;

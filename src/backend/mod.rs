@@ -57,7 +57,12 @@ mod dialect;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod fault;
 mod inbox;
+pub(crate) mod inbox_listing;
+#[cfg(feature = "cli")]
+#[allow(dead_code)] // not every database needs it
+pub(crate) mod inspection;
 mod last_error;
+pub(crate) mod lease_token;
 pub(crate) mod lifecycle;
 mod maintenance;
 mod moments;
@@ -84,7 +89,7 @@ use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub use address::{Address, AddressError};
 #[doc(hidden)]
-pub use claimed::{CallColumns, Claim, Claimed, LeasedCall, LockedRow, Room, RowKey};
+pub use claimed::{CallColumns, Claim, Claimed, LeasedCall, LockedRow, Room, RowKey, Wait};
 #[doc(hidden)]
 pub use dialect::Dialect;
 #[cfg(feature = "subscriber")]
@@ -97,13 +102,16 @@ pub(crate) use fault::{
 #[doc(hidden)]
 pub use inbox::{CommitError, Inbox, NewReceived, RedeliveryState};
 #[doc(hidden)]
+pub use inbox_listing::InboxListing;
+#[doc(hidden)]
 pub use last_error::LastError;
 #[cfg(feature = "testing")]
 pub(crate) use lifecycle::SUCCEEDED;
 #[doc(hidden)]
 pub use lifecycle::{
-    CALLS, Execution, Failure, FailureAction, Lifecycle, LifecycleTable, Listing, PUBLISHED,
-    RowCounts,
+    Backlog, CALLS, COUNT_LIMIT, CountedName, Execution, Failure, FailureAction, LeasedRows,
+    Lifecycle, LifecycleTable, Listing, PUBLISHED, ParkedRows, RowCounts, Selected, Selection,
+    WaitingRows,
 };
 #[doc(hidden)]
 pub use maintenance::{Maintenance, Table};
@@ -111,6 +119,7 @@ pub(crate) use moments::after;
 pub(crate) use moments::never;
 #[cfg(feature = "cli")]
 pub(crate) use names::is_uuid;
+pub(crate) use names::uuid;
 #[doc(hidden)]
 pub use new_call_row::NewCallRow;
 #[doc(hidden)]
@@ -147,7 +156,10 @@ pub trait Backend:
     + Lifecycle
     + Execution
     + Listing
+    + Selection
+    + Backlog
     + Inbox
+    + InboxListing
     + Maintenance
     + R2D2Connection
     + Send

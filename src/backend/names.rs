@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 /// Parses a UUID: with hyphens or without, in braces, as a URN, in any case.
-pub(super) fn uuid(text: &str) -> Option<Uuid> {
+pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     let text = text.trim();
     let text = text
         .get(..9)

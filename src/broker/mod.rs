@@ -63,6 +63,19 @@ impl Broker {
         }
     }
 
+    /// Whether the broker has RabbitMQ's management API. A proxy or a test broker in front of another one does not.
+    #[cfg(feature = "cli")]
+    pub(crate) fn has_management_api(self) -> bool {
+        self == Self::RabbitMq
+    }
+
+    /// An address to which a message is sent in vain if no queue has this name: the broker confirms and drops it.
+    /// `None` if the broker may keep it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn dropping_address(self, queue: &str) -> Option<String> {
+        (self == Self::RabbitMq).then(|| self.quirks().queue_address(queue))
+    }
+
     /// Where the broker's frames deviate from the STOMP specification.
     pub(crate) fn protocol(self) -> Protocol {
         match self {

@@ -15,7 +15,7 @@ use super::immediate::keep_unwritten;
 use super::persist::Persist;
 use crate::backend::{AsBackend, Backend, NewCallRow, Storage, shared_key};
 #[cfg(feature = "calls")]
-use crate::backend::{CallColumns, Claimed};
+use crate::backend::{CallColumns, Claimed, Wait};
 use crate::column_widths::{self as width, Misfit};
 use crate::error::Error;
 use crate::headers::{self, Headers};
@@ -345,6 +345,7 @@ impl Ready {
                 payload,
                 crashes: 0,
             }),
+            wait: Wait::default(),
         }
     }
 }

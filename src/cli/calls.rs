@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::EXIT_CODES;
+use super::health::Part;
+use super::metrics_server::MetricsServer;
 use super::once;
 use super::output::Output;
 use super::process_one;
 use super::run::{Failure, arguments, run};
+use crate::admin::Rows;
 use crate::backend::{Backend, CALLS};
 use crate::calls::{Calls, Executor, ExecutorError, ExecutorMonitor, ExecutorStats};
 use crate::config::{Config, FlagGroups, Flags, Group};
@@ -110,20 +113,22 @@ pub fn calls_with<C: Backend>(
     process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |mut config, address| {
-        address.for_backend::<C>()?;
+        let address = address.for_backend::<C>()?;
         if let Some(workers) = arguments.workers {
             config.call_workers = Some(usize::from(workers));
         }
-        execute(&config, registry, configure, arguments.once).await
+        execute(&config, &address, registry, configure, arguments.once).await
     })
 }
 
 async fn execute<C: Backend>(
     config: &Config,
+    address: &Address,
     registry: Calls<C>,
     configure: impl FnOnce(Executor<C>) -> Executor<C>,
     once: bool,
 ) -> Result<(), Failure> {
+    let server = MetricsServer::start(config).await?;
     let names: Vec<String> = registry.names().map(|(name, _)| name.to_owned()).collect();
     let executor = configure(Executor::new(config, registry).map_err(failure)?);
     let shutdown = Shutdown::on_signals().map_err(Failure::runtime)?;
@@ -134,12 +139,16 @@ async fn execute<C: Backend>(
         "starting the executor"
     );
     let monitor = executor.monitor();
+    if let Some(server) = server {
+        let parts = vec![Part::Executor(monitor.clone())];
+        server.serve::<C>(config, address, parts, &[Rows::Calls]);
+    }
     if !once {
         executor.run(&shutdown).await.map_err(failure)?;
         return is_finished(&monitor);
     }
     let began = Instant::now();
-    let db = Db::<C>::new(config, &Address::parse(config.require_database_url()?)?, 1);
+    let db = Db::<C>::new(config, address, 1);
     db.check_tables().await?;
     let last = db.run(|conn| conn.last_waiting(CALLS)).await?;
     let stats = executor.run_once(&shutdown).await.map_err(failure)?;

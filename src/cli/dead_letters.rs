@@ -1,15 +1,17 @@
 //! `outbox dead-letters`: lists, shows, replays and deletes dead letters.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
+use super::json::Object;
 use super::logging::BARS;
 use super::output::Output;
+use super::row_table::{one_line, table};
 use super::run::Failure;
 use crate::admin::dead_letters::{DeadLetter, DeadLetters, DeadLettersError, Selection, Summary};
 use crate::config::Config;
@@ -122,7 +124,7 @@ pub(super) struct Change {
     dry_run: bool,
 }
 
-pub(super) async fn perform(config: &Config, task: Task) -> Result<(), Failure> {
+pub(super) async fn perform(config: &Config, task: Task, is_json: bool) -> Result<(), Failure> {
     let of = match &task {
         Task::List { of, .. } | Task::Show { of, .. } => of,
         Task::Replay { of, choice, change } | Task::Drop { of, choice, change } => {
@@ -143,7 +145,7 @@ pub(super) async fn perform(config: &Config, task: Task) -> Result<(), Failure> 
         Task::List { view, .. } | Task::Show { view, .. } => view.raw,
         Task::Replay { .. } | Task::Drop { .. } => false,
     };
-    let mut out = Output::new(is_raw);
+    let mut out = Output::new(is_raw).with_json(is_json);
     let outcome = work(&mut dead_letters, task, &mut out)
         .await
         .map_err(failure);
@@ -156,6 +158,9 @@ async fn work(
     out: &mut Output,
 ) -> Result<(), DeadLettersError> {
     let is_list = matches!(task, Task::List { .. });
+    let is_view = is_list || matches!(task, Task::Show { .. });
+    let is_dry =
+        matches!(&task, Task::Replay { change, .. } | Task::Drop { change, .. } if change.dry_run);
     let (found, what) = match task {
         Task::List { choice, .. } => (list(dead_letters, &choice.into(), out).await?, "listed"),
         Task::Show { choice, .. } => {
@@ -166,7 +171,7 @@ async fn work(
             let selection = Selection::from(choice).complete();
             if change.dry_run {
                 (
-                    list(dead_letters, &selection, out).await?,
+                    preview(dead_letters, &selection, out).await?,
                     "to be sent back",
                 )
             } else {
@@ -178,7 +183,10 @@ async fn work(
         Task::Drop { choice, change, .. } => {
             let selection = Selection::from(choice);
             if change.dry_run {
-                (list(dead_letters, &selection, out).await?, "to be deleted")
+                (
+                    preview(dead_letters, &selection, out).await?,
+                    "to be deleted",
+                )
             } else {
                 let bar = bar(dead_letters, &selection).await?;
                 let found = dead_letters.delete_with(&selection, || bar.inc(1)).await?;
@@ -192,6 +200,20 @@ async fn work(
         without_reason,
         incomplete,
     } = found;
+    if out.is_json() {
+        // A list has nothing but its rows.
+        if !is_view {
+            out.object(
+                &Object::new()
+                    .with("total", total)
+                    .with("selected", selected)
+                    .with("changed", if is_dry { 0 } else { selected })
+                    .with("unreadable", incomplete)
+                    .with("dry_run", is_dry),
+            );
+        }
+        return Ok(());
+    }
     let queue = out.text(dead_letters.dead_letter_queue()).into_owned();
     out.line(format_args!("{selected} {what} of {total} in {queue}"));
     if is_list && without_reason > 0 {
@@ -228,19 +250,30 @@ async fn bar(
     Ok(bar)
 }
 
+/// Lists the messages, or counts them if the output is JSON.
+async fn preview(
+    dead_letters: &mut DeadLetters,
+    selection: &Selection,
+    out: &mut Output,
+) -> Result<Summary, DeadLettersError> {
+    if out.is_json() {
+        let count = |_: &DeadLetter| ControlFlow::Continue(());
+        return dead_letters.read(selection, count).await;
+    }
+    list(dead_letters, selection, out).await
+}
+
 async fn list(
     dead_letters: &mut DeadLetters,
     selection: &Selection,
     out: &mut Output,
 ) -> Result<Summary, DeadLettersError> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header([
-        "id",
-        "failed last",
-        "attempts",
-        "sent to",
-        "error",
-    ]);
+    if out.is_json() {
+        return dead_letters
+            .read(selection, |one| print_json(&object(one), out))
+            .await;
+    }
+    let mut table = table(&["id", "failed last", "attempts", "sent to", "error"]);
     let found = dead_letters
         .read(selection, |one| {
             let text = |text: &str| out.text(text).into_owned();
@@ -264,6 +297,9 @@ async fn list(
 
 /// Prints a dead letter; stops if standard output is closed.
 fn show(dead_letter: &DeadLetter, out: &mut Output) -> ControlFlow<()> {
+    if out.is_json() {
+        return print_json(&object_with_body(dead_letter), out);
+    }
     let id = out.text(dead_letter.id()).into_owned();
     out.line(id);
     if !dead_letter.defects().is_empty() {
@@ -283,16 +319,38 @@ fn show(dead_letter: &DeadLetter, out: &mut Output) -> ControlFlow<()> {
     }
 }
 
-/// The first 100 characters of a text, on one line.
-fn one_line(text: &str) -> String {
-    const LONGEST: usize = 100;
-    text.chars()
-        .take(LONGEST)
-        .map(|character| match character {
-            '\n' | '\r' | '\t' => ' ',
-            other => other,
-        })
-        .collect()
+/// A dead letter as JSON.
+fn object(dead_letter: &DeadLetter) -> Object {
+    Object::new()
+        .with("id", dead_letter.id())
+        .with_time("failed", dead_letter.failed_at())
+        .with("attempts", dead_letter.attempts())
+        .with("sent_to", dead_letter.destination())
+        .with("error", dead_letter.error())
+        .with("readable", dead_letter.is_complete())
+}
+
+/// The same with its headers and its body: as JSON, as a text, or in hexadecimal.
+fn object_with_body(dead_letter: &DeadLetter) -> Object {
+    let headers: BTreeMap<&str, &str> = dead_letter.headers().collect();
+    let object = object(dead_letter).with("headers", headers);
+    match std::str::from_utf8(dead_letter.body()) {
+        Ok(text) => object.with_document("body", text),
+        Err(_) => {
+            let digits = dead_letter.body().iter();
+            let digits: String = digits.map(|byte| format!("{byte:02x}")).collect();
+            object.with("body_hex", digits)
+        }
+    }
+}
+
+/// Prints an object; stops if standard output is closed.
+fn print_json(object: &Object, out: &mut Output) -> ControlFlow<()> {
+    out.object(object);
+    match out.is_closed() {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    }
 }
 
 fn failure(error: DeadLettersError) -> Failure {

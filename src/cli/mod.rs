@@ -23,15 +23,27 @@ macro_rules! on_this_connection {
     };
 }
 
+mod admin_database;
 mod calls;
 mod dead_letters;
+mod doctor;
+mod health;
+mod json;
 pub mod logging;
+mod metrics_server;
 mod once;
 mod outbox;
 mod output;
 mod process_one;
 mod publish;
+mod row_changes;
+mod row_details;
+mod row_filter;
+mod row_list;
+mod row_table;
 mod run;
+mod shell;
+mod status;
 mod subscribe;
 
 pub use calls::{calls, calls_with};

@@ -6,13 +6,16 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::EXIT_CODES;
-use super::dead_letters;
+use super::admin_database::{not_an_id, run_on};
+use super::json::Object;
 use super::output::Output;
+use super::row_changes::{RowChange, Selecting};
 use super::run::{Failure, arguments_of, run, run_without_database};
-use crate::admin::{self, AdminError, Changed, Rows, Unchanged};
+use super::{dead_letters, doctor, row_changes, row_details, row_list, status};
+use crate::admin::{self, Action, Rows};
 use crate::backend::{Backend, is_uuid};
 use crate::config::{Config, FlagGroups, Flags, Group};
-use crate::db::{Address, Db, DbError, is_contention};
+use crate::db::{Address, Db, DbError};
 use crate::migrations::{Migrate, Script};
 
 /// Administers the outbox and the inbox.
@@ -21,6 +24,9 @@ use crate::migrations::{Migrate, Script};
 struct Arguments {
     #[command(subcommand)]
     task: Task,
+    /// Print the results as JSON, one object on each line: docs/json.md
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     settings: Flags<Groups>,
 }
@@ -28,7 +34,7 @@ struct Arguments {
 enum Groups {}
 
 impl FlagGroups for Groups {
-    const GROUPS: &'static [Group] = &[Group::Connection, Group::Log];
+    const GROUPS: &'static [Group] = &[Group::Connection, Group::Management, Group::Log];
 }
 
 #[derive(Subcommand)]
@@ -58,36 +64,26 @@ enum Task {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         inbox_older_than: Option<Duration>,
     },
+    /// List rows in the order of writing, with the reasons of failures
+    List(row_list::List),
+    /// Show rows with their history and headers
+    Show(row_details::Show),
     /// Retry parked rows; their attempts count from 0 again
     Retry {
-        /// Function calls, not messages
-        #[arg(long)]
-        calls: bool,
-        /// Ids of the rows, in any spelling
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// All parked rows
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
+        #[command(flatten)]
+        selecting: Selecting,
+        /// Send the rows to this destination; signed rows are signed again with `sign` and `signing_keys`
+        #[arg(long, value_name = "NEW", conflicts_with = "calls")]
+        destination: Option<String>,
     },
     /// Park waiting rows, so that they are not sent
-    Cancel {
-        /// Function calls, not messages
-        #[arg(long)]
-        calls: bool,
-        /// Ids of the rows
-        #[arg(required = true)]
-        ids: Vec<String>,
-    },
+    Cancel(Selecting),
     /// Unblock the keys of parked rows: later rows are sent, the parked ones stay
-    Skip {
-        /// Function calls, not messages
-        #[arg(long)]
-        calls: bool,
-        /// Ids of the rows
-        #[arg(required = true)]
-        ids: Vec<String>,
-    },
+    Skip(Selecting),
+    /// Send rows a second time that were sent: an inbox sees a duplicate, others have the effect twice
+    Resend(Selecting),
+    /// Delete parked rows; cancelled and expired ones are parked. Their messages are lost
+    Delete(Selecting),
     /// Pause a stream: no relay sends its rows
     Pause {
         /// Name of the stream; may be given several times
@@ -100,7 +96,9 @@ enum Task {
         #[arg(long, value_name = "NAME", required = true)]
         stream: Vec<String>,
     },
-    /// Count the rows, and list the paused streams
+    /// Count the rows in each state, and list why rows are retried, who has leased rows, and the streams
+    ///
+    /// Each count stops at 100,000. Of more waiting rows only the oldest 100,000 are looked at.
     Status {
         /// Function calls, not messages
         #[arg(long)]
@@ -109,17 +107,33 @@ enum Task {
         #[arg(long)]
         raw: bool,
     },
+    /// Check the settings, the database and the broker, and change nothing
+    Doctor(doctor::Arguments),
     /// List, show, replay or delete dead letters
     #[command(subcommand)]
     DeadLetters(dead_letters::Task),
 }
 
 impl Task {
-    /// The ids among the arguments.
-    fn ids(&self) -> &[String] {
+    /// The rows that are changed.
+    fn selecting(&self) -> Option<&Selecting> {
         match self {
-            Self::Retry { ids, .. } | Self::Cancel { ids, .. } | Self::Skip { ids, .. } => ids,
-            _ => &[],
+            Self::Retry { selecting, .. }
+            | Self::Cancel(selecting)
+            | Self::Skip(selecting)
+            | Self::Resend(selecting)
+            | Self::Delete(selecting) => Some(selecting),
+            _ => None,
+        }
+    }
+
+    /// Whether texts are printed unchanged.
+    fn is_raw(&self) -> bool {
+        match self {
+            Self::Status { raw, .. } => *raw,
+            Self::List(list) => list.raw,
+            Self::Show(show) => show.raw,
+            _ => false,
         }
     }
 }
@@ -128,19 +142,30 @@ impl Task {
 #[must_use]
 pub fn outbox() -> ExitCode {
     // Settings are accepted before and after the command.
-    let command = Arguments::command().mut_args(|argument| argument.global(true));
-    let Arguments { task, settings } = arguments_of(command);
+    let mut command = Arguments::command().mut_args(|argument| argument.global(true));
+    // `retry` has another `--destination`.
+    for name in ["list", "cancel", "skip", "resend", "delete"] {
+        command = command.mut_subcommand(name, |command| {
+            command.mut_arg("to", |filter| filter.visible_alias("destination"))
+        });
+    }
+    let Arguments {
+        task,
+        json,
+        settings,
+    } = arguments_of(command);
     let task = match task {
         Task::DeadLetters(task) => {
             return run_without_database(&settings, async |config| {
-                dead_letters::perform(&config, task).await
+                dead_letters::perform(&config, task, json).await
             });
         }
+        Task::Doctor(arguments) => return doctor::run(&settings, &arguments, json),
         other => other,
     };
     run(
         &settings,
-        async |config, address| on_its_connection!(&address, C => perform::<C>(&config, &address, task).await),
+        async |config, address| on_its_connection!(&address, C => perform::<C>(&config, &address, task, json).await),
     )
 }
 
@@ -148,8 +173,9 @@ async fn perform<C: Backend + Migrate>(
     config: &Config,
     address: &Address,
     task: Task,
+    is_json: bool,
 ) -> Result<(), Failure> {
-    let mut out = Output::new(matches!(task, Task::Status { raw: true, .. }));
+    let mut out = Output::new(task.is_raw()).with_json(is_json);
     let outcome = work::<C>(config, address, task, &mut out).await;
     outcome.and(out.finish())
 }
@@ -166,7 +192,8 @@ async fn work<C: Backend + Migrate>(
         ..
     } = task
     {
-        out.line(sql::<C>(revert).trim_end());
+        let sql = sql::<C>(revert);
+        out.result(sql.trim_end(), || Object::new().with("sql", sql.trim_end()));
         return Ok(());
     }
     if let Task::Migrate { revert, force, .. } = task {
@@ -176,24 +203,25 @@ async fn work<C: Backend + Migrate>(
         };
         db.check_sessions().await?;
         let changed = migrate(&db, revert, force).await?;
-        match changed.as_slice() {
-            [] => out.line("nothing to do"),
-            versions => {
-                let done = if revert { "reverted" } else { "applied" };
-                out.line(format_args!("{done} {}", versions.join(", ")));
-            }
-        }
+        let done = if revert { "reverted" } else { "applied" };
+        let line = match changed.as_slice() {
+            [] => "nothing to do".to_owned(),
+            versions => format!("{done} {}", versions.join(", ")),
+        };
+        out.result(line, || Object::new().with(done, &changed));
         return Ok(());
     }
+    let selecting = task.selecting();
+    selecting.map_or(Ok(()), Selecting::check)?;
     let db = Db::<C>::new(config, address, 1);
-    let no_id = task.ids().iter().find(|id| !is_uuid(id));
+    let no_id = selecting.and_then(|selecting| selecting.ids.iter().find(|id| !is_uuid(id)));
     match (db.check_tables().await, no_id) {
         (Err(DbError::Tables { .. }), Some(id)) => return Err(not_an_id(id)),
         (checked, _) => checked?,
     }
     match task {
         // Handled above.
-        Task::Migrate { .. } | Task::DeadLetters(_) => {}
+        Task::Migrate { .. } | Task::DeadLetters(_) | Task::Doctor(_) => {}
         Task::Clean {
             calls,
             older_than,
@@ -201,154 +229,90 @@ async fn work<C: Backend + Migrate>(
         } => {
             let (mut deleted, mut received) = (0, 0);
             if let Some(age) = older_than {
-                deleted = run_on(&db, move |conn| rows(calls).clean(conn, age)).await?;
+                deleted = run_on(&db, move |conn| Rows::of(calls).clean(conn, age)).await?;
             }
             if let Some(age) = inbox_older_than {
                 received = run_on(&db, move |conn| admin::clean_inbox(conn, age)).await?;
             }
-            out.line(format_args!(
-                "deleted {deleted} {} and {received} received",
-                done(calls)
-            ));
+            let done = if calls { "executed" } else { "sent" };
+            out.result(
+                format_args!("deleted {deleted} {done} and {received} received"),
+                || {
+                    let deleted = Object::new().with("deleted", deleted);
+                    deleted.with("inbox_deleted", received)
+                },
+            );
         }
+        Task::List(list) => row_list::perform(&db, list, out).await?,
+        Task::Show(show) => row_details::perform(&db, show, out).await?,
         Task::Retry {
-            calls, all: true, ..
+            selecting,
+            destination,
         } => {
-            let retried = change(&db, move |conn| rows(calls).retry_all(conn)).await?;
-            out.line(format_args!("{retried} to be {} again", done(calls)));
+            let row_change = RowChange {
+                action: Action::Retry,
+                selecting,
+                destination,
+            };
+            row_changes::perform(&db, row_change, out).await?;
         }
-        Task::Retry { calls, ids, .. } => {
-            let changed = change(&db, move |conn| rows(calls).retry(conn, ids)).await?;
-            out.line(format_args!("{} to be {} again", changed.rows, done(calls)));
-            require_all(&changed, "parked rows")?;
-        }
-        Task::Cancel { calls, ids } => {
-            let changed = change(&db, move |conn| rows(calls).cancel(conn, ids)).await?;
-            out.line(format_args!("{} cancelled", changed.rows));
-            require_all(&changed, "rows that wait")?;
-        }
-        Task::Skip { calls, ids } => {
-            let changed = change(&db, move |conn| rows(calls).skip(conn, ids)).await?;
-            out.line(format_args!("{} skipped", changed.rows));
-            require_all(&changed, "parked rows")?;
-        }
-        Task::Pause { stream } => {
-            for name in stream {
-                let line = format!("paused {}", out.text(&name));
-                run_on(&db, move |conn| admin::pause_stream(conn, &name)).await?;
-                out.line(line);
-            }
-        }
-        Task::Resume { stream } => {
-            for name in stream {
-                let line = format!("resumed {}", out.text(&name));
-                run_on(&db, move |conn| admin::resume_stream(conn, &name)).await?;
-                out.line(line);
-            }
-        }
-        Task::Status { calls: true, .. } => {
-            let counts = run_on(&db, |conn| Rows::Calls.count(conn)).await?;
-            out.row("waiting", counts.waiting);
-            out.row("  not due", counts.not_due);
-            out.row("parked", counts.parked);
-            out.row("executed", counts.done);
-            if let Some(oldest) = counts.oldest_waiting {
-                out.row("oldest", oldest.to_rfc3339());
-            }
-        }
-        Task::Status { .. } => {
-            let status = run_on(&db, |conn| admin::status(conn)).await?;
-            out.row("waiting", status.waiting);
-            out.row("  not due", status.not_due);
-            out.row("parked", status.parked);
-            out.row("sent", status.sent);
-            out.row("received", status.received);
-            if let Some(oldest) = status.oldest_waiting {
-                out.row("oldest", oldest.to_rfc3339());
-            }
-            for stream in status.paused_streams {
-                let stream = out.text(&stream).into_owned();
-                out.row("paused", stream);
-            }
+        Task::Cancel(selecting) => change(&db, Action::Cancel, selecting, out).await?,
+        Task::Skip(selecting) => change(&db, Action::Skip, selecting, out).await?,
+        Task::Resend(selecting) => change(&db, Action::Resend, selecting, out).await?,
+        Task::Delete(selecting) => change(&db, Action::Delete, selecting, out).await?,
+        Task::Pause { stream } => set_paused(&db, stream, true, out).await?,
+        Task::Resume { stream } => set_paused(&db, stream, false, out).await?,
+        Task::Status { calls, .. } => {
+            let (status, totals) = run_on(&db, move |conn| {
+                let rows = if calls { Rows::Calls } else { Rows::Messages };
+                Ok((rows.status(conn)?, admin::totals(conn)?))
+            })
+            .await?;
+            status::print(out, &status, &totals, calls);
         }
     }
     Ok(())
 }
 
-/// Which rows a command is on.
-fn rows(calls: bool) -> Rows {
-    if calls { Rows::Calls } else { Rows::Messages }
-}
-
-/// The word for a row of that kind that succeeded.
-fn done(calls: bool) -> &'static str {
-    if calls { "executed" } else { "sent" }
-}
-
-/// Runs an operation on a connection of the pool.
-async fn attempt<C: Backend, T: Send + 'static>(
+/// Changes rows, all of which keep their destinations.
+async fn change<C: Backend>(
     db: &Db<C>,
-    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
-) -> Result<Result<T, AdminError>, DbError> {
-    // The pool checks its connection after a failed statement.
-    let work = move |conn: &mut C| match work(conn) {
-        Err(AdminError::Database(error) | AdminError::Tables(error)) => Err(error),
-        other => Ok(other),
+    action: Action,
+    selecting: Selecting,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let row_change = RowChange {
+        action,
+        selecting,
+        destination: None,
     };
-    db.run(work).await
+    row_changes::perform(db, row_change, out).await
 }
 
-/// Runs an operation; waits for locks as long as the database does.
-async fn run_on<C: Backend, T: Send + 'static>(
+/// Pauses or resumes streams.
+async fn set_paused<C: Backend>(
     db: &Db<C>,
-    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
-) -> Result<T, Failure> {
-    attempt(db, work).await?.map_err(Failure::usage)
-}
-
-/// Maximum wait for a row that another session has locked.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Changes rows. Waits for the locks of other sessions for [`LOCK_PATIENCE`].
-async fn change<C: Backend, T: Send + 'static>(
-    db: &Db<C>,
-    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
-) -> Result<T, Failure> {
-    let work = move |conn: &mut C| {
-        conn.wait_for_locks(LOCK_PATIENCE)?;
-        work(conn)
-    };
-    let changed = attempt(db, work).await.map_err(|error| match error {
-        DbError::Statement(error) if is_contention(&error) => Failure::runtime(format!(
-            "nothing was changed: another database session has locked the rows for more than {} s; \
-             end that session, or try again ({error})",
-            LOCK_PATIENCE.as_secs()
-        )),
-        other => other.into(),
-    })?;
-    changed.map_err(Failure::usage)
-}
-
-/// Fails if some ids' rows were not changed. `what` are the rows that can be changed.
-fn require_all(changed: &Changed, what: &str) -> Result<(), Failure> {
-    const MOST: usize = 20;
-    match changed.unchanged.as_slice() {
-        [] => return Ok(()),
-        [only] if changed.rows == 0 && only.state.is_none() && !is_uuid(&only.id) => {
-            return Err(not_an_id(&only.id));
+    streams: Vec<String>,
+    is_paused: bool,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let done = if is_paused { "paused" } else { "resumed" };
+    for name in &streams {
+        let stream = name.clone();
+        run_on(db, move |conn| match is_paused {
+            true => admin::pause_stream(conn, &stream),
+            false => admin::resume_stream(conn, &stream),
+        })
+        .await?;
+        if !out.is_json() {
+            let line = format!("{done} {}", out.text(name));
+            out.line(line);
         }
-        _ => {}
     }
-    let others = &changed.unchanged;
-    let mut list: Vec<String> = others.iter().take(MOST).map(Unchanged::to_string).collect();
-    if others.len() > MOST {
-        list.push(format!("and {} more", others.len() - MOST));
+    if out.is_json() {
+        out.object(&Object::new().with(done, &streams));
     }
-    Err(Failure::runtime(format!(
-        "{} of the ids are not those of {what}: {}",
-        others.len(),
-        list.join(", ")
-    )))
+    Ok(())
 }
 
 async fn migrate<C: Backend + Migrate>(
@@ -372,15 +336,6 @@ async fn migrate<C: Backend + Migrate>(
         .await
         .map_err(Failure::runtime)??;
     changed.map_err(Failure::runtime)
-}
-
-/// The error for an id that is not a UUID and not found. A row may have an id of any form, but such an id is
-/// more likely a mistake.
-fn not_an_id(id: &str) -> Failure {
-    Failure::usage(format!(
-        "`{}` is neither a UUID nor the id of a row",
-        id.escape_debug()
-    ))
 }
 
 fn sql<C: Backend + Migrate>(revert: bool) -> String {

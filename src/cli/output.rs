@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use super::json::Object;
 use super::run::Failure;
 use crate::terminal;
 
@@ -12,6 +13,7 @@ use crate::terminal;
 /// A closed pipe does not stop the command: one that changes rows finishes.
 pub(super) struct Output {
     is_escaped: bool,
+    is_json: bool,
     failed: Option<io::Error>,
 }
 
@@ -20,8 +22,33 @@ impl Output {
     pub(super) fn new(is_raw: bool) -> Self {
         Self {
             is_escaped: !is_raw && io::stdout().is_terminal(),
+            is_json: false,
             failed: None,
         }
+    }
+
+    /// With `is_json`, the results are JSON.
+    pub(super) fn with_json(self, is_json: bool) -> Self {
+        Self { is_json, ..self }
+    }
+
+    /// Whether the results are JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Prints a result: a line of text, or an object.
+    pub(super) fn result(&mut self, line: impl Display, object: impl FnOnce() -> Object) {
+        if self.is_json {
+            self.object(&object());
+        } else {
+            self.line(line);
+        }
+    }
+
+    /// Prints an object on a line. What is unsafe in its texts is escaped, as JSON allows.
+    pub(super) fn object(&mut self, object: &Object) {
+        self.line(terminal::escaped_json(&object.to_string()));
     }
 
     /// A text from outside, for a part of a line.
@@ -40,7 +67,7 @@ impl Output {
 
     /// Prints a name and its value, in two columns.
     pub(super) fn row(&mut self, name: &str, value: impl Display) {
-        self.line(format_args!("{name:<10}{value}"));
+        self.line(format_args!("{name:<9} {value}"));
     }
 
     /// Prints bytes from outside. On a terminal, text is escaped except line breaks and tabs, and of other

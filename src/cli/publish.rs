@@ -8,10 +8,13 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::EXIT_CODES;
+use super::health::Part;
 use super::logging::BARS;
+use super::metrics_server::MetricsServer;
 use super::once;
 use super::output::Output;
 use super::run::{Failure, arguments, run};
+use crate::admin::Rows;
 use crate::backend::{Backend, PUBLISHED};
 use crate::config::{Config, FlagGroups, Flags, Group};
 use crate::db::{Address, Db};
@@ -54,11 +57,12 @@ pub fn publish() -> ExitCode {
     let arguments = arguments::<Arguments>();
     run(
         &arguments.settings,
-        async |config, address| on_its_connection!(address, C => relay::<C>(&config, arguments.once).await),
+        async |config, address| on_its_connection!(&address, C => relay::<C>(&config, &address, arguments.once).await),
     )
 }
 
-async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
+async fn relay<C: Backend>(config: &Config, address: &Address, once: bool) -> Result<(), Failure> {
+    let server = MetricsServer::start(config).await?;
     let relay = Relay::<C>::new(config).map_err(failure)?;
     let shutdown = Shutdown::on_signals().map_err(Failure::runtime)?;
     tracing::info!(
@@ -67,11 +71,15 @@ async fn relay<C: Backend>(config: &Config, once: bool) -> Result<(), Failure> {
         once,
         "starting the relay"
     );
+    if let Some(server) = server {
+        let parts = vec![Part::Relay(relay.monitor())];
+        server.serve::<C>(config, address, parts, &[Rows::Messages]);
+    }
     if !once {
         return relay.run(&shutdown).await.map(drop).map_err(failure);
     }
     let began = Instant::now();
-    let db = Db::<C>::new(config, &Address::parse(config.require_database_url()?)?, 1);
+    let db = Db::<C>::new(config, address, 1);
     db.check_tables().await?;
     let (waiting, _) = db.run(|conn| conn.waiting(PUBLISHED)).await?;
     let last = db.run(|conn| conn.last_waiting(PUBLISHED)).await?;

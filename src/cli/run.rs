@@ -63,10 +63,13 @@ pub(super) fn run<G: FlagGroups>(
     flags: &Flags<G>,
     work: impl AsyncFnOnce(Config, Address) -> Result<(), Failure>,
 ) -> ExitCode {
-    run_with(Config::load(flags), async |config: Config| {
-        let address = Address::parse(config.require_database_url()?)?;
-        work(config, address).await
-    })
+    run_with(
+        Config::load(flags).map_err(Failure::from),
+        async |config: Config| {
+            let address = Address::parse(config.require_database_url()?)?;
+            work(config, address).await
+        },
+    )
 }
 
 /// [`run`] for work that needs no database.
@@ -74,14 +77,18 @@ pub(super) fn run_without_database<G: FlagGroups>(
     flags: &Flags<G>,
     work: impl AsyncFnOnce(Config) -> Result<(), Failure>,
 ) -> ExitCode {
-    run_with(Config::load_without_database(flags), work)
+    run_with(
+        Config::load_without_database(flags).map_err(Failure::from),
+        work,
+    )
 }
 
-fn run_with(
-    config: Result<Config, ConfigError>,
+/// [`run_without_database`] for settings that were read before.
+pub(super) fn run_with(
+    config: Result<Config, Failure>,
     work: impl AsyncFnOnce(Config) -> Result<(), Failure>,
 ) -> ExitCode {
-    let outcome = config.map_err(Failure::from).and_then(|config| {
+    let outcome = config.and_then(|config| {
         logging::init(config.log_format, &config.log_level)?;
         if let Some(schema) = &config.database_schema {
             // Callbacks with their own connections use the same outbox.

@@ -7,11 +7,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::EXIT_CODES;
+use super::health::Part;
+use super::metrics_server::MetricsServer;
 use super::process_one;
 use super::run::{Failure, arguments, run};
 use crate::backend::Backend;
 use crate::callback::Registry;
 use crate::config::{Config, FlagGroups, Flags, Group};
+use crate::db::Address;
 use crate::runtime::shutdown::Shutdown;
 use crate::subscriber::{SubscribeError, Subscriber};
 
@@ -76,8 +79,8 @@ pub fn subscribe<C: Backend>(registry: Registry<C>) -> ExitCode {
     process_one::run_as_process_1();
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |config, address| {
-        address.for_backend::<C>()?;
-        consume(&config, &registry, &arguments).await
+        let address = address.for_backend::<C>()?;
+        consume(&config, &address, &registry, &arguments).await
     })
 }
 
@@ -88,17 +91,19 @@ pub fn subscribe_builtin() -> ExitCode {
     let arguments = arguments::<Arguments>();
     run(&arguments.settings, async |config, address| {
         on_its_connection!(
-            address,
-            C => consume(&config, &Registry::<C>::new(), &arguments).await
+            &address,
+            C => consume(&config, &address, &Registry::<C>::new(), &arguments).await
         )
     })
 }
 
 async fn consume<C: Backend>(
     config: &Config,
+    address: &Address,
     registry: &Registry<C>,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
+    let server = MetricsServer::start(config).await?;
     // All of them are checked before the first one connects.
     let subscribers: Vec<Subscriber<C>> = match (&arguments.callback, &arguments.destination) {
         (Some(callback), Some(destination)) => {
@@ -122,6 +127,11 @@ async fn consume<C: Backend>(
         broker = config.stomp_url.redacted(),
         "starting the subscriber"
     );
+    if let Some(server) = server {
+        let parts = subscribers.iter();
+        let parts = parts.map(|it| Part::Subscriber(it.queue().to_owned(), it.monitor()));
+        server.serve::<C>(config, address, parts.collect(), &[]);
+    }
     let mut running: FuturesUnordered<_> = subscribers
         .into_iter()
         .map(|subscriber| subscriber.run(&shutdown))

@@ -1,5 +1,6 @@
 //! From a value as it is written to the value of a field.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -159,6 +160,13 @@ impl FromValue for PathBuf {
             Some(text) if !text.trim().is_empty() => Ok(text.into()),
             _ => Err(Mismatch),
         }
+    }
+}
+
+impl FromValue for SocketAddr {
+    fn from_value(value: &Value) -> Result<Self, Mismatch> {
+        let text = value.as_text().ok_or(Mismatch)?;
+        text.trim().parse().map_err(|_| Mismatch)
     }
 }
 

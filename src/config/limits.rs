@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use url::Url;
+
 use super::Secret;
 #[cfg(feature = "cli")]
 use super::log_filter;
@@ -177,6 +179,21 @@ pub(super) fn is_address(url: &str) -> bool {
 pub(super) fn broker_address(url: &str) -> Result<(), String> {
     let options = Options::from_url(url);
     options.map(drop).map_err(|reason| reason.to_string())
+}
+
+pub(super) fn management_address(url: &str) -> Result<(), String> {
+    // Its errors contain no part of the address.
+    let url = Url::parse(url.trim()).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("its scheme is neither http nor https".to_owned());
+    }
+    match (url.host_str(), url.query(), url.fragment()) {
+        (Some(_), None, None) => Ok(()),
+        (None, ..) => Err("it has no host".to_owned()),
+        _ => Err(
+            "it has a query or a fragment; write ? as %3F and # as %23 in a password".to_owned(),
+        ),
+    }
 }
 
 pub(super) fn signing_keys(keys: &str) -> Result<(), String> {

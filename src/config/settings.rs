@@ -17,6 +17,7 @@
 //! The table in the documentation is written by
 //! `UPDATE=1 cargo test --test config documentation::the_documentation_lists`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -144,6 +145,16 @@ settings! {
         receipt_timeout: Duration = "30s", TIME, time(from_1ms);
     }
 
+    /// The broker's own view, for `outbox doctor`.
+    Management "Management" {
+        /// Address of RabbitMQ's management API, which `outbox doctor` reads; none: the broker's host at port 15672, with TLS at 15671.
+        ///
+        /// Without a user it is used as the user of `stomp_url`, who needs the tag `management`.
+        management_url: Option<Secret> = "none", URL,
+            explained("the address of RabbitMQ's management API, such as http://user:password@host:15672/", limits::management_address),
+            secret();
+    }
+
     /// Signed rows.
     Signing "Signing" {
         /// Keys that sign and verify rows, such as `2026-11:SECRET,2026-05:OLDER`; the first one signs, all of them verify.
@@ -174,6 +185,13 @@ settings! {
         /// finish because the process died. With none, nothing is counted. On a topic of ActiveMQ the first
         /// `prefetch_count` messages of each subscription count as redelivered. A relay does not use it.
         delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
+
+        /// IP address and port at which a program serves its metrics and its health; none: it serves nothing.
+        ///
+        /// The pages are `/metrics` (Prometheus and OpenMetrics), `/health/live` and `/health/ready`: docs/metrics.md.
+        /// They have no login: listen on an address that only your monitoring can reach. Port 0 takes a free port,
+        /// which is logged.
+        metrics_listen: Option<SocketAddr> = "none", ADDR, choice("an IP address and a port, such as 127.0.0.1:9464");
     }
 
     /// A relay, or an executor of function calls.

@@ -34,7 +34,7 @@ impl Config {
     }
 
     #[cfg(feature = "tls")]
-    fn tls(&self) -> Tls {
+    pub(crate) fn tls(&self) -> Tls {
         let mut tls = Tls::new();
         if let Some(path) = &self.tls_ca_file {
             tls = tls.ca_file(path);

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use crate::backend::session::{Purpose, Session};
 use crate::backend::{Backend, Tables};
 use crate::config::{Config, Secret};
+use crate::metrics::DatabaseErrors;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
 
@@ -94,6 +95,12 @@ impl<C: Backend> Db<C> {
     pub(crate) fn creating(config: &Config, address: &Address) -> Self {
         let session = Session::new::<C>(config, Purpose::Commands).creating();
         Self::with(config, Source::address(address, &session), 1, session)
+    }
+
+    /// For statements that only read, each with the time limit of our statements.
+    #[cfg(feature = "cli")]
+    pub(crate) fn for_checks(config: &Config, address: &Address) -> Self {
+        Self::new(config, address, 1).limited_by(config)
     }
 
     /// For callbacks, whose statements have no limit; our own are limited by `statement_timeout`.
@@ -410,7 +417,10 @@ impl<C: Backend> Db<C> {
                     outage.over();
                     return Ok(true);
                 }
-                Err(error) if error.is_outage() => outage.pause_after(&error),
+                Err(error) if error.is_outage() => {
+                    DatabaseErrors::default().count(&error);
+                    outage.pause_after(&error)
+                }
                 Err(error) => return Err(error),
             };
             tokio::select! {

@@ -26,6 +26,8 @@ pub(super) struct Claim {
     released: Vec<Uuid>,
     /// The destination that it probes.
     probe: Option<Probe>,
+    /// How long it took.
+    took: Duration,
     result: Result<(backend::Claim, Scan, Checked), DbError>,
 }
 
@@ -174,11 +176,13 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         };
         let db = self.db.clone();
         self.claims.running = Some(Box::pin(async move {
+            let began = Instant::now();
             let result = db.run(move |conn| request.make(conn)).await;
             Claim {
                 lease,
                 released,
                 probe,
+                took: began.elapsed(),
                 result,
             }
         }));
@@ -190,6 +194,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             lease,
             released,
             probe,
+            took,
             result,
         } = claim;
         let (claimed, scan, mut checked) = match result {
@@ -205,6 +210,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             }
         };
         self.claims.room.learn(&claimed);
+        let rows = claimed.rows.iter();
+        let reclaimed = rows.filter(|row| row.wait.was_leased).count();
+        self.metrics.claimed(took, reclaimed);
         if claimed.kept > 0 && !claimed.rows.is_empty() {
             self.leases.mark_incomplete(lease.token);
         }
@@ -285,6 +293,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
 
     fn claim_failed(&mut self, error: DbError) {
         self.observer.error(&error);
+        self.metrics.database_errors.count(&error);
         match self.database.failed(&error) {
             Some(pause) => self.claims.next = Instant::now() + pause,
             None => self.fail(EngineError::Database(error)),

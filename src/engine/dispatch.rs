@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use crate::backend::{Backend, Failure, FailureAction};
+use crate::metrics::ParkCause;
 use crate::runtime::lease_clock;
 
 use super::Engine;
@@ -102,6 +103,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
                 tracing::warn!(id = %row.id(), reason, "not sent yet");
                 self.backlog.ended(row);
                 self.circuits.undecided(&row.claimed.destination);
+                self.metrics.deferred();
                 self.record(row, FailureAction::NotBefore(*due), reason);
             }
         }
@@ -129,6 +131,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             "interrupted by the database or the network; retrying, and no attempt counts"
         );
         self.observer.error(&reason);
+        self.metrics.deferred();
         self.record(row, FailureAction::Postpone(pause), reason);
     }
 
@@ -165,7 +168,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         if is_retried {
             self.record(row, action, reason.to_owned());
         } else {
-            self.parked(row, action, reason.to_owned());
+            self.parked(row, ParkCause::Exhausted, action, reason.to_owned());
         }
         if opens {
             self.release_destination(destination);
@@ -175,11 +178,15 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     /// Parks a row that was not tried, which says nothing about its destination.
     pub(super) fn park(&mut self, row: &Row, action: FailureAction, reason: String) {
         self.circuits.undecided(&row.claimed.destination);
-        self.parked(row, action, reason);
+        let cause = match action {
+            FailureAction::Expire => ParkCause::Expired,
+            _ => ParkCause::Unsendable,
+        };
+        self.parked(row, cause, action, reason);
     }
 
-    fn parked(&mut self, row: &Row, action: FailureAction, reason: String) {
-        self.observer.parked(row, &reason);
+    fn parked(&mut self, row: &Row, cause: ParkCause, action: FailureAction, reason: String) {
+        self.observer.parked(row, cause, &reason);
         self.delivery.forget(row.row());
         self.record(row, action, reason);
     }
@@ -230,6 +237,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     }
 
     fn not_sent(&mut self, row: &Row) {
+        self.metrics.deferred();
         self.circuits.undecided(&row.claimed.destination);
         self.leases.not_sent(row);
         self.renewal.ended(row);
@@ -237,7 +245,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     }
 
     /// Shows the open circuits in the status.
-    pub(super) fn show_circuits(&self) {
-        self.observer.circuits(self.circuits.waiting());
+    pub(super) fn show_circuits(&mut self) {
+        let waiting = self.circuits.waiting();
+        self.metrics.circuits(&waiting);
+        self.observer.circuits(waiting);
     }
 }

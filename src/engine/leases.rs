@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::outcomes::Outcomes;
 use super::row::Row;
+use crate::backend::lease_token::Holder;
 use crate::runtime::lease_clock;
 
 /// A lease.
@@ -41,6 +42,7 @@ struct OfKey {
 /// The leases of this relay.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
+    holder: Holder,
     period: Option<Period>,
     /// For each token the number of rows and the end of the lease.
     rows: HashMap<Uuid, (usize, Instant)>,
@@ -55,6 +57,11 @@ pub(super) struct Leases {
 }
 
 impl Leases {
+    /// The name by which `outbox status` shows these leases.
+    pub(super) fn holder(&self) -> Holder {
+        self.holder
+    }
+
     /// The lease for the next claim. At least half of its time is left.
     pub(super) fn begin(&mut self, length: Duration) -> Lease {
         self.interrupted_keys.clear();
@@ -68,7 +75,7 @@ impl Leases {
             Period { began, ends }
         }));
         Lease {
-            token: Uuid::new_v4(),
+            token: self.holder.token(),
             ends: period.ends,
         }
     }

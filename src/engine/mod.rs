@@ -37,7 +37,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::backend::Backend;
 use crate::db::{Db, DbError};
+use crate::metrics::EngineMetrics;
 use crate::runtime::shutdown::Shutdown;
+use crate::status::LONGEST_TURN;
 
 use backlog::Backlog;
 use circuit_breaker::CircuitBreakers;
@@ -106,6 +108,7 @@ pub(crate) struct Engine<'a, C: Backend, D: Delivery, O: Observer> {
     settlement: Settlement,
     signature_warnings: Warnings,
     observer: O,
+    metrics: EngineMetrics,
 }
 
 impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
@@ -138,12 +141,15 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
             settlement: Settlement::new(),
             signature_warnings: Warnings::default(),
             observer,
+            metrics: EngineMetrics::default(),
             settings,
         }
     }
 
     /// Works until it is stopped, or, if it runs once, until nothing is due.
     pub(crate) async fn run(mut self) -> Result<(), EngineError<D::Error>> {
+        let (holder, table) = (self.leases.holder(), self.settings.table.name);
+        tracing::info!(%holder, table, "claiming rows under this name");
         loop {
             let began = Instant::now();
             if self.run.is_stopping() {
@@ -155,8 +161,9 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
             self.dispatch();
             self.settle();
             self.renew();
-            self.observer
-                .load(self.delivery.in_flight(), self.backlog.len());
+            let in_flight = self.delivery.in_flight();
+            self.observer.load(in_flight, self.backlog.len());
+            self.metrics.in_flight(in_flight);
             if self.is_done() {
                 break;
             }
@@ -200,6 +207,8 @@ impl<'a, C: Backend, D: Delivery, O: Observer> Engine<'a, C, D, O> {
             .chain(self.settlement.moments())
             .chain(self.circuits.next_probe())
             .chain(self.renewal.next())
+            // Without work the loop still shows that it turns.
+            .chain([began + LONGEST_TURN])
             .filter(|moment| *moment > began)
             .min();
         tokio::select! {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 
 use super::row::Row;
+use crate::metrics::ParkCause;
 
 /// Learns the results of rows, and the state of the engine.
 pub(crate) trait Observer: Send {
@@ -14,7 +15,7 @@ pub(crate) trait Observer: Send {
     fn failed(&mut self, row: &Row, reason: &str, is_retried: bool);
 
     /// A row was parked.
-    fn parked(&mut self, row: &Row, reason: &str);
+    fn parked(&mut self, row: &Row, cause: ParkCause, reason: &str);
 
     /// The database failed.
     fn error(&self, error: &dyn Display);

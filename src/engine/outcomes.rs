@@ -31,6 +31,8 @@ pub(crate) struct Unsettled {
     pub(crate) locked: HashSet<RowKey>,
     /// Rows that no session has locked.
     pub(crate) missed: HashSet<RowKey>,
+    /// The number of rows that are no longer under this relay's lease.
+    pub(crate) gone: usize,
 }
 
 impl Outcomes {
@@ -149,6 +151,7 @@ impl Outcomes {
             let ours = conn.under(table, *token, &missed)?;
             if ours.len() < missed.len() {
                 let gone = missed.len() - ours.len();
+                unsettled.gone += gone;
                 tracing::debug!(gone, "rows that are settled or under another relay's lease");
             }
             if ours.is_empty() {

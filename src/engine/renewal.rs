@@ -176,6 +176,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             Ok(tokens) => tokens,
             Err(error) => {
                 self.observer.error(&error);
+                self.metrics.database_errors.count(&error);
                 tracing::warn!(error = %error, "leases could not be renewed; trying again");
                 self.renewal.next = Instant::now() + lease / PART_AFTER_FAILURE;
                 return;

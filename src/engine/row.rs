@@ -27,6 +27,8 @@ pub(crate) struct Row {
     /// The end of the lease by [`lease_clock`], which was read before the claim: never later than the end in
     /// the database.
     pub(crate) deadline: Instant,
+    /// When it was claimed.
+    pub(crate) claimed_at: Instant,
     /// When its delivery started.
     pub(crate) started: Option<Instant>,
 }
@@ -46,6 +48,7 @@ impl Row {
             refusal: None,
             token: lease.token,
             deadline: lease.ends,
+            claimed_at: Instant::now(),
             started: None,
         }
     }
@@ -72,6 +75,7 @@ impl Row {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::backend::Wait;
 
     /// A row for tests.
     pub(crate) fn row(seq: i64, key: Option<&str>, destination: &str) -> Row {
@@ -89,6 +93,7 @@ pub(crate) mod tests {
             expired: false,
             too_large: None,
             call: None,
+            wait: Wait::default(),
         };
         let lease = Lease {
             token: Uuid::nil(),

@@ -34,6 +34,8 @@ pub(super) struct Settlement {
     /// Sent rows in the running settlement.
     running_sent: usize,
     next: Instant,
+    /// Whether the last settlement has failed, so that the next one repeats it.
+    is_repeated: bool,
     /// Outcomes are gathered until then, so that fewer transactions settle more rows.
     batch_until: Instant,
 }
@@ -47,6 +49,7 @@ impl Settlement {
             running: None,
             running_sent: 0,
             next: Instant::now(),
+            is_repeated: false,
             batch_until: Instant::now(),
         }
     }
@@ -140,6 +143,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         match result {
             Ok(mut unsettled) => {
                 self.database.succeeded();
+                if !std::mem::take(&mut self.settlement.is_repeated) {
+                    self.metrics.lease_lost(unsettled.gone);
+                }
                 self.postpone_locked(outcomes.take_out(&unsettled.locked));
                 self.try_missed_again(&mut outcomes, &mut unsettled);
                 self.leave_alone(&outcomes, &unsettled);
@@ -153,6 +159,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
 
     fn settlement_failed(&mut self, mut outcomes: Outcomes, error: DbError) {
         self.observer.error(&error);
+        self.metrics.database_errors.count(&error);
+        // The statements may have been executed before their answer was lost.
+        self.settlement.is_repeated = true;
         if self.run.is_stopping() && matches!(error, DbError::Silent { .. }) {
             // The remaining time is not spent on a silent server.
             tracing::warn!(

@@ -189,10 +189,7 @@ impl Outbox {
             delay: self.delay,
         };
         let parts = EngineParts {
-            observer: RelayObserver {
-                hooks: Hooks::default().start(0),
-                monitor: self.monitor.clone(),
-            },
+            observer: RelayObserver::new(Hooks::default().start(0), self.monitor.clone()),
             settings,
             waker: Waker::default(),
             once: false,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::stats::RelayStats;
 use super::status::RelayStatus;
-use crate::status::{BrokerConnection, LastError, Rate};
+use crate::status::{BrokerConnection, LastError, LastTurn, Rate};
 
 /// Open circuits that are listed by name.
 const LISTED_CIRCUITS: usize = 100;
@@ -25,6 +25,7 @@ struct Shared {
     parked: AtomicU64,
     in_flight: AtomicUsize,
     backlog: AtomicUsize,
+    last_turn: LastTurn,
     details: Mutex<Details>,
 }
 
@@ -64,6 +65,13 @@ impl RelayMonitor {
         }
     }
 
+    /// Whether the relay's loop has turned within this time: a check that the process is alive. It turns every 10 s or
+    /// more often if there is nothing to do. Also true if the relay does not run.
+    #[must_use]
+    pub fn has_turned_within(&self, limit: std::time::Duration) -> bool {
+        self.0.last_turn.is_within(limit)
+    }
+
     pub(crate) fn sent(&self) {
         self.0.sent.fetch_add(1, Ordering::Relaxed);
         self.details().rate.count(Instant::now());
@@ -97,10 +105,13 @@ impl RelayMonitor {
     /// The relay has ended.
     pub(crate) fn stopped(&self) {
         self.load(0, 0);
+        self.0.last_turn.ended();
         self.details().connection = BrokerConnection::Stopped;
     }
 
+    /// The relay's loop turns with these numbers of rows.
     pub(crate) fn load(&self, in_flight: usize, backlog: usize) {
+        self.0.last_turn.turned();
         self.0.in_flight.store(in_flight, Ordering::Relaxed);
         self.0.backlog.store(backlog, Ordering::Relaxed);
     }

@@ -5,17 +5,30 @@ use std::fmt::Display;
 use super::monitor::RelayMonitor;
 use super::row_event::RowEvent;
 use super::stats::RelayStats;
+use super::stomp::CLOSED_AT;
 use crate::engine::hooks::{EventKind, HookQueue};
 use crate::engine::observer::Observer;
 use crate::engine::row::Row;
+use crate::metrics::{ParkCause, ParkedMetrics, RelayMetrics};
 
 /// Learns what the engine of a relay does.
 pub(crate) struct RelayObserver {
-    pub(crate) hooks: HookQueue<RowEvent>,
-    pub(crate) monitor: RelayMonitor,
+    hooks: HookQueue<RowEvent>,
+    monitor: RelayMonitor,
+    metrics: RelayMetrics,
+    parked: ParkedMetrics,
 }
 
 impl RelayObserver {
+    pub(crate) fn new(hooks: HookQueue<RowEvent>, monitor: RelayMonitor) -> Self {
+        Self {
+            hooks,
+            monitor,
+            metrics: RelayMetrics::default(),
+            parked: ParkedMetrics::default(),
+        }
+    }
+
     fn notify(&mut self, kind: EventKind, row: &Row, reason: Option<&str>) {
         let claimed = &row.claimed;
         let bytes = row.body.len() + claimed.headers.len();
@@ -36,11 +49,13 @@ impl Observer for RelayObserver {
     fn sent(&mut self, row: &Row) {
         tracing::debug!(id = %row.id(), seq = row.claimed.seq, "sent");
         self.monitor.sent();
+        self.metrics.published(row);
         self.notify(EventKind::Sent, row, None);
     }
 
     fn failed(&mut self, row: &Row, reason: &str, is_retried: bool) {
         self.monitor.failed(reason);
+        self.metrics.failed(row, reason.starts_with(CLOSED_AT));
         if is_retried {
             tracing::warn!(
                 id = %row.id(),
@@ -53,7 +68,8 @@ impl Observer for RelayObserver {
         }
     }
 
-    fn parked(&mut self, row: &Row, reason: &str) {
+    fn parked(&mut self, row: &Row, cause: ParkCause, reason: &str) {
+        self.parked.parked(&row.claimed.destination, cause);
         tracing::warn!(
             id = %row.id(),
             destination = row.claimed.destination,

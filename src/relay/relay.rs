@@ -13,6 +13,7 @@ use crate::engine::settings::Settings;
 use crate::engine::unknown_stream::unknown_stream;
 use crate::engine::wake::{Waker, Watcher};
 use crate::engine::{Engine, EngineError, EngineParts};
+use crate::metrics::{self, Emitter};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -110,6 +111,7 @@ impl<C: Backend> Relay<C> {
     }
 
     fn on(db: Db<C>, config: &Config) -> Result<Self, RelayError> {
+        metrics::register(Emitter::Relay);
         Ok(Self {
             cleanup: Arc::new(Cleanup::of_outbox(db.clone(), config)),
             db,
@@ -255,10 +257,8 @@ impl<C: Backend> Relay<C> {
             once,
         };
         let delivery = StompDelivery::new(self.connector, stomp, self.monitor.clone());
-        let observer = RelayObserver {
-            hooks: self.hooks.start(self.settings.memory_limit / 4),
-            monitor: self.monitor.clone(),
-        };
+        let hooks = self.hooks.start(self.settings.memory_limit / 4);
+        let observer = RelayObserver::new(hooks, self.monitor.clone());
         let parts = EngineParts {
             settings: self.settings,
             observer,

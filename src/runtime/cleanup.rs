@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::backend::{Backend, Table};
 use crate::config::Config;
 use crate::db::{Db, DbError};
+use crate::metrics::{CLEANED, counter};
 use crate::runtime::shutdown::Shutdown;
 
 /// Rows in one DELETE: few enough to hold locks only for a short time.
@@ -14,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// Shortest retention of the inbox, in days. Relays send a row again after a lost receipt, and brokers redeliver
 /// after a lost connection, each up to hours later.
-const LEAST_INBOX_DAYS: u32 = 1;
+pub(crate) const LEAST_INBOX_DAYS: u32 = 1;
 /// Prefix of the jobs by which subscribers state how many days they need the inbox to be kept.
 const KEEP_INBOX: &str = "keep_inbox:";
 /// How long such a statement is valid after its subscriber last ran: longer than a weekend.
@@ -217,6 +218,16 @@ impl<C: Backend> Cleanup<C> {
     }
 }
 
+/// The name of a table in the count of deleted rows.
+fn counted_name(table: Table) -> Option<&'static str> {
+    match table {
+        Table::Published => Some("published"),
+        Table::Received => Some("received"),
+        Table::Calls => Some("outbox_calls"),
+        Table::Deliveries => None,
+    }
+}
+
 /// Deletes the rows of a part that are older than `age`, in batches, each in its own transaction. Rows that
 /// reach this age in the meantime are left for the next clean-up, so that it ends.
 async fn delete_older<C: Backend>(
@@ -231,6 +242,9 @@ async fn delete_older<C: Backend>(
             let deleted = db
                 .run(move |conn| conn.delete_until(table, moment, BATCH))
                 .await?;
+            if let Some(name) = counted_name(table) {
+                counter(CLEANED, &[name]).increment(deleted as u64);
+            }
             match table {
                 Table::Published => cleaned.published += deleted,
                 Table::Received => cleaned.received += deleted,

@@ -73,7 +73,6 @@ impl Keys {
     }
 
     /// The key with this id.
-    #[cfg(feature = "relay")]
     pub(super) fn find(&self, id: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.id == id)
     }

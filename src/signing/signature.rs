@@ -4,7 +4,6 @@
 //! microseconds since 1970, or empty. It is a part of the text because the column `due_at` changes when a
 //! row is leased, retried or parked.
 
-#[cfg(feature = "relay")]
 mod verify;
 
 use chrono::{DateTime, Utc};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -11,6 +12,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::error::{Error, NotSentReason};
 use super::handshake;
+use super::heartbeat::Heartbeat;
 use super::options::Options;
 use super::receipt::Receipt;
 use super::receive_budget::{self, ReceiveBudget};
@@ -40,6 +42,7 @@ struct Shared {
     connection: u64,
     server: String,
     peer: Peer,
+    heartbeat: Heartbeat,
     commands: mpsc::UnboundedSender<Command>,
     ended: Ended,
     budget: Arc<ReceiveBudget>,
@@ -72,6 +75,7 @@ impl Client {
         let (end, ended) = watch::channel(None);
         let server = connected.server.clone();
         let peer = connected.peer;
+        let heartbeat = connected.heartbeat;
         let budget = ReceiveBudget::new(options.receive_budget);
         let task = Connection::new(
             connection,
@@ -86,6 +90,7 @@ impl Client {
                 connection,
                 server,
                 peer,
+                heartbeat,
                 commands,
                 ended: Ended(ended),
                 budget,
@@ -111,6 +116,13 @@ impl Client {
     #[must_use]
     pub fn version(&self) -> Version {
         self.shared.peer.dialect.version()
+    }
+
+    /// The negotiated intervals of heart-beats (STOMP 1.2, "Heart-beating"): ours, and the broker's; `None`
+    /// means that this side sends none.
+    #[must_use]
+    pub fn heartbeats(&self) -> (Option<Duration>, Option<Duration>) {
+        self.shared.heartbeat.agreed
     }
 
     /// Queues a SEND with `receipt` and `content-length`. Frames are written in the order of the

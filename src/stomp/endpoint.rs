@@ -12,13 +12,13 @@ const TLS_PORT: u16 = 61614;
 
 /// The address of a broker and the credentials for it.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) login: String,
-    pub(super) passcode: String,
-    pub(super) virtual_host: String,
-    pub(super) has_tls: bool,
+pub(crate) struct Endpoint {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) login: String,
+    pub(crate) passcode: String,
+    pub(crate) virtual_host: String,
+    pub(crate) has_tls: bool,
 }
 
 impl Endpoint {

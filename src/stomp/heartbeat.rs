@@ -12,6 +12,8 @@ pub(super) struct Heartbeat {
     pub(super) send: Option<Duration>,
     /// If nothing was read for this long, the connection is lost.
     pub(super) receive: Option<Duration>,
+    /// The negotiated intervals of both sides, ours first.
+    pub(super) agreed: (Option<Duration>, Option<Duration>),
 }
 
 impl Heartbeat {
@@ -19,9 +21,14 @@ impl Heartbeat {
     pub(super) fn negotiate(ours: (u32, u32), theirs: Option<&str>) -> Self {
         let (they_send, they_want) = theirs.and_then(parse).unwrap_or_default();
         // A bit early, so that the broker never considers us late.
-        let send = interval(ours.0, they_want).map(|interval| interval * 4 / 5);
-        let receive = interval(they_send, ours.1).map(|interval| interval * 2 + GRACE);
-        Self { send, receive }
+        let agreed = (interval(ours.0, they_want), interval(they_send, ours.1));
+        let send = agreed.0.map(|interval| interval * 4 / 5);
+        let receive = agreed.1.map(|interval| interval * 2 + GRACE);
+        Self {
+            send,
+            receive,
+            agreed,
+        }
     }
 }
 
@@ -51,7 +58,7 @@ mod tests {
     #[test]
     fn the_longer_interval_counts_and_zero_means_never() {
         let agreed = |ours, theirs| {
-            let Heartbeat { send, receive } = Heartbeat::negotiate(ours, theirs);
+            let Heartbeat { send, receive, .. } = Heartbeat::negotiate(ours, theirs);
             (
                 send.map_or(0, |interval| interval.as_millis()),
                 receive.map_or(0, |interval| interval.as_millis()),

@@ -44,6 +44,8 @@ pub use connector::Connector;
 pub use decoder::DecodeError;
 pub use defect::Defect;
 pub use encoder::EncodeError;
+#[cfg(feature = "cli")]
+pub(crate) use endpoint::Endpoint;
 pub use error::{Error, NotSentReason};
 pub use error_frame::ErrorFrame;
 pub use headers::Headers;
@@ -54,6 +56,8 @@ pub(crate) use receive_budget::Kept;
 pub use subscription::{Delivery, Subscribe, Subscription};
 #[cfg(feature = "tls")]
 pub use tls::{ServerCertificate, Tls, TlsError};
+#[cfg(feature = "cli")]
+pub(crate) use tls::{certificate_expiry, certificates_in};
 pub use url_error::UrlError;
 pub use version::Version;
 

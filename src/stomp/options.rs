@@ -201,6 +201,22 @@ impl Options {
         self.endpoints.iter().any(|endpoint| endpoint.has_tls)
     }
 
+    /// The options for each of the brokers alone.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_each(&self) -> Vec<Self> {
+        let one = |endpoint: &Endpoint| Self {
+            endpoints: vec![endpoint.clone()],
+            ..self.clone()
+        };
+        self.endpoints.iter().map(one).collect()
+    }
+
+    /// The first broker.
+    #[cfg(feature = "cli")]
+    pub(crate) fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoints.first()
+    }
+
     pub(super) fn time_to_resolve(&self) -> Duration {
         self.resolve_timeout.unwrap_or(self.connect_timeout)
     }

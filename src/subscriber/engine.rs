@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acks::Acks;
 use super::job::{Job, Taken};
@@ -19,9 +19,11 @@ use super::worker_pool::WorkerPool;
 use crate::backend::Backend;
 use crate::broker::Broker;
 use crate::db::{CLOSE_TIMEOUT, Health};
+use crate::metrics::SubscriberMetrics;
 use crate::runtime::outage::Outage;
 use crate::runtime::process_group::GRACE;
 use crate::runtime::shutdown::Shutdown;
+use crate::status::LONGEST_TURN;
 use crate::stomp::{Client, Delivery, Kept, Subscription};
 
 /// How long programs may take to end after `shutdown_timeout`: a little longer than until they are
@@ -69,6 +71,7 @@ pub(super) struct Engine<'a, C: Backend> {
     pub(super) is_stopping: bool,
     has_warned: bool,
     pub(super) monitor: SubscriberMonitor,
+    pub(super) metrics: SubscriberMetrics,
 }
 
 impl<'a, C: Backend> Engine<'a, C> {
@@ -78,6 +81,7 @@ impl<'a, C: Backend> Engine<'a, C> {
         outage: Outage,
         acks: Acks,
         monitor: SubscriberMonitor,
+        metrics: SubscriberMetrics,
     ) -> Self {
         Self {
             settings,
@@ -97,6 +101,7 @@ impl<'a, C: Backend> Engine<'a, C> {
             is_stopping: false,
             has_warned: false,
             monitor,
+            metrics,
         }
     }
 
@@ -104,8 +109,10 @@ impl<'a, C: Backend> Engine<'a, C> {
     pub(super) async fn meanwhile<T>(&mut self, wait: impl Future<Output = T>) -> T {
         tokio::pin!(wait);
         loop {
+            self.report();
             tokio::select! {
                 output = &mut wait => return output,
+                () = sleep(LONGEST_TURN) => {}
                 Some(lane) = self.acks.next() => self.answered(lane),
                 (taken, attempt) = self.worker_pool.next() => self.ended(taken, attempt, None),
             }
@@ -135,7 +142,7 @@ impl<'a, C: Backend> Engine<'a, C> {
                 Some(lane) = self.acks.next() => self.answered(lane),
                 (taken, attempt) = self.worker_pool.next() => self.ended(taken, attempt, Some(client)),
                 health = result(&mut self.check) => self.checked(&health),
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.wake(),
+                () = sleep_until(wake) => self.wake(),
                 // A broker that ignores the prefetch must not fill the memory.
                 delivery = subscription.next_kept(), if self.has_room() => match delivery {
                     Some(delivery) => self.take(delivery, client),
@@ -157,6 +164,8 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// Waits for the running attempts. Returns false if they take longer than `shutdown_timeout`.
     pub(super) async fn finish(&mut self, client: Option<&Client>) -> bool {
         self.is_stopping = true;
+        // It may take longer than a turn.
+        self.monitor.finishing();
         self.worker_pool.stop();
         let limit = self.settings.shutdown_timeout;
         match limit {
@@ -217,6 +226,7 @@ impl<'a, C: Backend> Engine<'a, C> {
     fn take(&mut self, delivery: (Delivery, Kept), client: &Client) {
         let may_be_redelivery = self.may_be_redelivery(client.broker());
         self.received += 1;
+        self.metrics.received();
         let job = Job::new(delivery, self.settings, self.session, may_be_redelivery);
         if !self.has_warned && job.payload.id_header() == "message-id" {
             if !client.broker().quirks().has_stable_message_id() {
@@ -255,13 +265,17 @@ impl<'a, C: Backend> Engine<'a, C> {
         waiting + self.worker_pool.running()
     }
 
-    fn report(&self) {
-        self.monitor.load(self.held(), self.worker_pool.running());
+    fn report(&mut self) {
+        let running = self.worker_pool.running();
+        self.monitor.load(self.held(), running);
+        self.metrics.running(running);
     }
 
-    fn next_wake(&self) -> Option<Instant> {
+    /// When something is due. Without work the loop still shows that it turns.
+    fn next_wake(&self) -> Instant {
         let pause = self.pausing.keys().next().map(|(time, _)| *time);
-        [self.next_check, pause].into_iter().flatten().min()
+        let due = [self.next_check, pause].into_iter().flatten();
+        due.fold(Instant::now() + LONGEST_TURN, Instant::min)
     }
 
     /// Does what is due: the check of the database, and the next attempts.

@@ -22,6 +22,8 @@ pub(super) struct Job {
     pub(super) session: u64,
     /// Whether it is a redelivery, or may be one.
     pub(super) is_again: bool,
+    /// When it arrived.
+    pub(super) arrived: Instant,
     pub(super) retries: Retries,
 }
 
@@ -44,6 +46,7 @@ impl Job {
             payload,
             kept: Some(kept),
             session,
+            arrived: Instant::now(),
             retries: Retries::default(),
         }
     }
@@ -162,6 +165,7 @@ impl Taken {
                 kept: None,
                 session: self.job.session,
                 is_again: self.job.is_again,
+                arrived: self.job.arrived,
                 retries: self.job.retries.clone(),
             },
             is_alone: self.is_alone,

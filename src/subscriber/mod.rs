@@ -37,6 +37,8 @@ pub use crate::status::{BrokerConnection, LastError};
 pub(crate) use attempt::{Attempt, attempt_on};
 pub use error::SubscribeError;
 pub use monitor::SubscriberMonitor;
+#[cfg(feature = "cli")]
+pub(crate) use queue::Queue;
 pub use queue_error::QueueError;
 pub use stats::SubscriberStats;
 pub use status::SubscriberStatus;

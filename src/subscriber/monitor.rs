@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::stats::SubscriberStats;
 use super::status::SubscriberStatus;
-use crate::status::{BrokerConnection, LastError, Rate};
+use crate::status::{BrokerConnection, LastError, LastTurn, Rate};
 
 /// A handle that shows what a subscriber does, while it runs and afterwards. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,7 @@ struct State {
     stats: SubscriberStats,
     rate: Rate,
     last_error: Option<LastError>,
+    last_turn: LastTurn,
 }
 
 /// How a message was handled.
@@ -52,6 +53,13 @@ impl SubscriberMonitor {
             handled_per_second: state.rate.per_second(Instant::now()),
             last_error: state.last_error.clone(),
         }
+    }
+
+    /// Whether the subscriber's loop has turned within this time: a check that the process is alive. It turns every 10 s or
+    /// more often if there is nothing to do. Also true if the subscriber does not run.
+    #[must_use]
+    pub fn has_turned_within(&self, limit: std::time::Duration) -> bool {
+        self.state().last_turn.is_within(limit)
     }
 
     /// A message was handled.
@@ -85,17 +93,24 @@ impl SubscriberMonitor {
         state.connection = BrokerConnection::Disconnected(reason);
     }
 
+    /// The subscriber's loop does not turn any more; callbacks may still run.
+    pub(super) fn finishing(&self) {
+        self.state().last_turn.ended();
+    }
+
     /// The subscriber has ended.
     pub(super) fn stopped(&self) {
         let mut state = self.state();
         (state.held, state.running) = (0, 0);
+        state.last_turn.ended();
         state.connection = BrokerConnection::Stopped;
     }
 
-    /// The numbers of messages that the subscriber has.
+    /// The subscriber's loop turns with these numbers of messages.
     pub(super) fn load(&self, held: usize, running: usize) {
         let mut state = self.state();
         (state.held, state.running) = (held, running);
+        state.last_turn.turned();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
@@ -14,8 +14,16 @@ use super::monitor::Handled;
 use crate::backend::Backend;
 use crate::error::BoxError;
 use crate::error_text::{chain, whole};
+use crate::headers::MSG_SENT_TIME;
+use crate::metrics::DeadCause;
 use crate::stomp::Client;
 use crate::stomp::defect::listed;
+
+/// When a message was written, by its header.
+fn written(taken: &Taken) -> Option<DateTime<Utc>> {
+    // Django writes a space instead of the T.
+    taken.job.payload.header(MSG_SENT_TIME)?.parse().ok()
+}
 
 impl<C: Backend> Engine<'_, C> {
     /// Processes the end of an attempt. Without a `client` there is no connection, or we stop waiting for
@@ -36,17 +44,20 @@ impl<C: Backend> Engine<'_, C> {
             Attempt::Done => {
                 tracing::debug!(id, "done");
                 self.monitor.handled(Handled::Done);
+                self.metrics.done(written(&taken), taken.job.arrived);
                 self.acknowledge(&taken, client);
             }
             Attempt::Duplicate => {
                 tracing::info!(id, "received before; acknowledged without a second effect");
                 self.monitor.handled(Handled::Duplicate);
+                self.metrics.duplicate();
                 self.acknowledge(&taken, client);
             }
             Attempt::Discarded(reason) => {
                 if client.is_some() {
                     tracing::warn!(id, reason, "discarded; it goes to the dead letters");
                     self.monitor.handled(Handled::Discarded);
+                    self.metrics.dead(DeadCause::Discarded);
                 }
                 return self.move_to_dead_letters(taken, &format!("discarded: {reason}"), client);
             }
@@ -66,6 +77,7 @@ impl<C: Backend> Engine<'_, C> {
                          to the dead letters"
                     );
                     self.monitor.handled(Handled::Dead);
+                    self.metrics.dead(DeadCause::Crashed);
                 }
                 return self.move_to_dead_letters(taken, &reason, client);
             }
@@ -78,6 +90,7 @@ impl<C: Backend> Engine<'_, C> {
             Attempt::NotStarted => {}
             Attempt::Hindered(error) => {
                 let error = chain(&error);
+                self.metrics.database_errors.contention();
                 match taken.job.retries.hindered(std::time::Instant::now()) {
                     Some(time) => tracing::warn!(
                         id,
@@ -105,11 +118,13 @@ impl<C: Backend> Engine<'_, C> {
                     "the database fails for this message and works for others; trying again"
                 );
                 self.monitor.error(&error);
+                self.metrics.database_errors.connection();
                 let pause = taken.job.retries.lost(self.settings);
                 return self.pause(taken, pause, client);
             }
             Attempt::Unavailable(error) => {
                 self.monitor.error(&chain(&error));
+                self.metrics.database_errors.connection();
                 if self.next_check.is_none() && self.check.is_none() {
                     self.next_check =
                         Some(Instant::now() + self.outage.pause_after(error.as_ref()));
@@ -146,6 +161,7 @@ impl<C: Backend> Engine<'_, C> {
                     "the callback failed; no further attempt; it goes to the dead letters"
                 );
                 self.monitor.handled(Handled::Dead);
+                self.metrics.dead(DeadCause::Failed);
             }
             return self.move_to_dead_letters(taken, &error, client);
         }
@@ -204,6 +220,7 @@ impl<C: Backend> Engine<'_, C> {
         );
         self.monitor.error(&reason);
         self.monitor.handled(Handled::Dead);
+        self.metrics.dead(DeadCause::Unreadable);
         self.move_to_dead_letters(taken, &reason, Some(client));
     }
 

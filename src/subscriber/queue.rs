@@ -3,26 +3,60 @@
 use super::queue_error::QueueError;
 use crate::broker::destination::{Destination, decoded};
 use crate::broker::{Headers, SubscriptionNeeds, dead_letter_queue, deletes_messages};
-use crate::config::DeadLetter;
+use crate::config::{Config, DeadLetter};
 use crate::stomp::{Broker, Client, Connector, Error, ErrorKind, Subscribe, Subscription};
+
+/// Messages that the broker may deliver ahead, for each worker.
+const PREFETCH_FOR_EACH: u32 = 2;
 
 /// A queue and the destination that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Queue {
-    pub(super) destination: String,
-    pub(super) name: String,
-    pub(super) prefetch: u32,
-    pub(super) exclusive: bool,
+pub(crate) struct Queue {
+    pub(crate) destination: String,
+    pub(crate) name: String,
+    pub(crate) prefetch: u32,
+    pub(crate) exclusive: bool,
     /// Further headers, as `name:value`.
-    pub(super) headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
     /// Further headers of the dead-letter queue, as `name:value`.
-    pub(super) dead_letter_headers: Vec<String>,
+    pub(crate) dead_letter_headers: Vec<String>,
 }
 
 impl Queue {
+    /// The queue of a subscription with these settings, if the broker knows it.
+    pub(crate) fn of(
+        config: &Config,
+        destination: &str,
+        name: Option<&str>,
+    ) -> Result<Self, QueueError> {
+        let workers = u32::try_from(config.workers).unwrap_or(u32::MAX);
+        let prefetch = config
+            .prefetch_count
+            .unwrap_or(workers.saturating_mul(PREFETCH_FOR_EACH));
+        let queue = Self::new(destination, name, prefetch, config.exclusive)?
+            .with_headers(&config.queue_headers, &config.dead_letter_headers);
+        queue.check_for(config.broker.unwrap_or(Broker::ASSUMED))?;
+        Ok(queue)
+    }
+
+    /// Why one process cannot have both subscriptions, with these values of the setting `consumer`.
+    pub(crate) fn conflict_with(
+        &self,
+        consumer: &str,
+        other: &Self,
+        consumer_of_other: &str,
+    ) -> Option<QueueError> {
+        if self.name == other.name {
+            return Some(QueueError::Twice(self.name.clone()));
+        }
+        // Messages of both have their effect in only one of them.
+        (consumer == consumer_of_other && self.kind().overlaps(other.kind()))
+            .then(|| QueueError::OneEffect(self.destination.clone(), other.destination.clone()))
+    }
+
     /// The queue of a destination. If the destination is not a queue itself, the queue has the given name, or
     /// that of the destination's last segment.
-    pub(super) fn new(
+    pub(crate) fn new(
         destination: &str,
         name: Option<&str>,
         prefetch: u32,
@@ -67,7 +101,7 @@ impl Queue {
     }
 
     /// Refuses what this broker does not understand, such as a slash in a name on RabbitMQ.
-    pub(super) fn check_for(&self, broker: Broker) -> Result<(), QueueError> {
+    pub(crate) fn check_for(&self, broker: Broker) -> Result<(), QueueError> {
         let quirks = broker.quirks();
         if !quirks.knows(self.kind()) {
             return Err(QueueError::UnknownDestination {
@@ -84,13 +118,13 @@ impl Queue {
     }
 
     /// What its destination names.
-    pub(super) fn kind(&self) -> Destination<'_> {
+    pub(crate) fn kind(&self) -> Destination<'_> {
         Destination::parse(&self.destination)
     }
 
     /// Adds the headers of the settings. The dead-letter queue gets its own, and those of the queue by which
     /// the broker deletes no messages.
-    pub(super) fn with_headers(self, headers: &[String], of_dead_letters: &[String]) -> Self {
+    pub(crate) fn with_headers(self, headers: &[String], of_dead_letters: &[String]) -> Self {
         let is_harmless = |header: &&String| !deletes_messages(header);
         let inherited = headers.iter().filter(is_harmless);
         Self {
@@ -101,7 +135,7 @@ impl Queue {
     }
 
     /// The headers of the dead-letter queue by which the broker deletes dead letters.
-    pub(super) fn deleting_headers(&self) -> Vec<&str> {
+    pub(crate) fn deleting_headers(&self) -> Vec<&str> {
         let headers = self.dead_letter_headers.iter().map(String::as_str);
         headers.filter(|header| deletes_messages(header)).collect()
     }
@@ -125,7 +159,7 @@ impl Queue {
     }
 
     /// The queue that messages without another attempt go to.
-    pub(super) fn dead_letters(&self, broker: Broker, by: DeadLetter) -> String {
+    pub(crate) fn dead_letters(&self, broker: Broker, by: DeadLetter) -> String {
         match by {
             DeadLetter::None => "none".to_owned(),
             DeadLetter::Broker => broker.quirks().rejected_queue(&self.name),
@@ -135,13 +169,13 @@ impl Queue {
 
     /// Whether the broker moves rejected messages to our dead-letter queue, because we have declared
     /// the queue so.
-    pub(super) fn is_declared_with_dead_letters(&self, broker: Broker) -> bool {
+    pub(crate) fn is_declared_with_dead_letters(&self, broker: Broker) -> bool {
         !matches!(self.kind(), Destination::ExistingQueue(_))
             && self.dead_letter_declaration(broker).is_some()
     }
 
     /// The subscription to the queue itself.
-    pub(super) fn subscribe(&self, broker: Broker) -> Subscribe {
+    pub(crate) fn subscribe(&self, broker: Broker) -> Subscribe {
         let headers = broker.quirks().subscription_headers(&SubscriptionNeeds {
             queue: &self.name,
             prefetch: self.prefetch,
@@ -155,7 +189,7 @@ impl Queue {
     }
 
     /// The topic's name, if the destination is a topic.
-    pub(super) fn topic(&self) -> Option<&str> {
+    pub(crate) fn topic(&self) -> Option<&str> {
         match self.kind() {
             Destination::Topic(name) => Some(name),
             _ => None,
@@ -164,12 +198,12 @@ impl Queue {
 
     /// The client id that a durable subscription belongs to: the queue's name. It is in CONNECT, before
     /// the broker is known; RabbitMQ ignores it.
-    pub(super) fn client_id(&self) -> Option<&str> {
+    pub(crate) fn client_id(&self) -> Option<&str> {
         self.topic().map(|_| self.name.as_str())
     }
 
     /// The subscription that declares the dead-letter queue; `None` if this broker needs none.
-    pub(super) fn dead_letter_declaration(&self, broker: Broker) -> Option<Subscribe> {
+    pub(crate) fn dead_letter_declaration(&self, broker: Broker) -> Option<Subscribe> {
         let declaration = broker.quirks().dead_letter_declaration(&self.name);
         declaration.map(|(destination, headers)| Subscribe {
             destination,
@@ -179,7 +213,7 @@ impl Queue {
 
     /// The address and the headers by which a SEND declares the dead-letter queue like
     /// [`dead_letter_declaration`](Self::dead_letter_declaration).
-    pub(super) fn dead_letter_arguments(&self, broker: Broker) -> Option<(String, Headers)> {
+    pub(crate) fn dead_letter_arguments(&self, broker: Broker) -> Option<(String, Headers)> {
         let mut declaration = self.dead_letter_declaration(broker)?;
         let quirks = broker.quirks();
         let headers = &mut declaration.headers;

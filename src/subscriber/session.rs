@@ -15,6 +15,7 @@ use crate::backend::Backend;
 use crate::broker::Broker;
 use crate::config::DeadLetter;
 use crate::db::Db;
+use crate::metrics::SubscriberMetrics;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
 use crate::stomp::{self, Client, Connector, Subscription};
@@ -55,7 +56,8 @@ impl<C: Backend> Subscriber<C> {
         let retry_send = RetrySend::new(shutdown, self.maximum_backoff);
         let acks = Acks::new(retry_send, dead_letter_queue);
         let monitor = self.monitor.clone();
-        let mut engine = Engine::new(&self.settings, worker_pool, outage, acks, monitor);
+        let metrics = SubscriberMetrics::new(&self.callback_name);
+        let mut engine = Engine::new(&self.settings, worker_pool, outage, acks, monitor, metrics);
         let mut refusals = Outage::new("the subscription", self.maximum_backoff);
         let mut was_subscribed = false;
         let mut has_reported_unreadable = false;
@@ -88,7 +90,9 @@ impl<C: Backend> Subscriber<C> {
                     continue;
                 }
             };
-            if !was_subscribed {
+            if was_subscribed {
+                engine.metrics.reconnects.increment(1);
+            } else {
                 self.warn_of_rejected(client.broker());
             }
             was_subscribed = true;

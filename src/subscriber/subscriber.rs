@@ -12,11 +12,11 @@ use super::settings::Settings;
 use super::stats::SubscriberStats;
 use super::status::SubscriberStatus;
 use crate::backend::Backend;
-use crate::broker::Broker;
 use crate::callback::kind::Callback;
 use crate::callback::{Registry, celery};
 use crate::config::Config;
 use crate::db::{Address, Db};
+use crate::metrics::{self, Emitter, SubscriberMetrics};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -29,6 +29,8 @@ use crate::stomp;
 pub struct Subscriber<C: Backend> {
     db: Db<C>,
     pub(super) callback: Callback<C>,
+    /// The callback's name, for the metrics.
+    pub(super) callback_name: String,
     pub(super) options: stomp::Options,
     pub(super) settings: Settings,
     pub(super) delivery_limit: Option<u32>,
@@ -42,8 +44,6 @@ const CONNECTIONS: u32 = 1;
 /// Connections beside those: two for a message for which the database has failed, and one for the check of
 /// the database.
 const EXTRA_CONNECTIONS: u32 = 3;
-/// Messages that the broker may deliver ahead, for each worker.
-const PREFETCH_FOR_EACH: u32 = 2;
 
 impl<C: Backend> Subscriber<C> {
     /// A subscriber of `destination` that calls the callback with this name. Without `queue` the queue
@@ -143,23 +143,22 @@ impl<C: Backend> Subscriber<C> {
         db: impl FnOnce(u32) -> Result<Db<C>, SubscribeError>,
     ) -> Result<Self, SubscribeError> {
         let mut id_headers = config.msg_id_headers.clone();
+        let callback_name = callback.to_owned();
         if registry.runs_tasks(callback) {
             id_headers = celery::id_headers(id_headers);
         }
         let callback = registry.get(callback, config.exec_timeout)?;
         let workers = u32::try_from(config.workers).unwrap_or(u32::MAX);
-        let prefetch = config
-            .prefetch_count
-            .unwrap_or(workers.saturating_mul(PREFETCH_FOR_EACH));
-        let broker = config.broker.unwrap_or(Broker::ASSUMED);
-        let queue = Queue::new(destination, queue, prefetch, config.exclusive)?
-            .with_headers(&config.queue_headers, &config.dead_letter_headers);
-        queue.check_for(broker)?;
+        let queue = Queue::of(config, destination, queue)?;
         let db = db(workers.saturating_add(CONNECTIONS))?;
+        metrics::register(Emitter::Subscriber);
+        // Its series exist from now on.
+        drop(SubscriberMetrics::new(&callback_name));
         Ok(Self {
             cleanup: Cleanup::of_inbox(db.clone(), config),
             db,
             callback,
+            callback_name,
             options: config.stomp_options()?,
             settings: Settings {
                 queue,
@@ -192,24 +191,20 @@ impl<C: Backend> Subscriber<C> {
             let queue = one.queue.as_deref();
             let (callback, destination) = (&one.callback, &one.destination);
             let next = Self::new(&one.config, registry, callback, destination, queue)?;
-            let name = &next.settings.queue.name;
-            if all.iter().any(|other| other.settings.queue.name == *name) {
-                return Err(QueueError::Twice(name.clone()).into());
-            }
-            if let Some(other) = all.iter().find(|other| other.takes_effects_of(&next)) {
-                let both = [other, &next].map(|it| it.settings.queue.destination.clone());
-                let [one, other] = both;
-                return Err(QueueError::OneEffect(one, other).into());
+            let conflict = all.iter().find_map(|other| other.conflict_with(&next));
+            if let Some(error) = conflict {
+                return Err(error.into());
             }
             all.push(next);
         }
         Ok(all)
     }
 
-    /// Whether both receive the same messages, which have their effect in only one of them.
-    fn takes_effects_of(&self, other: &Self) -> bool {
+    /// Why one process cannot have both subscriptions.
+    fn conflict_with(&self, other: &Self) -> Option<QueueError> {
         let (one, other) = (&self.settings, &other.settings);
-        one.consumer == other.consumer && one.queue.kind().overlaps(other.queue.kind())
+        one.queue
+            .conflict_with(&one.consumer, &other.queue, &other.consumer)
     }
 
     /// The name of the queue.

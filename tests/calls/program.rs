@@ -7,6 +7,7 @@ use diesel_outbox::calls::Call;
 
 use crate::acts::{Act, Play, PlayWithin, Unknown};
 use crate::place::{Place, Subject, wait_until};
+use crate::support::http::get;
 use crate::support::program::Program;
 
 const CALLS: &str = env!("CARGO_BIN_EXE_outbox-test-calls");
@@ -325,4 +326,71 @@ pub(crate) fn a_call_that_ends_its_process_is_parked<C: Subject>(place: &Place<C
         assert_eq!(row.last_error.as_deref(), reason, "{n}");
     }
     outbox(place, &["status", "--calls"]).ended(0, &["parked    2", "executed  20"]);
+}
+
+pub(crate) fn its_metrics_and_its_health_are_served<C: Subject>(place: &Place<C>) {
+    let conn = &mut place.connect();
+    for n in 1..=3 {
+        let act = Act::Return;
+        Play { n, act }.write(conn).unwrap();
+    }
+    let act = Act::Return;
+    PlayWithin { n: 4, act }.write(conn).unwrap();
+    let act = Act::Fail("the bank is closed".to_owned());
+    Play { n: 5, act }.write(conn).unwrap();
+    Unknown {}.write(conn).unwrap();
+    let mut program = start(
+        place,
+        &["--metrics-listen=127.0.0.1:0", "--retry-attempts=1"],
+    );
+    let address = program.metrics_address();
+    let expected = [
+        ("outbox_calls_executed_total{name=\"test.play\"}", 3.0),
+        (
+            "outbox_calls_executed_total{name=\"test.play_within\"}",
+            1.0,
+        ),
+        ("outbox_calls_executed_total{name=\"__other__\"}", 0.0),
+        (
+            "outbox_calls_failed_total{name=\"test.play\",reason=\"error\"}",
+            1.0,
+        ),
+        (
+            "outbox_calls_failed_total{name=\"test.play\",reason=\"panic\"}",
+            0.0,
+        ),
+        (
+            "outbox_call_duration_seconds_count{name=\"test.play\"}",
+            4.0,
+        ),
+        (
+            "outbox_parked_total{destination=\"test.play\",reason=\"exhausted\"}",
+            1.0,
+        ),
+        ("outbox_database_errors_total{kind=\"statement\"}", 0.0),
+        // The one that this program does not know.
+        ("outbox_rows{state=\"due\"}", 1.0),
+        ("outbox_rows{state=\"parked\"}", 1.0),
+        ("outbox_in_flight", 0.0),
+    ];
+    wait_until(|| {
+        let scraped = get(&address, "/metrics");
+        let is_done = expected
+            .iter()
+            .all(|(series, value)| scraped.value(series) == Some(*value));
+        is_done.then_some(()).ok_or(scraped)
+    });
+    let scraped = get(&address, "/metrics");
+    let age = scraped.value("outbox_oldest_pending_age_seconds{stream=\"\"}");
+    assert!(age.is_some_and(|age| age > 0.0 && age < 60.0), "{age:?}");
+    assert!(
+        scraped
+            .value("outbox_published_total{destination=\"__other__\"}")
+            .is_none()
+    );
+    for page in ["/health/live", "/health/ready"] {
+        assert_eq!(get(&address, page).status, 200, "{page}");
+    }
+    program.signal("TERM");
+    assert_eq!(program.ended().code(), Some(0), "{:#?}", program.lines());
 }

@@ -152,7 +152,7 @@ fn a_task_calls_the_next_one_in_python() {
     let config = world.settings().build().unwrap();
     let subscriber = world.subscribe(&registry, &config);
     wait_until("the task is handled", || {
-        admin::status(&mut conn).unwrap().received == 1
+        admin::totals(&mut conn).unwrap().received == 1
     });
     // The worker has the same queue.
     assert_eq!(subscriber.stop().done, 1);

@@ -49,7 +49,7 @@ fn a_task_with_an_eta_runs_once_when_it_is_due() {
     };
     assert_eq!(notes(&mut conn), ["8 true true"]);
     wait_until("the other one waits", || {
-        admin::status(&mut conn).unwrap().received == 2
+        admin::totals(&mut conn).unwrap().received == 2
     });
     assert_eq!(world.relay::<SqliteConnection>().sent, 0, "it is not due");
 

@@ -13,13 +13,17 @@ fn settings_go_before_the_command_and_behind_it() {
     let outbox = |arguments: &[&str]| ran(&mut program(OUTBOX, arguments, nowhere));
     outbox(&["migrate", "--database-url", url]).says("applied");
     let id = "0192f0aa-0000-7000-8000-000000000001";
-    let commands: [(&[&str], i32); 9] = [
+    let commands: [(&[&str], i32); 13] = [
         (&["migrate"], 0),
         (&["clean", "--older-than", "1d"], 0),
         (&["retry", "--all"], 0),
         (&["retry", id], 1),
         (&["cancel", id], 1),
         (&["skip", id], 1),
+        (&["resend", id], 1),
+        (&["delete", id], 1),
+        (&["list", "--json"], 0),
+        (&["show", id], 1),
         (&["pause", "--stream", "s"], 0),
         (&["resume", "--stream", "s"], 0),
         (&["status"], 0),
@@ -80,6 +84,10 @@ fn each_setting_of_a_group_is_taken_behind_each_command() {
         &["retry"],
         &["cancel"],
         &["skip"],
+        &["resend"],
+        &["delete"],
+        &["list"],
+        &["show"],
         &["pause"],
         &["resume"],
         &["status"],

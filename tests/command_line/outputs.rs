@@ -59,7 +59,7 @@ fn a_log_that_cannot_be_written_costs_no_message() {
             let status = begin(PUBLISH, &["--once"]).status().unwrap();
             assert_eq!(status.code(), Some(0), "{format}");
             let mut conn = SqliteConnection::establish(&database.url).unwrap();
-            let mut counts = || admin::status(&mut conn).unwrap();
+            let mut counts = || admin::totals(&mut conn).unwrap();
             assert_eq!(counts().sent, 50);
             for _ in 0..1000 {
                 if counts().received == 50 {

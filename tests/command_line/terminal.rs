@@ -59,6 +59,110 @@ fn names_are_escaped_on_a_terminal_only() {
     assert!(!is_unsafe(&wrong.all()), "{wrong:?}");
 }
 
+/// Ids, headers, errors and bodies of rows, in lists, in one row and in JSON.
+#[test]
+fn rows_are_escaped_on_a_terminal_only() {
+    let database = crate::support::sqlite::<diesel::SqliteConnection>();
+    ran(&mut program(OUTBOX, &["migrate"], &database.url)).says("applied");
+    let mut conn = SqliteConnection::establish(&database.url).unwrap();
+    let headers = serde_json::json!({ HOSTILE: HOSTILE }).to_string();
+    let row = format!("e{HOSTILE}\nforged");
+    conn.batch_execute(&format!(
+        "insert into published (id, destination, body, headers, stream, key, status, last_error) values
+             ('{HOSTILE}', '/queue/{HOSTILE}', '\"b{HOSTILE}\"', '{headers}', '{HOSTILE}', '{HOSTILE}', -1,
+                 '{row}');
+         insert into received (id, msg_id, consumer, headers, body) values
+             ('{HOSTILE}', '{HOSTILE}', '{HOSTILE}', '{headers}', '\"b{HOSTILE}\"')"
+    ))
+    .unwrap();
+    let outbox = |arguments: &[&str]| program(OUTBOX, arguments, &database.url);
+    for arguments in [
+        &["list"][..],
+        &["list", "--inbox"],
+        &["show", "--body", HOSTILE],
+        &["show", "--body", "--inbox", HOSTILE],
+        &["retry", "--all", "--dry-run"],
+    ] {
+        let shown = ran(&mut on_a_terminal(&outbox(arguments)));
+        assert_eq!(shown.code, 0, "{shown:#?}");
+        assert!(shown.out.contains("\\u{1b}[2J"), "{shown:#?}");
+        assert!(!is_unsafe(&shown.all()), "{shown:#?}");
+        assert!(
+            !shown.out.lines().any(|line| line.starts_with("forged")),
+            "{shown:#?}"
+        );
+        let is_view = arguments[0] != "retry";
+        if is_view {
+            let raw = ran(&mut on_a_terminal(&outbox(
+                &[arguments, &["--raw"]].concat(),
+            )));
+            assert!(raw.out.contains("\u{1b}[2J"), "{raw:?}");
+            ran(&mut outbox(arguments)).says(HOSTILE);
+        }
+        // JSON never has control characters, and says the same.
+        for mut command in [outbox(arguments), on_a_terminal(&outbox(arguments))] {
+            if command.get_program() == "script" {
+                command = on_a_terminal(&outbox(&[arguments, &["--json"]].concat()));
+            } else {
+                command.arg("--json");
+            }
+            let json = ran(&mut command);
+            assert!(!is_unsafe(&json.all()), "{json:?}");
+            let read: serde_json::Value = serde_json::from_str(json.out.trim()).unwrap();
+            assert!(read.to_string().contains("\\u001b[2J"), "{json:?}");
+            assert!(!json.out.trim().contains('\n'), "{json:?}");
+        }
+    }
+    for arguments in [
+        &["show", "x\u{1b}[2J"][..],
+        &["show", "--inbox", "x\u{1b}[2J"],
+        &["delete", "x\u{1b}[2J"],
+    ] {
+        let wrong = ran(&mut outbox(arguments));
+        assert!(wrong.code != 0 && !is_unsafe(&wrong.all()), "{wrong:?}");
+    }
+    let deleted = ran(&mut on_a_terminal(&outbox(&["delete", HOSTILE])));
+    assert!(
+        deleted.out.contains("1 deleted") && !is_unsafe(&deleted.all()),
+        "{deleted:?}"
+    );
+}
+
+#[test]
+fn a_list_fits_the_terminal() {
+    let database = crate::support::sqlite::<diesel::SqliteConnection>();
+    ran(&mut program(OUTBOX, &["migrate"], &database.url)).says("applied");
+    let id = "0192f0aa-0000-7000-8000-000000000001";
+    let mut conn = SqliteConnection::establish(&database.url).unwrap();
+    conn.batch_execute(&format!(
+        "insert into published (id, destination, body, status, last_error)
+         values ('{id}', '/topic/orders.created.in.some.far.place.v1', '{{}}', -1,
+             'the broker refused the message because its queue has another argument')"
+    ))
+    .unwrap();
+    let list = |columns: u32| {
+        let mut command = Command::new("script");
+        let line = format!("stty rows 40 cols {columns}; {OUTBOX} list");
+        command.args(["-qec", &line, "/dev/null"]);
+        ran(command.env("DATABASE_URL", &database.url))
+    };
+    for columns in [90, 120] {
+        let shown = list(columns);
+        let longest = shown
+            .out
+            .lines()
+            .map(|line| line.trim_end().chars().count())
+            .max();
+        assert!(longest.unwrap() <= columns as usize, "{shown:#?}");
+        assert!(shown.out.contains(id), "the id is whole: {shown:#?}");
+        assert!(shown.out.lines().count() > 2, "{shown:#?}");
+    }
+    let wide = list(250);
+    assert_eq!(wide.out.lines().count(), 2, "{wide:#?}");
+    let piped = ran(&mut program(OUTBOX, &["list"], &database.url));
+    assert_eq!(piped.out.lines().count(), 2, "{piped:#?}");
+}
+
 /// An error of the database with line breaks, and the output of a program started for a message.
 #[test]
 fn a_log_line_is_one_line() {
@@ -176,6 +280,11 @@ fn dead_letters_are_escaped_on_a_terminal_only() {
         assert!(raw.out.contains(&format!("id{HOSTILE}")), "{raw:?}");
         let piped = ran(&mut dead_letters(&[what, &queue])).says(&format!("id{HOSTILE}"));
         assert!(piped.out.contains(&format!("e{HOSTILE}")), "{piped:?}");
+        let json = ran(&mut on_a_terminal(&dead_letters(&[what, &queue, "--json"])));
+        assert!(!is_unsafe(&json.all()), "{json:?}");
+        let read: serde_json::Value = serde_json::from_str(json.out.trim()).unwrap();
+        assert_eq!(read["id"], format!("id{HOSTILE}"));
+        assert_eq!(read["error"], format!("e{HOSTILE}"));
         let by_pipe = dead_letters(&[what, &queue])
             .stdout(std::process::Stdio::piped())
             .spawn();
@@ -200,5 +309,16 @@ fn dead_letters_are_escaped_on_a_terminal_only() {
         "{shown:?}"
     );
     assert!(!is_unsafe(&shown.all()), "{shown:?}");
+    let json =
+        ran(&mut dead_letters(&["show", &queue, "--json"])).says("\"body_hex\":\"ff001b5b324a\"");
+    assert_eq!(json.out.lines().count(), 2, "{json:?}");
+    ran(&mut dead_letters(&[
+        "drop",
+        &queue,
+        "--all",
+        "--dry-run",
+        "--json",
+    ]))
+    .says("{\"total\":2,\"selected\":2,\"changed\":0,\"unreadable\":0,\"dry_run\":true}\n");
     ran(&mut dead_letters(&["drop", &queue, "--all"])).says("2 deleted");
 }

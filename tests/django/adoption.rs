@@ -110,6 +110,10 @@ fn while_django_goes_on_writing() {
         "waiting rows are numbered by their time"
     );
 
+    let built = "select count(*) as n from pg_indexes
+        where indexname in ('published_settled', 'received_added')";
+    assert_eq!(number(&world, built), 2, "those of the clean-up");
+
     publish(&world);
     listener.wait_for(usize::try_from(100 + written).unwrap());
     assert_eq!(world.counts().sent, 200 + written);
@@ -279,7 +283,7 @@ fn tables_in_a_schema_of_their_own() {
         world.database.url
     );
     let mut ours = PgConnection::establish(&with_path).unwrap();
-    assert_eq!(ours.migrate().unwrap().len(), 6);
+    assert_eq!(ours.migrate().unwrap().len(), 7);
     assert_eq!(shape(&world), before.0, "the other's are as they were");
     let waiting = "select count(*) as n from tenant.published where status in (-1, 1) and seq > 0";
     assert_eq!(number(&world, waiting), 20);

@@ -3,6 +3,8 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, dead_code)]
 
+#[path = "../support/counts.rs"]
+mod counts;
 #[path = "../processes/listener.rs"]
 mod listener;
 #[path = "../processes/world.rs"]

@@ -10,6 +10,8 @@
 mod blame;
 mod blocking;
 mod consumer;
+#[path = "../support/counts.rs"]
+mod counts;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod database;
 mod dead_letter_listener;

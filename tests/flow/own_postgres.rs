@@ -248,8 +248,10 @@ const FILLER: &str = "\
 create table filler (n int, t text) tablespace small;
 alter table filler alter t set storage external";
 
-/// Until there is no room for a single page.
+/// Until there is no room for a single page. The files of a new database have holes until its pages are written:
+/// with a full disk any statement could fail at one of them.
 fn fill(conn: &mut PgConnection) {
+    conn.batch_execute("checkpoint").unwrap();
     let mut bytes = 1 << 20;
     while bytes >= 1 << 12 {
         let row = format!("insert into filler values (1, repeat('x', {bytes}))");

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use diesel_outbox::admin::{self, Status};
 use diesel_outbox::backend::Backend;
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::migrations::Migrate;
@@ -16,6 +15,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 pub(crate) use crate::consumer::Consumer;
+use crate::counts::Counts;
 use crate::support::TestDatabase;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -220,8 +220,8 @@ impl Place {
             .is::<diesel_outbox::testing::LoopbackBroker>()
     }
 
-    pub(crate) fn counts<C: Subject>(&self) -> Status {
-        admin::status(&mut self.connect::<C>()).unwrap()
+    pub(crate) fn counts<C: Subject>(&self) -> Counts {
+        Counts::of(&mut self.connect::<C>())
     }
 
     /// Sends all rows that are due.

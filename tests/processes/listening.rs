@@ -117,13 +117,13 @@ fn woken(
     relay.wait_for_line("connected");
     wait_until("it listens", || server.sessions(user, LISTENS) > 0);
     let mut conn = server.connect();
-    let before = admin::status(&mut conn).unwrap().sent;
+    let before = admin::totals(&mut conn).unwrap().sent;
     for n in 1..=3 {
         Message::new("/topic/outbox-test-listening", n)
             .publish(&mut conn)
             .unwrap();
         wait_until("it is woken", || {
-            admin::status(&mut conn).unwrap().sent == before + n
+            admin::totals(&mut conn).unwrap().sent == before + n
         });
     }
     let with = server.sessions(user, "s.ssl");

@@ -2,11 +2,14 @@
 #![cfg(feature = "postgres")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "../support/counts.rs"]
+mod counts;
 mod deadly;
 mod kill;
 mod large;
 mod listener;
 mod listening;
+mod metrics;
 mod mistakes;
 mod poison;
 mod pooler;

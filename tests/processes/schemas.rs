@@ -1,10 +1,10 @@
 //! Two services, each with an outbox in the same database.
 
 use diesel::connection::SimpleConnection;
-use diesel_outbox::admin::Status;
 use diesel_outbox::{Message, in_schema};
 
 use super::World;
+use super::counts::Counts;
 use super::listener::Listener;
 use super::program::{Program, wait_until};
 
@@ -42,7 +42,7 @@ fn side_by_side() {
     assert!(!listener.has(&theirs));
     relay.signal("TERM");
     assert!(relay.ended().success());
-    let counts = |schema: &str| -> Status { in_schema(schema, || world.counts()) };
+    let counts = |schema: &str| -> Counts { in_schema(schema, || world.counts()) };
     assert_eq!((counts("tenant").sent, counts("tenant").waiting), (2, 0));
     assert_eq!((counts("public").sent, counts("public").waiting), (0, 1));
 

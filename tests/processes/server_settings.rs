@@ -54,5 +54,5 @@ fn a_binary_log_of_statements_is_an_error_at_the_start() {
         .unwrap();
     let (code, log) = publish(&["--once"]);
     assert_eq!(code, Some(0), "{log}");
-    assert_eq!(admin::status(&mut conn).unwrap().sent, 1);
+    assert_eq!(admin::totals(&mut conn).unwrap().sent, 1);
 }

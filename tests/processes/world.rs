@@ -2,9 +2,9 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_outbox::admin::{self, Status};
 use diesel_outbox::migrations::Migrate;
 
+use super::counts::Counts;
 use super::support::{self, TestDatabase};
 use outbox_test_support::program::Place;
 
@@ -39,8 +39,8 @@ impl World {
         PgConnection::establish(&self.database.url).unwrap()
     }
 
-    pub(crate) fn counts(&self) -> Status {
-        admin::status(&mut self.connect()).unwrap()
+    pub(crate) fn counts(&self) -> Counts {
+        Counts::of(&mut self.connect())
     }
 
     pub(crate) fn topic(&self) -> String {

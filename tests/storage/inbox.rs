@@ -23,5 +23,5 @@ pub(crate) fn a_message_is_remembered_once_for_each_consumer<C: Subject>(url: &s
         again,
         Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
     ));
-    assert_eq!(admin::status(&mut conn).unwrap().received, 2);
+    assert_eq!(admin::totals(&mut conn).unwrap().received, 2);
 }

@@ -177,7 +177,8 @@ suite! {
         a_claim_is_whole_whatever_the_session_says, a_body_too_large_to_be_sent_is_not_read,
         rows_that_have_not_failed_are_taken_by_themselves,
         an_id_in_any_spelling_is_settled_and_found;
-        parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one;
+        parallel: no_row_twice_and_no_key_out_of_order, a_claim_does_not_pass_an_unfinished_one,
+            a_claim_says_how_long_each_row_has_waited;
     }
     scopes: a_part_of_the_outbox_is_claimed_alone, a_paused_stream_waits_and_holds_up_its_keys,
         a_destination_set_aside_waits_and_holds_up_its_keys, a_rule_gives_keys_to_rows_without_one,

@@ -97,3 +97,44 @@ pub(crate) fn a_claim_does_not_pass_an_unfinished_one<C: Subject, R: Kind>(url: 
     let rows = other.claim(R::TABLE, Uuid::new_v4(), MINUTE, 10).unwrap();
     assert!(rows.is_empty(), "their key is leased: {rows:?}");
 }
+
+pub(crate) fn a_claim_says_how_long_each_row_has_waited<C: Subject, R: Kind>(url: &str) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let mut conn = connect::<C>(url);
+    let conn = &mut conn;
+    for body in 0..3 {
+        R::write(conn, body, None);
+    }
+    let time = |conn: &mut C, hours: u32| {
+        let time = conn.ago(HOUR * hours).unwrap();
+        format!("'{}'", time.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f"))
+    };
+    let (one, nine) = (time(conn, 1), time(conn, 9));
+    let table = R::TABLE.name;
+    // Written long ago; due later; leased by a process that has died.
+    conn.batch_execute(&format!(
+        "update {table} set added = {nine};
+         update {table} set due_at = {one} where seq = 2;
+         update {table} set due_at = {one}, lease_token = id where seq = 3"
+    ))
+    .unwrap();
+    let rows = conn.claim(R::TABLE, Uuid::new_v4(), HOUR, 9).unwrap();
+    let waits = rows
+        .iter()
+        .map(|row| (row.wait.time.as_secs() / 3600, row.wait.was_leased));
+    assert_eq!(
+        waits.collect::<Vec<_>>(),
+        [(9, false), (1, false), (9, true)]
+    );
+    // A released row is none that a process has died with.
+    let token = Uuid::new_v4();
+    R::write(conn, 4, None);
+    let rows = conn.claim(R::TABLE, token, HOUR, 9).unwrap();
+    assert!(
+        rows[0].wait.time < HOUR && !rows[0].wait.was_leased,
+        "{rows:?}"
+    );
+    assert_eq!(conn.release(R::TABLE, token, &[rows[0].row()]).unwrap(), 1);
+    let rows = conn.claim(R::TABLE, token, HOUR, 9).unwrap();
+    assert!(!rows[0].wait.was_leased, "{rows:?}");
+}

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::statements::{Key, ROWS_IN_ONE_STATEMENT, comparable};
 use super::{LifecycleTable, PARKED, WAITING};
-use crate::backend::claimed::{CallColumns, Claimed, LeasedCall, RowKey};
+use crate::backend::claimed::{CallColumns, Claimed, LeasedCall, RowKey, Wait};
 use crate::backend::dialect::{Changes, Dialect};
 use crate::backend::moments::after;
 use crate::backend::names;
@@ -156,6 +156,7 @@ impl Stored {
                 expired: self.is_expired,
                 too_large: None,
                 call: Some(self.columns.into()),
+                wait: Wait::default(),
             },
             is_blocked: self.is_blocked,
         }

@@ -1,82 +1,9 @@
-//! Rows as an operator sees them, and which of them are meant.
+//! Rows as an operator sees them.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
+use super::Cursor;
 use crate::backend::row_state::RowState;
-
-/// Which rows are listed: those that meet all conditions. [`Filter::new`] accepts every row.
-///
-/// ```
-/// use diesel_outbox::admin::{Filter, RowState};
-///
-/// let refused = Filter::new()
-///     .state(RowState::Parked)
-///     .destination("/topic/orders.v1")
-///     .error("precondition_failed");
-/// # let _ = refused;
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub(super) states: Vec<RowState>,
-    pub(super) stream: Option<String>,
-    pub(super) destination: Option<String>,
-    pub(super) key: Option<String>,
-    pub(super) error: Option<String>,
-}
-
-impl Filter {
-    /// Accepts every row.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Rows in this state; if it is called several times, rows in one of these states. `Sent` and `Executed` are
-    /// the same.
-    #[must_use]
-    pub fn state(mut self, state: RowState) -> Self {
-        self.states.push(state);
-        self
-    }
-
-    /// Rows of this stream.
-    #[must_use]
-    pub fn stream(mut self, name: impl Into<String>) -> Self {
-        self.stream = Some(name.into());
-        self
-    }
-
-    /// Rows with this destination, `.version` included.
-    #[must_use]
-    pub fn destination(mut self, destination: impl Into<String>) -> Self {
-        self.destination = Some(destination.into());
-        self
-    }
-
-    /// Rows with this ordering key.
-    #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Rows whose error contains this text, in the same case. `%` and `_` have no special meaning.
-    #[must_use]
-    pub fn error(mut self, part: impl Into<String>) -> Self {
-        self.error = Some(part.into());
-        self
-    }
-}
-
-/// The place between two pages: after the row with this `seq` and id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The order of writing. It is not unique for rows that Django had sent before it was adopted.
-    pub seq: i64,
-    /// The row's id.
-    pub id: String,
-}
 
 /// A row of the outbox, without its headers and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,4 +63,7 @@ pub struct RowDetails {
     /// The signature as it is stored; none: the row is not signed. It is not verified here. The text
     /// begins with `v1:` and the id of the key: `docs/signing.md`.
     pub signature: Option<String>,
+    /// The id of the first earlier row that blocks this one, which waits: it has the same key, and is leased, not
+    /// due or parked. A key that a rule of a relay gives is seen after the first claim.
+    pub blocked_by: Option<String>,
 }

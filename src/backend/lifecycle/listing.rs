@@ -1,13 +1,12 @@
 //! Reading rows: a page of a table, or one row with its headers and body.
 
-use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
-use uuid::Uuid;
 
-use super::listed::{Cursor, Filter, Row, RowDetails};
+use super::action::Action;
+use super::filter::literal;
 use super::statements::Rows;
-use super::{LifecycleTable, PARKED, SUCCEEDED, WAITING};
+use super::{Cursor, Filter, LifecycleTable, PARKED, Row, RowDetails, SUCCEEDED, WAITING};
 use crate::backend::dialect::Dialect;
 use crate::backend::moments::never;
 use crate::backend::names;
@@ -18,11 +17,13 @@ use crate::schema::{self, Moment};
 /// Reading rows of a table without changing them; not for use by hand.
 #[doc(hidden)]
 pub trait Listing {
-    /// Up to `limit` rows that the filter accepts, in the order of `seq`, after the cursor.
+    /// Up to `limit` rows that the filter accepts, in the order of `seq`, after the cursor; with an action only
+    /// those whose state allows it.
     fn list(
         &mut self,
         table: LifecycleTable,
         filter: &Filter,
+        action: Option<Action>,
         after: Option<&Cursor>,
         limit: usize,
     ) -> QueryResult<Vec<Row>>;
@@ -109,55 +110,21 @@ struct StoredDetails {
     signature: Option<String>,
 }
 
-/// The condition that a filter is (`… and …`), or none if no row can meet it.
-fn condition<C: Dialect>(filter: &Filter, now: DateTime<Utc>) -> Option<String> {
-    let now = C::time_literal(now);
-    let mut all = vec!["1 = 1".to_owned()];
-    let states: Vec<String> = filter
-        .states
-        .iter()
-        .map(|state| match state {
-            RowState::Waiting => {
-                format!("(status = {WAITING} and (lease_token is null or due_at <= {now}))")
-            }
-            RowState::Leased => {
-                format!("(status = {WAITING} and lease_token is not null and due_at > {now})")
-            }
-            RowState::Parked => format!("status = {PARKED}"),
-            RowState::Sent | RowState::Executed => format!("status = {SUCCEEDED}"),
-        })
-        .collect();
-    if !states.is_empty() {
-        all.push(format!("({})", states.join(" or ")));
-    }
-    for (column, value) in [
-        ("stream", &filter.stream),
-        ("{target}", &filter.destination),
-        (C::KEY, &filter.key),
-    ] {
-        if let Some(value) = value {
-            all.push(format!("{column} = {}", literal::<C>(value)?));
-        }
-    }
-    if let Some(part) = &filter.error {
-        all.push(C::contains("last_error", &literal::<C>(part)?));
-    }
-    Some(all.join(" and "))
+/// What else the macro below needs.
+trait Blockers {
+    /// The id of the first row that blocks this one, if it waits.
+    fn blocker(
+        &mut self,
+        table: LifecycleTable,
+        row: &Stored,
+        now: &str,
+    ) -> QueryResult<Option<String>>;
 }
 
-/// A text as an SQL expression; none if it has U+0000, which no column can hold.
-fn literal<C: Dialect>(text: &str) -> Option<String> {
-    (!text.contains('\0')).then(|| C::text_literal(text))
-}
-
-/// The condition for rows after a cursor.
-fn after_cursor<C: Dialect>(cursor: &Cursor) -> String {
-    if C::HAS_TEXT_IDS {
-        return format!("seq > {}", cursor.seq);
-    }
-    // `seq` is not unique: rows that Django had sent before the adoption have 0.
-    let id: Uuid = names::uuid(&cursor.id).unwrap_or_default();
-    format!("(seq, id) > ({}, '{id}')", cursor.seq)
+#[derive(QueryableByName)]
+struct Blocker {
+    #[diesel(sql_type = Text)]
+    row_id: String,
 }
 
 macro_rules! listing {
@@ -167,18 +134,22 @@ macro_rules! listing {
                 &mut self,
                 table: LifecycleTable,
                 filter: &Filter,
+                action: Option<Action>,
                 after: Option<&Cursor>,
                 limit: usize,
             ) -> QueryResult<Vec<Row>> {
                 let now = self.now()?;
-                let Some(mut condition) = condition::<Self>(filter, now) else {
+                let Some(mut condition) = filter.condition::<Self>(now) else {
                     return Ok(Vec::new());
                 };
-                if let Some(cursor) = after {
+                let now = Self::time_literal(now);
+                let action = action.map(|action| action.condition(&now));
+                let after = after.map(Cursor::condition::<Self>);
+                for part in action.into_iter().chain(after) {
                     condition.push_str(" and ");
-                    condition.push_str(&after_cursor::<Self>(cursor));
+                    condition.push_str(&part);
                 }
-                let columns = columns::<Self>(&Self::time_literal(now));
+                let columns = columns::<Self>(&now);
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
                 let rows: Vec<Stored> = diesel::sql_query(table.fill(&format!(
                     "select {columns} from {{table}} where {condition}
@@ -192,7 +163,8 @@ macro_rules! listing {
                 if id.contains('\0') {
                     return Ok(None);
                 }
-                let columns = columns::<Self>(&Self::time_literal(self.now()?));
+                let now = Self::time_literal(self.now()?);
+                let columns = columns::<Self>(&now);
                 let (headers, body) = (Self::as_text("headers"), Self::as_text("{body}"));
                 let find_where = |conn: &mut Self, condition: String| {
                     let mut found: Vec<StoredDetails> = diesel::sql_query(table.fill(&format!(
@@ -201,7 +173,11 @@ macro_rules! listing {
                         from {{table}} where {condition}"
                     )))
                     .load(conn)?;
-                    QueryResult::Ok(found.pop().map(|found| RowDetails {
+                    let Some(found) = found.pop() else {
+                        return QueryResult::Ok(None);
+                    };
+                    Ok(Some(RowDetails {
+                        blocked_by: conn.blocker(table, &found.stored, &now)?,
                         row: found.stored.row(table),
                         headers: found.headers_text,
                         body: found.body_text.unwrap_or_default(),
@@ -218,6 +194,30 @@ macro_rules! listing {
                     Some(seq) => find_where(self, format!("seq = {seq}")),
                     None => Ok(None),
                 }
+            }
+        }
+
+        impl Blockers for $connection {
+            fn blocker(
+                &mut self,
+                table: LifecycleTable,
+                row: &Stored,
+                now: &str,
+            ) -> QueryResult<Option<String>> {
+                let key = row.row_key.as_deref().filter(|_| row.status == WAITING);
+                let Some(key) = key.and_then(literal::<Self>) else {
+                    return Ok(None);
+                };
+                let mut found: Vec<Blocker> = diesel::sql_query(format!(
+                    "select {} as row_id from {} where {} = {key} and due_at > {now}
+                        and seq < {} and status in ({WAITING}, {PARKED}) order by seq limit 1",
+                    Self::as_text("id"),
+                    table.name,
+                    Self::KEY,
+                    row.seq
+                ))
+                .load(self)?;
+                Ok(found.pop().map(|blocker| blocker.row_id))
             }
         }
     };

@@ -1,10 +1,15 @@
 //! The lifecycle of rows with leases: they are claimed, then settled or released; an operator
 //! retries, cancels and skips them.
 
+mod action;
+mod backlog;
+mod cursor;
 mod execution;
 mod failure;
+mod filter;
 mod listed;
 mod listing;
+mod selection;
 mod statements;
 mod table;
 
@@ -18,10 +23,16 @@ use super::claimed::{Claim, Claimed, Room, RowKey};
 use super::row_state::RowState;
 use super::scope::Scope;
 
+pub use action::Action;
+pub use backlog::{Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, WaitingRows};
+pub use cursor::{Cursor, CursorError};
 pub use execution::Execution;
 pub use failure::{Failure, FailureAction};
-pub use listed::{Cursor, Filter, Row, RowDetails};
+pub use filter::Filter;
+pub(in crate::backend) use filter::{ages, literal};
+pub use listed::{Row, RowDetails};
 pub use listing::Listing;
+pub use selection::{Selected, Selection};
 pub use table::{CALLS, LifecycleTable, PUBLISHED};
 
 pub(in crate::backend) const PARKED: i32 = -1;
@@ -111,15 +122,27 @@ pub trait Lifecycle {
         rows: &[RowKey],
     ) -> QueryResult<Vec<RowKey>>;
 
+    /// Changes the rows with these ids, which may be in any spelling, if their state allows it.
+    fn act<I: ToString>(
+        &mut self,
+        table: LifecycleTable,
+        action: Action,
+        ids: &[I],
+    ) -> QueryResult<usize>;
+
     /// Makes parked rows wait again with all their attempts; without ids, all parked rows. Ids may
     /// be in any spelling, as in [`cancel`](Self::cancel) and [`skip`](Self::skip).
     fn retry<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
 
     /// Parks rows that wait and are not leased, with the reason `cancelled`.
-    fn cancel<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
+    fn cancel<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize> {
+        self.act(table, Action::Cancel, ids)
+    }
 
     /// Lets the keys of parked rows continue without these rows.
-    fn skip<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
+    fn skip<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize> {
+        self.act(table, Action::Skip, ids)
+    }
 
     /// Returns the state of the row with this id, in any spelling; `None` if there is no such row.
     fn state(&mut self, table: LifecycleTable, id: &str) -> QueryResult<Option<RowState>>;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::execution::Execution;
 use super::failure::failed;
-use super::{Failure, Lifecycle, LifecycleTable, PARKED, RowCounts, SUCCEEDED, WAITING};
+use super::{Action, Failure, Lifecycle, LifecycleTable, PARKED, RowCounts, SUCCEEDED, WAITING};
 use crate::backend::claimed::{self, Claim, Room, RowKey};
 use crate::backend::dialect::{Changes, Dialect};
 use crate::backend::maintenance::Maintenance;
@@ -100,17 +100,6 @@ pub(super) trait Rows: Sized {
         changes: &str,
     ) -> QueryResult<usize>;
 
-    /// Applies changes to the rows of this status with these ids that meet a condition (`and …`), in one
-    /// transaction.
-    fn change_named<I: ToString>(
-        &mut self,
-        table: LifecycleTable,
-        ids: &[I],
-        status: i32,
-        changes: &str,
-        condition: &str,
-    ) -> QueryResult<usize>;
-
     /// Finds the `seq` of rows whose id is this one in a spelling that this crate does not write.
     fn spelled_otherwise(
         &mut self,
@@ -135,8 +124,8 @@ macro_rules! lifecycle {
                 room: Room,
             ) -> QueryResult<Claim> {
                 let filter = Filter::new(scope, &self.paused_streams()?);
-                let (leased, locked) = self.lease_rows(table, token, lease, room, &filter)?;
-                let (mut claim, back) = claimed::sort(leased, locked, room);
+                let leased = self.lease_rows(table, token, lease, room, &filter)?;
+                let (mut claim, back) = claimed::sort(leased, room);
                 claim.kept = back.len().saturating_sub(self.release(table, token, &back)?);
                 if table.is_executed {
                     self.read_calls(table, token, &mut claim.rows)?;
@@ -224,48 +213,48 @@ macro_rules! lifecycle {
                 Ok(ours.copied().collect())
             }
 
+            fn act<I: ToString>(
+                &mut self,
+                table: LifecycleTable,
+                action: Action,
+                ids: &[I],
+            ) -> QueryResult<usize> {
+                let condition = action.condition(&Self::time_literal(self.now()?));
+                let change = |conn: &mut Self, row: String| {
+                    let rows = format!("{row} and {condition}");
+                    diesel::sql_query(action.statement::<Self>(table, &rows, false)).execute(conn)
+                };
+                self.atomically(|conn| {
+                    let mut changed = 0;
+                    for id in ids {
+                        let id = id.to_string();
+                        // One key at a time: in a user's transaction MySQL may lock all rows that
+                        // a statement reads.
+                        if let Some(uuid) = names::uuid(&id) {
+                            let found = change(conn, format!("id = '{uuid}'"))?;
+                            changed += found;
+                            if found > 0 {
+                                continue;
+                            }
+                        }
+                        for seq in conn.spelled_otherwise(table, &id, &[action.status()])? {
+                            changed += change(conn, format!("seq = {seq}"))?;
+                        }
+                    }
+                    Ok(changed)
+                })
+            }
+
             fn retry<I: ToString>(
                 &mut self,
                 table: LifecycleTable,
                 ids: &[I],
             ) -> QueryResult<usize> {
-                let changes = format!(
-                    "status = {WAITING}, retry = 0, due_at = {}, expires_at = {}",
-                    Self::EPOCH,
-                    Self::NEVER
-                );
-                if ids.is_empty() {
-                    return diesel::sql_query(format!(
-                        "update {} set {changes} where status = {PARKED}",
-                        table.name
-                    ))
-                    .execute(self);
+                if !ids.is_empty() {
+                    return self.act(table, Action::Retry, ids);
                 }
-                self.change_named(table, ids, PARKED, &changes, "")
-            }
-
-            fn cancel<I: ToString>(
-                &mut self,
-                table: LifecycleTable,
-                ids: &[I],
-            ) -> QueryResult<usize> {
-                let now = Self::time_literal(self.now()?);
-                // `due_at` is a time that has passed, so that the key continues.
-                let changes = format!(
-                    "status = {PARKED}, due_at = {}, lease_token = null, last_error = 'cancelled'",
-                    Self::EPOCH
-                );
-                let condition = format!("and (lease_token is null or due_at <= {now})");
-                self.change_named(table, ids, WAITING, &changes, &condition)
-            }
-
-            fn skip<I: ToString>(
-                &mut self,
-                table: LifecycleTable,
-                ids: &[I],
-            ) -> QueryResult<usize> {
-                let changes = format!("due_at = {}", Self::EPOCH);
-                self.change_named(table, ids, PARKED, &changes, "")
+                let all = format!("status = {PARKED}");
+                diesel::sql_query(Action::Retry.statement::<Self>(table, &all, false)).execute(self)
             }
 
             fn state(
@@ -387,42 +376,6 @@ macro_rules! lifecycle {
                     changed += self.change_leased(table, token, rows, changes)?;
                 }
                 Ok(changed)
-            }
-
-            fn change_named<I: ToString>(
-                &mut self,
-                table: LifecycleTable,
-                ids: &[I],
-                status: i32,
-                changes: &str,
-                condition: &str,
-            ) -> QueryResult<usize> {
-                let update = |conn: &mut Self, row: String| {
-                    let name = table.name;
-                    diesel::sql_query(format!(
-                        "update {name} set {changes} where {row} and status = {status} {condition}"
-                    ))
-                    .execute(conn)
-                };
-                self.atomically(|conn| {
-                    let mut changed = 0;
-                    for id in ids {
-                        let id = id.to_string();
-                        // One key at a time: in a user's transaction MySQL may lock all rows that
-                        // a statement reads.
-                        if let Some(uuid) = names::uuid(&id) {
-                            let found = update(conn, format!("id = '{uuid}'"))?;
-                            changed += found;
-                            if found > 0 {
-                                continue;
-                            }
-                        }
-                        for seq in conn.spelled_otherwise(table, &id, &[status])? {
-                            changed += update(conn, format!("seq = {seq}"))?;
-                        }
-                    }
-                    Ok(changed)
-                })
             }
 
             fn spelled_otherwise(

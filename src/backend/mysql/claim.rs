@@ -11,7 +11,7 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use uuid::Uuid;
 
 use super::text_literal;
-use crate::backend::claimed::{Leased, LockedRow, Room};
+use crate::backend::claimed::{ClaimResult, Leased, Room, RowKey, Wait};
 use crate::backend::dialect::Dialect;
 use crate::backend::lifecycle::LifecycleTable;
 use crate::backend::moments::after;
@@ -26,12 +26,13 @@ use crate::schema::{self, Moment};
 /// number. LIMIT keeps the subquery from being merged. MySQL cannot lock the array's rows; MariaDB does not read
 /// the comment in `for update`, and does not know `of`.
 const CLAIM: &str = "\
-set @outbox_lock = null, @outbox_ready = null,
+set @outbox_lock = null, @outbox_ready = null, @outbox_waits = null,
     session group_concat_max_len =
         cast(greatest(@@session.group_concat_max_len, 16777216) as unsigned);
 {begin}
 select name into @outbox_lock from outbox_jobs where name = {claim} for update;
-select json_arrayagg(ready.seq) into @outbox_ready from ({ready}) ready
+select json_arrayagg(ready.seq), json_arrayagg(ready.waited) into @outbox_ready, @outbox_waits
+from ({ready}) ready
 where @outbox_lock is not null;
 update (
     select p.seq, p.lease_token as last_token
@@ -49,7 +50,8 @@ start transaction;";
 
 /// The claim's result in the session.
 const CLAIMED: &str = "\
-select @outbox_lock is not null as has_lock, cast(@outbox_ready as char) as ready";
+select @outbox_lock is not null as has_lock, cast(@outbox_ready as char) as ready,
+    cast(@outbox_waits as char) as waits";
 
 /// Reads the rows whose lease ends at exactly this moment, with as many bodies as there is room
 /// for in bytes, and no body that is too large to be sent. The window functions sort numbers only: MySQL fails
@@ -79,7 +81,9 @@ straight_join {table} p force index ({table}_seq) on p.seq = r.seq";
 /// has a later `due_at`. The indexes are named because the optimizer prefers a sort of all
 /// waiting rows.
 const READY: &str = "\
-select p.seq
+select p.seq, 2 * greatest(0, timestampdiff(microsecond,
+        case when p.lease_token is null and p.due_at > p.added then p.due_at else p.added end, {now}))
+    + (p.lease_token is not null) as waited
 from {table} p force index ({table}_waiting)
 left join (
     select e.`key`, min(e.seq) as seq
@@ -236,7 +240,7 @@ pub(super) fn lease_rows(
     lease: Duration,
     room: Room,
     filter: &Filter,
-) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+) -> QueryResult<ClaimResult> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     let is_own = matches!(status.transaction_depth(), Ok(None));
     // Before the lock: what ends or begins after this moment is found by the next claim.
@@ -270,7 +274,7 @@ pub(super) fn lease_rows(
     };
     let claim = filled(CLAIM);
     let mut has_tried = false;
-    let ready = loop {
+    let (ready, waits) = loop {
         if let Err(error) = conn.batch_execute(&claim) {
             if is_own {
                 // Only a lost connection makes this fail.
@@ -280,7 +284,7 @@ pub(super) fn lease_rows(
         }
         let claimed: Claimed = diesel::sql_query(CLAIMED).get_result(conn)?;
         if claimed.has_lock || has_tried {
-            break claimed.ready;
+            break (claimed.ready, claimed.waits);
         }
         // The table was emptied.
         has_tried = true;
@@ -290,16 +294,29 @@ pub(super) fn lease_rows(
             .execute(conn)?;
     };
     let Some(ready) = ready else {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(ClaimResult::default());
     };
-    let mut leased: Vec<Leased> = diesel::sql_query(filled(LEASED)).load(conn)?;
-    leased.sort_by_key(Leased::seq);
-    let taken: HashSet<i64> = leased.iter().map(Leased::seq).collect();
-    let ready = ready.trim_matches(['[', ']']).split(',');
-    let ready = ready.filter_map(|seq| seq.trim().parse::<i64>().ok());
-    let missed: Vec<i64> = ready.filter(|seq| !taken.contains(seq)).collect();
+    let mut rows: Vec<Leased> = diesel::sql_query(filled(LEASED)).load(conn)?;
+    rows.sort_by_key(Leased::seq);
+    let taken: HashSet<i64> = rows.iter().map(Leased::seq).collect();
+    let ready = whole_numbers(&ready);
+    let waits = whole_numbers(waits.as_deref().unwrap_or_default());
+    let waits = ready.iter().zip(waits).map(|(seq, wait)| {
+        let row = RowKey {
+            seq: *seq,
+            id: Uuid::nil(),
+        };
+        (row, Wait::from_number(wait))
+    });
+    let mut result = ClaimResult {
+        rows,
+        waits: waits.collect(),
+        ..ClaimResult::default()
+    };
+    let mut missed = ready;
+    missed.retain(|seq| !taken.contains(seq));
     if missed.is_empty() {
-        return Ok((leased, Vec::new()));
+        return Ok(result);
     }
     let locked = diesel::sql_query(filled(&format!(
         "select p.seq, p.id, {{key}} as `key` from {{table}} p
@@ -307,7 +324,16 @@ pub(super) fn lease_rows(
             and (p.status = 1 or p.status = -1 and p.due_at > utc_timestamp(6))",
         numbers(&missed)
     )));
-    Ok((leased, locked.load(conn)?))
+    result.locked = locked.load(conn)?;
+    Ok(result)
+}
+
+/// The numbers of a JSON array.
+fn whole_numbers(array: &str) -> Vec<i64> {
+    let numbers = array.trim_matches(['[', ']']).split(',');
+    numbers
+        .filter_map(|number| number.trim().parse().ok())
+        .collect()
 }
 
 /// The row of `outbox_jobs` that is the lock of claims on a table.
@@ -332,4 +358,6 @@ struct Claimed {
     has_lock: bool,
     #[diesel(sql_type = Nullable<Text>)]
     ready: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    waits: Option<String>,
 }

@@ -6,6 +6,8 @@ mod claim;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod fault;
 pub(crate) mod insert_id;
+#[cfg(feature = "cli")]
+mod inspection;
 mod migrate;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod refusals;
@@ -26,10 +28,10 @@ use diesel::result::Error::DatabaseError;
 use diesel::sql_types::{BigInt, Nullable, Text, Unsigned};
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::dialect::{Changes, Dialect, digest};
 use super::last_error::LastError;
-use super::lifecycle::LifecycleTable;
+use super::lifecycle::{COUNT_LIMIT, LifecycleTable};
 use super::maintenance::Maintenance;
 use super::new_call_row::NewCallRow;
 use super::new_row::NewPublished;
@@ -46,6 +48,9 @@ impl Dialect for MysqlConnection {
     const EPOCH: &'static str = "'1970-01-01 00:00:00'";
     const NEVER: &'static str = "'9000-01-01 00:00:00'";
     const BY_HELD: &'static str = "force index ({table}_held)";
+    const BY_SEQ: &'static str = "force index ({table}_seq)";
+    const BY_WAITING: &'static str = "force index ({table}_waiting)";
+    const BY_PARKED: &'static str = Self::BY_WAITING;
     const KEY: &'static str = "`key`";
     const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
     const BEGIN_JOB: &'static str =
@@ -145,6 +150,20 @@ impl Dialect for MysqlConnection {
     }
 
     // A user without rights does not see the tables. Our sessions ask for English.
+    // The index that has the key begins with the state and the time, so the keys that block are read once.
+    fn blocked(now: &str) -> (String, String) {
+        let blocking = format!(
+            "left join (
+                select k.row_key, min(k.seq) as seq
+                from (
+                    select `key` as row_key, seq from {{table}} force index ({{table}}_held)
+                    where status in (-1, 1) and due_at > {now} and `key` is not null limit {COUNT_LIMIT}) k
+                group by k.row_key) blocking on blocking.row_key = w.row_key"
+        );
+        let is_blocked = "(w.is_due and blocking.seq is not null and blocking.seq < w.seq)";
+        (is_blocked.to_owned(), blocking)
+    }
+
     fn why_no_tables(
         &mut self,
         _: Option<&str>,
@@ -170,8 +189,17 @@ impl Dialect for MysqlConnection {
         text_literal(text)
     }
 
+    // The columns are ASCII, with which other texts cannot be compared.
+    fn id_literal(id: &str) -> Option<String> {
+        id.is_ascii().then(|| text_literal(id))
+    }
+
     fn as_text(column: &str) -> String {
         format!("cast({column} as char)")
+    }
+
+    fn json_with(json: &str, member: &str, text: &str) -> String {
+        format!("json_replace({json}, concat('$.\"', {member}, '\"'), {text})")
     }
 
     fn distinct_id(id: &str) -> Cow<'_, str> {
@@ -204,7 +232,7 @@ impl Dialect for MysqlConnection {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    ) -> QueryResult<ClaimResult> {
         claim::lease_rows(self, table, token, lease, room, filter)
     }
 

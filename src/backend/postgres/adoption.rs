@@ -182,9 +182,24 @@ pub(super) fn adopt(conn: &mut PgConnection) -> Result<bool, MigrateError> {
     )?;
     build_index(
         conn,
+        "published_parked",
+        "index published_parked on published (seq) where status = -1",
+    )?;
+    build_index(
+        conn,
         "published_held",
         "index published_held on published (key, due_at, seq)
          where status <> 2 and key is not null",
+    )?;
+    build_index(
+        conn,
+        "published_settled",
+        "index published_settled on published (added) where status = 2",
+    )?;
+    build_index(
+        conn,
+        "received_added",
+        "index received_added on received (added)",
     )?;
     build_index(
         conn,
@@ -326,6 +341,8 @@ const RESTORE: &str = "\
 drop trigger if exists outbox_wake on published;
 drop table if exists outbox_calls;
 drop function if exists outbox_wake();
+drop index if exists published_settled;
+drop index if exists received_added;
 alter table published
     drop seq, drop stream, drop key, drop due_at, drop lease_token, drop sent_at,
     drop last_error, drop signature,

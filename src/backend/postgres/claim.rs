@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::qualify::{here, lock_key};
 use super::text_literal;
 use crate::backend::claim::ClaimParts;
-use crate::backend::claimed::{Leased, LockedRow, Room};
+use crate::backend::claimed::{ClaimResult, Room, RowKey, Wait};
 use crate::backend::lifecycle::LifecycleTable;
 use crate::backend::qualify::RunQueryDsl;
 use crate::backend::scope::Filter;
@@ -49,7 +49,8 @@ with clock as materialized (select clock_timestamp() as now), {own} ready as mat
     order by {order}
     limit $1),
 free as materialized (
-    select p.id
+    select p.id, case when p.lease_token is null then greatest(p.added, p.due_at) else p.added end as since,
+        p.lease_token is not null as was_leased
     from ready, {table} p, clock
     where p.id = ready.id and p.status = 1 and p.due_at <= clock.now
     for no key update of p skip locked),
@@ -58,9 +59,10 @@ taken as (
     set {stamp} lease_token = $2, due_at = clock.now + make_interval(secs => $3)
     from free, clock
     where p.id = free.id
-    returning p.id)
+    returning p.id, 2 * greatest(0, floor(1000000 * extract(epoch from clock.now - free.since)))::bigint
+        + free.was_leased::integer as waited)
 select count(set_config('outbox.claimed', $2 || '/'
-    || coalesce((select string_agg(id::text, ',') from taken), '') || '/'
+    || coalesce((select string_agg(id::text || ':' || waited, ',') from taken), '') || '/'
     || coalesce((select string_agg(id::text, ',') from ready
         where id not in (select id from free)), ''), false))";
 
@@ -135,7 +137,7 @@ pub(super) fn lease_rows(
     lease: Duration,
     room: Room,
     filter: &Filter,
-) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+) -> QueryResult<ClaimResult> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     let is_own = matches!(status.transaction_depth(), Ok(None));
     // Names and texts are written into the statement: several statements sent as one take no parameters.
@@ -189,15 +191,26 @@ pub(super) fn lease_rows(
         locked = diesel::sql_query(filled(&PARTS.fill(&text, table, filter))).load(conn)?;
     }
     if taken.is_empty() {
-        return Ok((Vec::new(), locked));
+        return Ok(ClaimResult {
+            locked,
+            ..ClaimResult::default()
+        });
     }
-    let leased = diesel::sql_query(table.fill(READ))
-        .bind::<Array<schema::Uuid>, _>(taken)
+    let ids: Vec<Id> = taken.iter().map(|(id, _)| Id(*id)).collect();
+    let rows = diesel::sql_query(table.fill(READ))
+        .bind::<Array<schema::Uuid>, _>(ids)
         .bind::<schema::Uuid, _>(Id(token))
         .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
         .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
         .load(conn)?;
-    Ok((leased, locked))
+    let waits = taken
+        .into_iter()
+        .map(|(id, wait)| (RowKey { seq: 0, id }, wait));
+    Ok(ClaimResult {
+        rows,
+        locked,
+        waits: waits.collect(),
+    })
 }
 
 /// An SQL expression that takes the lock of claims on a table.
@@ -211,17 +224,26 @@ pub(super) fn await_claims(conn: &mut PgConnection, table: LifecycleTable) -> Qu
     conn.batch_execute(&format!("select {}", lock(table)))
 }
 
-/// Parses the rows that were claimed under this token, and those that were locked.
-fn ids_of(claimed: &str, token: Uuid) -> Option<(Vec<Id>, Vec<Uuid>)> {
+/// The claimed rows, each with its wait.
+type Taken = Vec<(Uuid, Wait)>;
+
+/// Parses the rows that were claimed under this token, each with its wait, and those that were locked.
+fn ids_of(claimed: &str, token: Uuid) -> Option<(Taken, Vec<Uuid>)> {
     let rest = claimed
         .strip_prefix(&token.to_string())?
         .strip_prefix('/')?;
     let (taken, missed) = rest.split_once('/')?;
-    let ids = |list: &str| -> Option<Vec<Uuid>> {
-        let ids = list.split(',').filter(|id| !id.is_empty());
-        ids.map(|id| Uuid::try_parse(id).ok()).collect()
-    };
-    Some((ids(taken)?.into_iter().map(Id).collect(), ids(missed)?))
+    let parts = |list| str::split(list, ',').filter(|part| !part.is_empty());
+    let taken = parts(taken).map(|part| {
+        let (id, wait) = part.split_once(':')?;
+        let wait = Wait::from_number(wait.parse().ok()?);
+        Some((Uuid::try_parse(id).ok()?, wait))
+    });
+    let missed = parts(missed).map(|id| Uuid::try_parse(id).ok());
+    Some((
+        taken.collect::<Option<_>>()?,
+        missed.collect::<Option<_>>()?,
+    ))
 }
 
 #[cfg(test)]
@@ -233,10 +255,15 @@ mod tests {
         let (token, a, b) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
         let read = |text: &str| ids_of(text, token);
         assert_eq!(read(&format!("{token}//")), Some((vec![], vec![])));
+        let wait = |microseconds, was_leased| Wait {
+            time: Duration::from_micros(microseconds),
+            was_leased,
+        };
         assert_eq!(
-            read(&format!("{token}/{a},{b}/{b}")),
-            Some((vec![Id(a), Id(b)], vec![b]))
+            read(&format!("{token}/{a}:14,{b}:1/{b}")),
+            Some((vec![(a, wait(7, false)), (b, wait(0, true))], vec![b]))
         );
+        assert_eq!(read(&format!("{token}/{a}/")), None, "no time");
         assert_eq!(read(&format!("{a}/{b}/")), None, "another claim's");
         assert_eq!(read(""), None);
     }

@@ -8,6 +8,8 @@ mod claim;
 pub(crate) mod fault;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod fault_sentences;
+#[cfg(feature = "cli")]
+mod inspection;
 #[cfg(all(feature = "relay", feature = "tls"))]
 mod libpq_tls;
 #[cfg(all(feature = "relay", feature = "tls"))]
@@ -35,7 +37,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::dialect::{Changes, Dialect, insert_on_conflict};
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
@@ -125,6 +127,13 @@ impl Dialect for PgConnection {
         format!("strpos({text}, {part}) > 0")
     }
 
+    fn json_with(json: &str, member: &str, text: &str) -> String {
+        format!(
+            "case when jsonb_typeof({json}) = 'object'
+                then jsonb_set({json}, array[{member}], to_jsonb({text}), false) else {json} end"
+        )
+    }
+
     fn insert_if_new(&mut self, row: &NewPublished) -> QueryResult<bool> {
         insert_on_conflict!(self, published, row)
     }
@@ -140,7 +149,7 @@ impl Dialect for PgConnection {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    ) -> QueryResult<ClaimResult> {
         claim::lease_rows(self, table, token, lease, room, filter)
     }
 

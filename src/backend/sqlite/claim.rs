@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Bool, Text};
 use uuid::Uuid;
 
 use crate::backend::Storage;
 use crate::backend::claim::ClaimParts;
-use crate::backend::claimed::{Leased, LockedRow, Room};
+use crate::backend::claimed::{ClaimResult, Room, RowKey, Wait};
 use crate::backend::dialect::Dialect;
 use crate::backend::lifecycle::LifecycleTable;
 use crate::backend::moments::after;
@@ -19,17 +20,19 @@ use crate::schema::{self, Id, Moment};
 /// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of these
 /// has a later `due_at`. The index is named because a scan by the primary key would read
 /// all the rows that were sent.
-const CLAIM: &str = "\
+const READY: &str = "\
+{own}
+select p.seq, p.added, p.due_at, p.lease_token is not null as was_leased
+from {table} p indexed by {table}_waiting
+where p.status = 1 and p.due_at <= ?3 {from} {accepted} {others}
+    and ({key} is null or {none_blocking} {none_behind} {none_excluded})
+order by {order}
+limit ?14";
+
+/// Leases the rows that were found. Their times before that are known then.
+const TAKE: &str = "\
 update {table} as p set {stamp} lease_token = ?1, due_at = ?2
-where seq in (
-    {own}
-    select p.seq
-    from {table} p indexed by {table}_waiting
-    where p.status = 1 and p.due_at <= ?3 {from} {accepted} {others}
-        and ({key} is null or {none_blocking} {none_behind} {none_excluded})
-    order by {order}
-    limit ?14)
-returning seq";
+where p.seq in (select value from json_each(?10))";
 
 /// Reads leased rows, with as many bodies as there is room for in bytes, and no body that is too large
 /// to be sent. An id may be any text.
@@ -91,12 +94,12 @@ pub(super) fn lease_rows(
     lease: Duration,
     room: Room,
     filter: &Filter,
-) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+) -> QueryResult<ClaimResult> {
     // An immediate transaction is the only writer: no other session has locked a row.
-    let (seqs, now) = conn.atomically(|conn| {
+    let (ready, now) = conn.atomically(|conn| {
         let now = conn.now()?;
         // Parameters that the statement does not use are harmless, but it must use the last one.
-        let taken: Vec<Taken> = diesel::sql_query(PARTS.fill(CLAIM, table, filter))
+        let ready: Vec<Ready> = diesel::sql_query(PARTS.fill(READY, table, filter))
             .bind::<schema::Uuid, _>(Id(token))
             .bind::<schema::Utc, _>(Moment(after(now, lease)))
             .bind::<schema::Utc, _>(Moment(now))
@@ -112,24 +115,76 @@ pub(super) fn lease_rows(
             .bind::<Text, _>(filter.not_keys())
             .bind::<BigInt, _>(i64::try_from(room.rows).unwrap_or(i64::MAX))
             .load(conn)?;
-        let seqs: Vec<i64> = taken.into_iter().map(|row| row.seq).collect();
-        QueryResult::Ok((seqs, now))
+        if ready.is_empty() {
+            return QueryResult::Ok((ready, now));
+        }
+        // The unused ones are those of the statement above.
+        diesel::sql_query(PARTS.fill(TAKE, table, filter))
+            .bind::<schema::Uuid, _>(Id(token))
+            .bind::<schema::Utc, _>(Moment(after(now, lease)))
+            .bind::<Text, _>("")
+            .bind::<Text, _>("")
+            .bind::<Text, _>("")
+            .bind::<Text, _>("")
+            .bind::<Text, _>("")
+            .bind::<Text, _>(&filter.stream_keys)
+            .bind::<Text, _>(&filter.destination_keys)
+            .bind::<Text, _>(array(&ready))
+            .execute(conn)?;
+        QueryResult::Ok((ready, now))
     })?;
-    if seqs.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
+    if ready.is_empty() {
+        return Ok(ClaimResult::default());
     }
-    let leased = diesel::sql_query(table.fill(READ))
-        .bind::<Text, _>(format!("[{}]", numbers(&seqs)))
+    let rows = diesel::sql_query(table.fill(READ))
+        .bind::<Text, _>(array(&ready))
         .bind::<schema::Uuid, _>(Id(token))
         .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
         .bind::<schema::Utc, _>(Moment(now))
         .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
         .load(conn)?;
-    Ok((leased, Vec::new()))
+    let waits = ready.iter().map(|row| row.wait(now)).collect();
+    Ok(ClaimResult {
+        rows,
+        locked: Vec::new(),
+        waits,
+    })
 }
 
+/// The rows as a JSON array of their `seq`.
+fn array(rows: &[Ready]) -> String {
+    let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
+    format!("[{}]", numbers(&seqs))
+}
+
+/// A row that can be leased.
 #[derive(QueryableByName)]
-struct Taken {
+struct Ready {
     #[diesel(sql_type = BigInt)]
     seq: i64,
+    #[diesel(sql_type = schema::Utc)]
+    added: Moment,
+    #[diesel(sql_type = schema::Utc)]
+    due_at: Moment,
+    #[diesel(sql_type = Bool)]
+    was_leased: bool,
+}
+
+impl Ready {
+    fn wait(&self, now: DateTime<Utc>) -> (RowKey, Wait) {
+        let since = if self.was_leased {
+            self.added.0
+        } else {
+            self.added.0.max(self.due_at.0)
+        };
+        let row = RowKey {
+            seq: self.seq,
+            id: Uuid::nil(),
+        };
+        let wait = Wait {
+            time: (now - since).to_std().unwrap_or_default(),
+            was_leased: self.was_leased,
+        };
+        (row, wait)
+    }
 }

@@ -5,6 +5,8 @@ pub(crate) mod address;
 mod claim;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod fault;
+#[cfg(feature = "cli")]
+mod inspection;
 mod migrate;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod session;
@@ -19,7 +21,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use uuid::Uuid;
 
-use super::claimed::{Leased, LockedRow, Room, RowKey};
+use super::claimed::{ClaimResult, Room, RowKey};
 use super::dialect::{Changes, Dialect, insert_on_conflict};
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
@@ -37,7 +39,12 @@ impl Dialect for SqliteConnection {
     const NOW: &'static str = "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'";
     const EPOCH: &'static str = "'1970-01-01 00:00:00.000000'";
     const NEVER: &'static str = "'9000-01-01 00:00:00.000000'";
+    // A scan by the primary key would read all rows that were sent.
+    const BY_WAITING: &'static str = "indexed by {table}_waiting";
+    const BY_PARKED: &'static str = "indexed by {table}_parked";
     const VERSION: Option<&'static str> = None;
+    // A transaction that writes has no other writer beside it.
+    const FOR_UPDATE: &'static str = "";
     // Immediate: writers take turns from the start, so that no transaction fails later because its snapshot is old.
     const BEGIN_INBOX: &'static str = "begin immediate; savepoint outbox_inbox";
     const DELETE_SETTLED: &'static str = "\
@@ -81,6 +88,14 @@ impl Dialect for SqliteConnection {
         format!("cast(x'{digits}' as text)")
     }
 
+    // The text may be no JSON.
+    fn json_with(json: &str, member: &str, text: &str) -> String {
+        format!(
+            "case when json_valid({json}) then json_replace({json}, '$.\"' || {member} || '\"', {text}) \
+             else {json} end"
+        )
+    }
+
     // A deferred transaction that becomes a writer may fail at once; an immediate one waits.
     fn in_transaction<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E>
     where
@@ -104,7 +119,7 @@ impl Dialect for SqliteConnection {
         lease: Duration,
         room: Room,
         filter: &Filter,
-    ) -> QueryResult<(Vec<Leased>, Vec<LockedRow>)> {
+    ) -> QueryResult<ClaimResult> {
         claim::lease_rows(self, table, token, lease, room, filter)
     }
 

@@ -23,6 +23,7 @@ use crate::engine::row::Row;
 use crate::error::BoxError;
 use crate::error_text;
 use crate::headers::{CORRELATION_ID, Headers};
+use crate::metrics::FailedCall;
 use crate::permanent::is_permanent;
 
 /// The maximum length of a reason in `last_error`, in characters.
@@ -42,10 +43,25 @@ pub(super) struct Shared<C: Backend> {
     pub(super) crash_limit: Option<u32>,
 }
 
+/// How the reason of an execution begins that panicked, and of one whose time limit has passed.
+const PANICKED: &str = "the function panicked";
+const TIMED_OUT: &str = "its time limit of";
+
 /// The function panicked.
 #[derive(Debug, thiserror::Error)]
-#[error("the function panicked: {0}")]
+#[error("{PANICKED}: {text}", PANICKED = PANICKED, text = .0)]
 struct Panicked(String);
+
+/// Why an execution failed, by its reason.
+pub(super) fn failure(reason: &str) -> FailedCall {
+    if reason.starts_with(PANICKED) {
+        FailedCall::Panic
+    } else if reason.starts_with(TIMED_OUT) {
+        FailedCall::Timeout
+    } else {
+        FailedCall::Error
+    }
+}
 
 pub(super) fn panicked(panic: &(dyn Any + Send)) -> BoxError {
     let text = panic
@@ -350,7 +366,7 @@ async fn in_task(
         Some(limit) => match tokio::time::timeout(limit, &mut task.0).await {
             Ok(ended) => ended,
             Err(_) => {
-                return Outcome::Refused(format!("its time limit of {limit:?} has passed"));
+                return Outcome::Refused(format!("{TIMED_OUT} {limit:?} has passed"));
             }
         },
         None => (&mut task.0).await,

@@ -20,6 +20,7 @@ use crate::engine::settings::Settings;
 use crate::engine::unknown_stream::unknown_stream;
 use crate::engine::wake::{Waker, Watcher};
 use crate::engine::{Engine, EngineError, EngineParts};
+use crate::metrics::{self, CallMetrics, Emitter};
 use crate::runtime::cleanup::Cleanup;
 use crate::runtime::outage::Outage;
 use crate::runtime::shutdown::Shutdown;
@@ -67,6 +68,9 @@ impl<C: Backend> Executor<C> {
         let db = Db::for_engine(config, &address, CONNECTIONS);
         let workers = config.call_workers.unwrap_or_else(cores);
         let connections = u32::try_from(workers).unwrap_or(u32::MAX);
+        metrics::register(Emitter::Executor);
+        // Its series exist from now on.
+        drop(CallMetrics::new(calls.names().map(|(name, _)| name)));
         let policies = calls.names().map(|(name, function)| (name, function.retry));
         Ok(Self {
             cleanup: Arc::new(Cleanup::of_calls(db.clone(), config)),
@@ -237,10 +241,9 @@ impl<C: Backend> Executor<C> {
             timeout: self.timeout,
             crash_limit: self.crash_limit,
         };
-        let observer = ExecutorObserver {
-            hooks: self.hooks.start(self.settings.memory_limit / 4),
-            monitor: self.monitor.clone(),
-        };
+        let hooks = self.hooks.start(self.settings.memory_limit / 4);
+        let metrics = CallMetrics::new(shared.calls.names().map(|(name, _)| name));
+        let observer = ExecutorObserver::new(hooks, self.monitor.clone(), metrics);
         let parts = EngineParts {
             settings: self.settings,
             observer,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::Utc;
 use tokio::time::Instant;
 
-use crate::status::{LastError, Rate};
+use crate::status::{LastError, LastTurn, Rate};
 
 /// The number of calls that an executor has executed, failed to execute and parked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +54,7 @@ struct Shared {
     backlog: AtomicUsize,
     is_stopped: AtomicBool,
     unfinished: AtomicUsize,
+    last_turn: LastTurn,
     details: Mutex<Details>,
 }
 
@@ -89,6 +90,13 @@ impl ExecutorMonitor {
         }
     }
 
+    /// Whether the executor's loop has turned within this time: a check that the process is alive. It turns every 10 s or
+    /// more often if there is nothing to do. Also true if the executor does not run.
+    #[must_use]
+    pub fn has_turned_within(&self, limit: std::time::Duration) -> bool {
+        self.0.last_turn.is_within(limit)
+    }
+
     pub(super) fn executed(&self) {
         self.0.executed.fetch_add(1, Ordering::Relaxed);
         self.details().rate.count(Instant::now());
@@ -109,6 +117,7 @@ impl ExecutorMonitor {
     }
 
     pub(super) fn load(&self, running: usize, backlog: usize) {
+        self.0.last_turn.turned();
         self.0.running.store(running, Ordering::Relaxed);
         self.0.backlog.store(backlog, Ordering::Relaxed);
     }
@@ -117,6 +126,7 @@ impl ExecutorMonitor {
         let running = self.0.running.load(Ordering::Relaxed);
         self.0.unfinished.store(running, Ordering::Relaxed);
         self.load(0, 0);
+        self.0.last_turn.ended();
         self.0.is_stopped.store(true, Ordering::Relaxed);
     }
 

@@ -1,17 +1,22 @@
 //! The log lines, the hooks and the status of an executor.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use super::event::CallEvent;
+use super::execution::failure;
 use super::monitor::{ExecutorMonitor, ExecutorStats};
 use crate::engine::hooks::{EventKind, HookQueue};
 use crate::engine::observer::Observer;
 use crate::engine::row::Row;
+use crate::metrics::{CallMetrics, FailedCall, ParkCause, ParkedMetrics};
 
 /// Learns what the engine of an executor does.
 pub(in crate::calls) struct ExecutorObserver {
-    pub(in crate::calls) hooks: HookQueue<CallEvent>,
-    pub(in crate::calls) monitor: ExecutorMonitor,
+    hooks: HookQueue<CallEvent>,
+    monitor: ExecutorMonitor,
+    metrics: CallMetrics,
+    parked: ParkedMetrics,
 }
 
 /// The number of the present attempt.
@@ -21,7 +26,26 @@ pub(super) fn attempt(row: &Row) -> u32 {
         .saturating_add(1)
 }
 
+/// How long a call has run.
+fn took(row: &Row) -> Duration {
+    row.started
+        .map_or_else(Duration::default, |started| started.elapsed())
+}
+
 impl ExecutorObserver {
+    pub(in crate::calls) fn new(
+        hooks: HookQueue<CallEvent>,
+        monitor: ExecutorMonitor,
+        metrics: CallMetrics,
+    ) -> Self {
+        Self {
+            hooks,
+            monitor,
+            metrics,
+            parked: ParkedMetrics::default(),
+        }
+    }
+
     fn notify(&mut self, kind: EventKind, row: &Row, error: Option<&str>) {
         let claimed = &row.claimed;
         let bytes = claimed.destination.len() + error.map_or(0, str::len);
@@ -32,9 +56,7 @@ impl ExecutorObserver {
             stream: claimed.stream.clone(),
             key: claimed.key.clone(),
             attempt: attempt(row),
-            duration: row
-                .started
-                .map_or_else(Default::default, |started| started.elapsed()),
+            duration: took(row),
             error: error.map(str::to_owned),
         });
     }
@@ -45,11 +67,15 @@ impl Observer for ExecutorObserver {
         let name = &row.claimed.destination;
         tracing::debug!(id = %row.id(), seq = row.claimed.seq, name, "executed");
         self.monitor.executed();
+        self.metrics.executed(name, took(row));
         self.notify(EventKind::Sent, row, None);
     }
 
     fn failed(&mut self, row: &Row, reason: &str, is_retried: bool) {
         self.monitor.failed(reason);
+        let why = failure(reason);
+        self.metrics
+            .failed(&row.claimed.destination, why, took(row));
         if is_retried {
             let (name, attempt) = (&row.claimed.destination, attempt(row));
             tracing::warn!(id = %row.id(), name, attempt, reason, "a call failed; retrying");
@@ -57,8 +83,12 @@ impl Observer for ExecutorObserver {
         }
     }
 
-    fn parked(&mut self, row: &Row, reason: &str) {
+    fn parked(&mut self, row: &Row, cause: ParkCause, reason: &str) {
         let name = &row.claimed.destination;
+        self.parked.parked(name, cause);
+        if cause == ParkCause::Unsendable {
+            self.metrics.failed(name, FailedCall::Unsendable, took(row));
+        }
         tracing::warn!(
             id = %row.id(),
             name,

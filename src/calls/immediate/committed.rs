@@ -22,6 +22,7 @@ use crate::engine::outcomes::Outcomes;
 use crate::engine::row::Row;
 use crate::engine::signatures::Refusal;
 use crate::error::Error;
+use crate::metrics::ParkCause;
 use crate::pending_row::insert;
 use crate::runtime::lease_clock;
 
@@ -172,7 +173,9 @@ impl<'a, C: Backend> Committed<'a, C> {
         }
         let verdict = if row.claimed.expired {
             let reason = "expired".to_owned();
-            self.handle.observer().parked(&row, &reason);
+            let mut observer = self.handle.observer();
+            observer.parked(&row, ParkCause::Expired, &reason);
+            drop(observer);
             Verdict::Failed(FailureAction::Expire, reason)
         } else {
             match row.refusal.take() {
@@ -212,12 +215,12 @@ impl<'a, C: Backend> Committed<'a, C> {
                 let is_retried = matches!(action, FailureAction::Retry(_));
                 observer.failed(row, &reason, is_retried);
                 if !is_retried {
-                    observer.parked(row, &reason);
+                    observer.parked(row, ParkCause::Exhausted, &reason);
                 }
                 Verdict::Failed(action, reason)
             }
             Outcome::Unsendable(reason) => {
-                observer.parked(row, &reason);
+                observer.parked(row, ParkCause::Unsendable, &reason);
                 Verdict::Failed(retry.parked(&row.claimed), reason)
             }
             Outcome::Hindered(reason) => {

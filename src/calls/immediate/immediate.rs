@@ -12,6 +12,7 @@ use super::committed::Committed;
 use super::installed::install;
 use super::open_transaction::{self, Terms};
 use super::renewals::Renewals;
+use crate::backend::lease_token::Holder;
 use crate::backend::{AsBackend, Backend};
 use crate::calls::executor::{
     CallEvent, ExecutorError, ExecutorMonitor, ExecutorObserver, ExecutorStats,
@@ -22,6 +23,7 @@ use crate::db::{Address, Db};
 use crate::engine::hooks::Hooks;
 use crate::engine::settings::Settings;
 use crate::engine::wake::Waker;
+use crate::metrics::CallMetrics;
 
 /// Connections to the database: for renewals, and for results if the caller's connection fails.
 const CONNECTIONS: u32 = 2;
@@ -92,6 +94,7 @@ pub struct Immediate<C: Backend> {
     monitor: ExecutorMonitor,
     /// Started with the first transaction that has calls.
     observer: OnceLock<Mutex<ExecutorObserver>>,
+    holder: Holder,
 }
 
 impl<C: Backend> fmt::Debug for Immediate<C> {
@@ -149,6 +152,7 @@ impl<C: Backend> Immediate<C> {
             hooks,
             monitor: ExecutorMonitor::default(),
             observer: OnceLock::new(),
+            holder: Holder::default(),
         };
         match Handle::try_current() {
             Ok(runtime) => this.runtime(runtime),
@@ -239,7 +243,7 @@ impl<C: Backend> Immediate<C> {
             if open_transaction::is_open(conn) || conn.open_transactions()? > 0 {
                 return conn.atomically(work);
             }
-            let token = Uuid::new_v4();
+            let token = self.holder.token();
             let work = |conn: &mut C| {
                 conn.atomically::<T, E>(|conn| {
                     let result = work(conn)?;
@@ -271,10 +275,9 @@ impl<C: Backend> Immediate<C> {
 
     pub(super) fn observer(&self) -> MutexGuard<'_, ExecutorObserver> {
         let observer = self.observer.get_or_init(|| {
-            Mutex::new(ExecutorObserver {
-                hooks: self.hooks.clone().start(self.settings.memory_limit / 4),
-                monitor: self.monitor.clone(),
-            })
+            let hooks = self.hooks.clone().start(self.settings.memory_limit / 4);
+            let metrics = CallMetrics::new(self.calls.names().map(|(name, _)| name));
+            Mutex::new(ExecutorObserver::new(hooks, self.monitor.clone(), metrics))
         });
         observer.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::RowKey;
 use crate::engine::row::Row;
+use crate::metrics::{Counter, RECONNECTS, counter};
 use crate::relay::monitor::RelayMonitor;
 use crate::stomp::{Client, Connector, Error as StompError, NotSentReason};
 
@@ -32,6 +33,8 @@ use suspects::Suspects;
 
 type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// How the reason of a failed attempt begins if the broker closed the connection at the row.
+pub(super) const CLOSED_AT: &str = "the broker closes the connection at this message";
 /// An ERROR that names its row explains a close of the connection within this time.
 const EXPLANATION_VALID: Duration = Duration::from_secs(5);
 /// How long the answer to a DISCONNECT may take.
@@ -68,6 +71,7 @@ pub(crate) struct StompDelivery {
     settings: StompSettings,
     connection: Connection,
     has_connected: bool,
+    reconnects: Counter,
     in_flight: FuturesUnordered<Job<SentRow>>,
     /// Whether a suspect is in flight.
     suspect_in_flight: bool,
@@ -88,6 +92,7 @@ impl StompDelivery {
             settings,
             connection: Connection::Closed,
             has_connected: false,
+            reconnects: counter(RECONNECTS, &[]),
             in_flight: FuturesUnordered::new(),
             suspect_in_flight: false,
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_PER_ROW)),
@@ -101,6 +106,7 @@ impl StompDelivery {
         match result {
             Ok(client) => {
                 if self.has_connected {
+                    self.reconnects.increment(1);
                     tracing::debug!(broker = client.server(), "connected again");
                 } else {
                     tracing::info!(broker = client.server(), "connected");
@@ -210,9 +216,7 @@ impl StompDelivery {
             if self.suspects.count_close(row.row()) {
                 let claimed = &row.claimed;
                 let advice = advice(error, &claimed.destination, claimed.body.len());
-                return Outcome::Refused(format!(
-                    "the broker closes the connection at this message: {error}{advice}"
-                ));
+                return Outcome::Refused(format!("{CLOSED_AT}: {error}{advice}"));
             }
         }
         if error.is_outcome_unknown() {

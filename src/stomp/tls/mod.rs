@@ -1,10 +1,14 @@
 //! TLS to the broker: trusted authorities and the client certificate.
 
+#[cfg(feature = "cli")]
+mod certificate;
 mod error;
 mod files;
 mod verifier;
 
 use std::fmt;
+#[cfg(feature = "cli")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +19,8 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsConnector, rustls};
 
+#[cfg(feature = "cli")]
+pub(crate) use certificate::expiry as certificate_expiry;
 pub use error::TlsError;
 pub use verifier::ServerCertificate;
 
@@ -44,6 +50,13 @@ pub struct Tls {
     identity: Option<Identity>,
     accepts_any: bool,
     validator: Option<Arc<Validator>>,
+}
+
+/// The client certificate in a file and those that follow it, in DER.
+#[cfg(feature = "cli")]
+pub(crate) fn certificates_in(path: &Path) -> Result<Vec<Vec<u8>>, TlsError> {
+    let certificates = files::certificates(path, FileKind::Certificate)?;
+    Ok(certificates.iter().map(|one| one.to_vec()).collect())
 }
 
 /// The files of a client certificate.
@@ -136,7 +149,7 @@ impl Tls {
     }
 
     /// Reads the files outside the runtime's threads: decrypting a key takes time.
-    pub(super) async fn prepare(&self) -> Result<Arc<ClientConfig>, TlsError> {
+    pub(crate) async fn prepare(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let tls = self.clone();
         match tokio::task::spawn_blocking(move || tls.config()).await {
             Ok(config) => config,
@@ -182,7 +195,7 @@ impl Tls {
     }
 
     /// Starts TLS on a connection to `host`.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         config: Arc<ClientConfig>,
         host: &str,

@@ -28,6 +28,9 @@ pub(super) type Validator =
 pub struct ServerCertificate<'a> {
     /// The broker's certificate, in DER.
     pub certificate: &'a [u8],
+    /// The certificates that the broker sent with it, in DER: those of the authorities between the broker's and a
+    /// trusted one.
+    pub intermediates: &'a [&'a [u8]],
     /// The host in the URL: a name or an address.
     pub host: &'a str,
 }
@@ -98,8 +101,10 @@ impl ServerCertVerifier for Verifier {
             usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
         }
         if let Some(validator) = &self.validator {
+            let intermediates: Vec<&[u8]> = intermediates.iter().map(|one| &one[..]).collect();
             let certificate = ServerCertificate {
                 certificate: end_entity,
+                intermediates: &intermediates,
                 host: &server_name.to_str(),
             };
             validator(&certificate).map_err(|reason| {

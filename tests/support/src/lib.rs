@@ -4,6 +4,7 @@
 
 pub mod amqp;
 mod database;
+pub mod http;
 pub mod log;
 pub mod network;
 pub mod own;

@@ -85,6 +85,13 @@ impl Program {
         assert!(status.success());
     }
 
+    /// Waits for the address at which it serves its metrics.
+    pub fn metrics_address(&mut self) -> String {
+        let line = self.wait_for_line("serving metrics and health");
+        let (_, address) = line.split_once("address=").unwrap();
+        address.trim().to_owned()
+    }
+
     /// Ends its standard input.
     pub fn close_input(&mut self) {
         self.child.stdin = None;

@@ -1,13 +1,24 @@
 //! The program `outbox`, on each database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "../support/counts.rs"]
+mod counts;
+mod doctor;
+mod rows;
+
 use outbox_test_support as support;
 
 use std::process::Command;
 
-use diesel_outbox::admin::{self, Status};
+use diesel_outbox::admin;
 use diesel_outbox::backend::Backend;
 
+use counts::Counts;
+use rows::{
+    a_page_prints_the_command_for_the_next, a_row_is_shown_with_its_history,
+    each_command_has_a_form_in_json, rows_are_changed_by_filters, rows_are_listed_by_filters,
+    signed_rows_are_signed_again_with_the_keys, what_took_sql_is_a_command,
+};
 use support::TestDatabase;
 
 const WAITING: &str = "0192f0aa-0000-7000-8000-000000000001";
@@ -55,11 +66,11 @@ fn outbox_at(url: &str, arguments: &[&str]) -> Ran {
     }
 }
 
-fn counts<C: Backend>(database: &TestDatabase) -> Status {
-    admin::status(&mut C::establish(&database.url).unwrap()).unwrap()
+fn counts<C: Backend>(database: &TestDatabase) -> Counts {
+    Counts::of(&mut C::establish(&database.url).unwrap())
 }
 
-fn rows<C: Backend>(database: &TestDatabase) {
+fn write_rows<C: Backend>(database: &TestDatabase) {
     let column = if C::NAME == "MySQL/MariaDB" {
         "`key`"
     } else {
@@ -116,7 +127,7 @@ fn a_table_in_the_way_is_named<C: Backend>(database: &TestDatabase) {
 
 fn rows_that_were_not_sent_are_not_removed<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied ");
-    rows::<C>(database);
+    write_rows::<C>(database);
     let mut conn = C::establish(&database.url).unwrap();
     let refused = |reason: &str| {
         outbox(database, &["migrate", "--revert"]).fails(1, reason);
@@ -149,7 +160,7 @@ fn rows_that_were_not_sent_are_not_removed<C: Backend>(database: &TestDatabase) 
 
 fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["status"])
         .says("waiting   1")
         .says("parked    2")
@@ -162,9 +173,31 @@ fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     assert_eq!(counts::<C>(database).waiting, 3);
 }
 
+fn the_status_shows_reasons_leases_and_streams<C: Backend>(database: &TestDatabase) {
+    outbox(database, &["migrate"]).says("applied");
+    let columns = "id, destination, body, stream, retry, last_error, due_at, lease_token";
+    let later = "'8000-01-01 00:00:00.000000'";
+    // A UUIDv7 of 2030-03-17 that ends with the holder's name.
+    let token = "01ba5d02-a800-7707-8707-070707070707";
+    let mut conn = C::establish(&database.url).unwrap();
+    conn.batch_execute(&format!(
+        "insert into published ({columns}) values
+         ('{FAILED}', '/queue/a', '{{}}', null, 2, 'it is refused', {later}, null),
+         ('{WAITING}', '/queue/a', '{{}}', 'mail', 0, null, '1970-01-01 00:00:00.000000', null),
+         ('{SENT}', '/queue/a', '{{}}', null, 0, null, {later}, '{token}')"
+    ))
+    .unwrap();
+    outbox(database, &["status"])
+        .says("waiting   3\n  not due 2\n  due     1\n")
+        .says("  leased  1\n  retrying 1\n    reason 1 times: it is refused\n")
+        .says("leased by 070707070707: 1 rows, since 2030-")
+        .says(", until 8000-01-01T00:00:00+00:00")
+        .says("overdue   1 rows of stream mail, the first for ");
+}
+
 fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["skip", FAILED]).says("1 skipped");
     outbox(database, &["skip", SENT]).fails(1, "not those of parked rows");
     assert_eq!(
@@ -178,7 +211,7 @@ fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
 
 fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["clean", "--older-than", "1h"]).says("deleted 0 sent and 0 received");
     outbox(database, &["clean", "--older-than", "0s"]).says("deleted 1 sent and 0 received");
     let after = counts::<C>(database);
@@ -187,7 +220,7 @@ fn only_what_was_sent_is_deleted<C: Backend>(database: &TestDatabase) {
 
 fn calls_are_changed_as_messages_are<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     let row = |id: &str, status: i32| {
         format!(
             "insert into outbox_calls (id, name, args, status, last_error)
@@ -227,7 +260,7 @@ fn calls_are_changed_as_messages_are<C: Backend>(database: &TestDatabase) {
 
 fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     let mut conn = C::establish(&database.url).unwrap();
     conn.batch_execute(&format!(
         "insert into received (id, msg_id, added) values ('{SENT}', 'm', '2001-01-01 00:00:00.000000');
@@ -243,7 +276,7 @@ fn the_inbox_is_deleted_if_it_is_named<C: Backend>(database: &TestDatabase) {
 
 fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
     outbox(database, &["migrate"]).says("applied");
-    rows::<C>(database);
+    write_rows::<C>(database);
     outbox(database, &["pause", "--stream", "slow", "--stream", "late"]).says("paused slow");
     outbox(database, &["status"])
         .says("paused    late")
@@ -295,10 +328,18 @@ on_each_database!(
     rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
+    the_status_shows_reasons_leases_and_streams,
     only_what_was_sent_is_deleted,
     the_inbox_is_deleted_if_it_is_named,
     streams_are_paused_and_rows_cancelled,
     mistakes_are_named,
+    a_page_prints_the_command_for_the_next,
+    a_row_is_shown_with_its_history,
+    each_command_has_a_form_in_json,
+    rows_are_changed_by_filters,
+    rows_are_listed_by_filters,
+    signed_rows_are_signed_again_with_the_keys,
+    what_took_sql_is_a_command,
 );
 
 /// A writer who commits while a revert waits for the tables stops the revert. SQLite has one writer

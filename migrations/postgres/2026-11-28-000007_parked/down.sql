@@ -1,0 +1,2 @@
+-- The indexes are dropped with their tables.
+select 1;

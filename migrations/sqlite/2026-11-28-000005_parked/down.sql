@@ -1,0 +1,2 @@
+drop index published_parked;
+drop index outbox_calls_parked;

@@ -1,0 +1,164 @@
+//! The output of `outbox status`.
+
+use std::time::Duration;
+
+use super::json::Object;
+use super::output::Output;
+use crate::admin::{COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals};
+
+/// Lines of each list: reasons, names, holders and streams.
+const LISTED: usize = 5;
+
+/// Prints the numbers of messages, or of function calls.
+pub(super) fn print(out: &mut Output, status: &Status, totals: &Totals, calls: bool) {
+    if out.is_json() {
+        return out.object(&object(status, totals, calls));
+    }
+    out.row("waiting", count(status.waiting));
+    out.row("  not due", count(status.not_due));
+    out.row("  due", count(status.due));
+    out.row("  blocked", count(status.blocked));
+    out.row("  delayed", count(status.delayed));
+    out.row("  leased", count(status.leased));
+    out.row("  retrying", count(status.retrying));
+    for reason in status.reasons.iter().take(LISTED) {
+        let line = format!("{} times: {}", count(reason.rows), out.text(&reason.name));
+        out.row("    reason", line);
+    }
+    out.row("parked", count(status.parked));
+    out.row("  expired", count(status.expired));
+    out.row("  cancelled", count(status.cancelled));
+    if calls {
+        out.row("executed", count(totals.executed));
+    } else {
+        out.row("sent", count(totals.sent));
+        out.row("received", count(totals.received));
+    }
+    if let Some(oldest) = status.oldest_waiting {
+        out.row("oldest", oldest.to_rfc3339());
+    }
+    if calls {
+        for target in status.targets.iter().take(LISTED) {
+            let NamedCount { name, rows, .. } = target;
+            let line = format!("{}: {} waiting", out.text(name), count(*rows));
+            out.row("function", line);
+        }
+    }
+    for holder in status.holders.iter().take(LISTED) {
+        out.row("leased by", lease(holder));
+    }
+    let streams = status.streams.iter();
+    let late = streams.filter(|stream| stream.claimable > 0);
+    for stream in late.take(LISTED) {
+        let line = overdue(out, stream);
+        out.row("overdue", line);
+    }
+    for stream in &status.paused_streams {
+        let stream = out.text(stream).into_owned();
+        out.row("paused", stream);
+    }
+}
+
+/// The same numbers as JSON, with all items of the lists.
+fn object(status: &Status, totals: &Totals, calls: bool) -> Object {
+    let named = |count: &NamedCount| {
+        Object::new()
+            .with("name", &count.name)
+            .with("rows", count.rows)
+    };
+    let holder = |holder: &LeaseHolder| {
+        let object = Object::new()
+            .with("name", &holder.name)
+            .with("rows", holder.rows);
+        object
+            .with_time("since", holder.since)
+            .with_time("until", Some(holder.until))
+    };
+    let stream = |stream: &StreamStatus| {
+        let object = Object::new()
+            .with("name", &stream.name)
+            .with("paused", stream.is_paused);
+        object
+            .with("waiting", stream.waiting)
+            .with("claimable", stream.claimable)
+            .with(
+                "oldest_claimable_seconds",
+                stream.oldest_claimable.as_secs_f64(),
+            )
+    };
+    let object = Object::new()
+        .with("waiting", status.waiting)
+        .with("not_due", status.not_due)
+        .with("due", status.due)
+        .with("blocked", status.blocked)
+        .with("delayed", status.delayed)
+        .with("leased", status.leased)
+        .with("retrying", status.retrying)
+        .with_objects("reasons", status.reasons.iter().map(named))
+        .with("parked", status.parked)
+        .with("expired", status.expired)
+        .with("cancelled", status.cancelled);
+    let object = if calls {
+        object.with("executed", totals.executed)
+    } else {
+        object
+            .with("sent", totals.sent)
+            .with("received", totals.received)
+    };
+    object
+        .with_time("oldest_waiting", status.oldest_waiting)
+        .with_objects(
+            if calls { "names" } else { "destinations" },
+            status.targets.iter().map(named),
+        )
+        .with_objects("leased_by", status.holders.iter().map(holder))
+        .with_objects("streams", status.streams.iter().map(stream))
+        .with("paused_streams", &status.paused_streams)
+}
+
+/// A count as people write it: `100,000+` if there may be more rows.
+fn count(rows: i64) -> String {
+    if rows >= COUNT_LIMIT {
+        return "100,000+".to_owned();
+    }
+    rows.to_string()
+}
+
+fn lease(holder: &LeaseHolder) -> String {
+    let name = holder.name.as_deref().unwrap_or("(unknown)");
+    let since = holder
+        .since
+        .map(|since| format!(" since {},", since.to_rfc3339()))
+        .unwrap_or_default();
+    format!(
+        "{name}: {} rows,{since} until {}",
+        count(holder.rows),
+        holder.until.to_rfc3339()
+    )
+}
+
+/// The rows of a stream that could be claimed now.
+fn overdue(out: &Output, stream: &StreamStatus) -> String {
+    let whole = Duration::from_secs(stream.oldest_claimable.as_secs());
+    let age = humantime::format_duration(whole);
+    let rows = count(stream.claimable);
+    match &stream.name {
+        Some(name) => format!(
+            "{rows} rows of stream {}, the first for {age}",
+            out.text(name)
+        ),
+        None => format!("{rows} rows, the first for {age}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_shows_that_there_may_be_more() {
+        assert_eq!(count(99_999), "99999");
+        assert_eq!(count(COUNT_LIMIT), "100,000+");
+        assert_eq!(count(COUNT_LIMIT + 1), "100,000+");
+    }
+}

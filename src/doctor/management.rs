@@ -1,0 +1,278 @@
+//! RabbitMQ's management API: <https://www.rabbitmq.com/docs/http-api-reference>. It is only read.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use url::{Host, Url};
+
+use super::check::Check;
+use super::report::Report;
+use crate::config::Config;
+use crate::stomp::{Endpoint, Tls};
+
+const NAME: &str = "broker.management";
+/// The ports of the plugin, without and with TLS.
+const PORTS: (u16, u16) = (15_672, 15_671);
+/// A longer answer is not read.
+const LONGEST: usize = 64 << 20;
+
+/// Why the management API gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ManagementError {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("the user may not use it")]
+    Refused,
+    #[error("it answers with the status {0}")]
+    Status(u16),
+    #[error("its answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// A management API that answers, and what to ask it about.
+pub(super) struct Management {
+    scheme: String,
+    host: String,
+    port: u16,
+    /// The part of the path before `/api`.
+    prefix: String,
+    authorization: String,
+    /// The virtual host, encoded for a path.
+    virtual_host: String,
+    tls: Tls,
+    limit: Duration,
+}
+
+impl Management {
+    /// The management API of a broker, if it answers.
+    pub(super) async fn find(
+        config: &Config,
+        endpoint: &Endpoint,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let management = Self::of(config, endpoint)?;
+        let address = management.address();
+        let outcome: Result<Option<serde_json::Value>, _> = management.get("/api/whoami").await;
+        let (check, found) = match outcome {
+            Ok(_) => (Check::ok(NAME, "answers"), Some(management)),
+            Err(ManagementError::Refused) => (
+                Check::warning(
+                    NAME,
+                    "refuses this user: queues and bindings cannot be checked",
+                    "`rabbitmqctl set_user_tags USER management` for the user of stomp_url, or set management_url \
+                     with another user",
+                ),
+                None,
+            ),
+            Err(error) => (
+                Check::warning(
+                    NAME,
+                    format_args!(
+                        "does not answer, so queues and bindings cannot be checked: {error}"
+                    ),
+                    "`rabbitmq-plugins enable rabbitmq_management`, or set management_url if it has another address",
+                ),
+                None,
+            ),
+        };
+        report.push(check.about(&address));
+        found
+    }
+
+    /// The API at the address of the settings, else at the usual port of the broker's host.
+    fn of(config: &Config, endpoint: &Endpoint) -> Option<Self> {
+        let url = match &config.management_url {
+            Some(url) => Url::parse(url.expose().trim()).ok()?,
+            None => {
+                let (scheme, port) = match endpoint.has_tls {
+                    true => ("https", PORTS.1),
+                    false => ("http", PORTS.0),
+                };
+                let host = match endpoint.host.contains(':') {
+                    true => format!("[{}]", endpoint.host),
+                    false => endpoint.host.clone(),
+                };
+                Url::parse(&format!("{scheme}://{host}:{port}/")).ok()?
+            }
+        };
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (user, password) = match (url.username(), url.password()) {
+            ("", None) => (endpoint.login.clone(), endpoint.passcode.clone()),
+            (user, password) => (decoded(user), decoded(password.unwrap_or_default())),
+        };
+        Some(Self {
+            scheme: url.scheme().to_owned(),
+            host: match url.host()? {
+                Host::Domain(name) => name.to_owned(),
+                Host::Ipv4(address) => address.to_string(),
+                Host::Ipv6(address) => address.to_string(),
+            },
+            port: url.port_or_known_default()?,
+            prefix: url.path().trim_end_matches('/').to_owned(),
+            authorization: format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
+            virtual_host: encoded(&endpoint.virtual_host),
+            tls: config.tls(),
+            limit: config.connect_timeout,
+        })
+    }
+
+    /// The address, without the user.
+    fn address(&self) -> String {
+        format!("{}://{}{}/", self.scheme, self.place(), self.prefix)
+    }
+
+    fn place(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// The object below `/api/KIND/VIRTUAL-HOST`, with further parts of the path; `None` if it does not exist.
+    pub(super) async fn object<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        name: &str,
+        further: &str,
+    ) -> Result<Option<T>, ManagementError> {
+        let path = format!(
+            "/api/{kind}/{}/{}{further}",
+            self.virtual_host,
+            encoded(name)
+        );
+        self.get(&path).await
+    }
+
+    /// The answer to a GET; `None` if there is no such object.
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ManagementError> {
+        match self.request(path).await? {
+            (200, body) => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|error| ManagementError::Unreadable(error.to_string())),
+            (404, _) => Ok(None),
+            (401 | 403, _) => Err(ManagementError::Refused),
+            (status, _) => Err(ManagementError::Status(status)),
+        }
+    }
+
+    /// The status and the body of the answer to a GET.
+    pub(super) async fn request(&self, path: &str) -> Result<(u16, Bytes), ManagementError> {
+        match tokio::time::timeout(self.limit, self.connect(path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ManagementError::Unreachable(format!(
+                "no answer within {:?}",
+                self.limit
+            ))),
+        }
+    }
+
+    async fn connect(&self, path: &str) -> Result<(u16, Bytes), ManagementError> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(unreachable)?;
+        if self.scheme != "https" {
+            return self.exchange(TokioIo::new(stream), path).await;
+        }
+        let tls = self.tls.prepare().await.map_err(unreachable)?;
+        let stream = self
+            .tls
+            .connect(tls, &self.host, stream)
+            .await
+            .map_err(unreachable)?;
+        self.exchange(TokioIo::new(stream), path).await
+    }
+
+    async fn exchange<S>(&self, stream: S, path: &str) -> Result<(u16, Bytes), ManagementError>
+    where
+        S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .map_err(unreachable)?;
+        let connection = tokio::spawn(connection);
+        let request = hyper::Request::get(format!("{}{path}", self.prefix))
+            .header(HOST, self.place())
+            .header(AUTHORIZATION, &self.authorization)
+            .header(ACCEPT, "application/json")
+            .body(Empty::<Bytes>::new())
+            .map_err(unreachable)?;
+        let answer = async {
+            let response = sender.send_request(request).await.map_err(unreachable)?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), LONGEST).collect().await;
+            let body = body.map_err(|error| ManagementError::Unreadable(error.to_string()))?;
+            Ok((status, body.to_bytes()))
+        };
+        let answer = answer.await;
+        connection.abort();
+        answer
+    }
+}
+
+fn unreachable(error: impl std::fmt::Display) -> ManagementError {
+    ManagementError::Unreachable(error.to_string())
+}
+
+/// A name as a part of a path.
+fn encoded(name: &str) -> String {
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn of(stomp_url: &str, management_url: Option<&str>) -> Management {
+        let config = Config {
+            stomp_url: Secret::new(stomp_url),
+            management_url: management_url.map(Secret::new),
+            ..Config::default()
+        };
+        let options = config.stomp_options().unwrap();
+        Management::of(&config, options.endpoint().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_address_follows_from_that_of_the_broker() {
+        let basic = |user: &str| format!("Basic {}", STANDARD.encode(user));
+        for (stomp, management, address, user, virtual_host) in [
+            ("stomp://a", None, "http://a:15672/", "guest:guest", "%2F"),
+            (
+                "stomp://u:p%40@[::1]:7/v/w",
+                None,
+                "http://[::1]:15672/",
+                "u:p@",
+                "v%2Fw",
+            ),
+            ("stomp+ssl://u:p@a", None, "https://a:15671/", "u:p", "%2F"),
+            (
+                "stomp://u:p@a",
+                Some("http://b:8080/mq/"),
+                "http://b:8080/mq/",
+                "u:p",
+                "%2F",
+            ),
+            (
+                "stomp://a",
+                Some("https://x:y%3A@b"),
+                "https://b:443/",
+                "x:y:",
+                "%2F",
+            ),
+        ] {
+            let found = of(stomp, management);
+            assert_eq!(found.address(), address);
+            assert_eq!(found.authorization, basic(user), "{address}");
+            assert_eq!(found.virtual_host, virtual_host);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The queues of subscriptions and their dead letters.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::check::{Check, counted};
+use super::management::{Management, ManagementError};
+use super::report::Report;
+use super::routes::{Binding, TOPICS};
+use crate::broker::destination::{Destination, decoded};
+use crate::broker::{Broker, Headers, dead_letter_queue};
+use crate::config::{DeadLetter, SubscriptionConfig};
+use crate::subscriber::{Queue, QueueError};
+
+const QUEUE: &str = "queue";
+const ARGUMENTS: &str = "queue.arguments";
+const BINDING: &str = "queue.binding";
+const PREFETCH: &str = "queue.prefetch";
+const DEAD_LETTERS: &str = "queue.dead_letters";
+
+/// Headers of SUBSCRIBE that are arguments of the consumer, and not of the queue.
+const OF_CONSUMER: [&str; 4] = ["x-queue-name", "x-priority", "x-stream-offset", "x-credit"];
+
+/// A subscription's queue and the settings that concern it.
+#[derive(Debug, Clone)]
+pub(super) struct Subscribed {
+    pub(super) queue: Queue,
+    pub(super) workers: usize,
+    consumer: String,
+    dead_letter: DeadLetter,
+}
+
+impl Subscribed {
+    pub(super) fn new(subscription: &SubscriptionConfig) -> Result<Self, QueueError> {
+        let config = &subscription.config;
+        let name = subscription.queue.as_deref();
+        Ok(Self {
+            queue: Queue::of(config, &subscription.destination, name)?,
+            workers: config.workers,
+            consumer: config.consumer.clone(),
+            dead_letter: config.dead_letter,
+        })
+    }
+
+    /// Why one process cannot have both subscriptions.
+    pub(super) fn conflict_with(&self, other: &Self) -> Option<QueueError> {
+        self.queue
+            .conflict_with(&self.consumer, &other.queue, &other.consumer)
+    }
+}
+
+/// A queue as the management API shows it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct QueueObject {
+    #[serde(default)]
+    durable: bool,
+    #[serde(default)]
+    auto_delete: bool,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    arguments: Map<String, Value>,
+    messages: Option<u64>,
+    #[serde(default)]
+    consumer_details: Vec<Consumer>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Consumer {
+    #[serde(default)]
+    prefetch_count: u64,
+}
+
+impl QueueObject {
+    /// The arguments that differ from those in headers of SUBSCRIBE or SEND.
+    pub(super) fn differences<K: AsRef<str>, V: AsRef<str>>(
+        &self,
+        headers: &[(K, V)],
+    ) -> Vec<String> {
+        let header = |name: &str| {
+            let found = headers.iter().find(|(other, _)| other.as_ref() == name);
+            found.map(|(_, value)| value.as_ref().to_owned())
+        };
+        let mut differences = Vec::new();
+        let mut compare = |name: &str, theirs: Option<String>, ours: Option<String>| {
+            if theirs != ours {
+                let shown = |value: &Option<String>| match value.as_deref() {
+                    None => "not set".to_owned(),
+                    Some("") => "empty".to_owned(),
+                    Some(value) => value.to_owned(),
+                };
+                differences.push(format!(
+                    "{name} is {}, ours {}",
+                    shown(&theirs),
+                    shown(&ours)
+                ));
+            }
+        };
+        for (name, theirs) in [
+            ("durable", self.durable),
+            ("auto-delete", self.auto_delete),
+            ("exclusive", self.exclusive),
+        ] {
+            let ours = header(name).unwrap_or_else(|| "false".to_owned());
+            compare(name, Some(theirs.to_string()), Some(ours));
+        }
+        let arguments = headers.iter().map(|(name, _)| name.as_ref());
+        let ours = arguments.filter(|name| name.starts_with("x-") && !OF_CONSUMER.contains(name));
+        let theirs = self.arguments.keys().map(String::as_str);
+        let mut names: Vec<&str> = ours.chain(theirs).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            let theirs = self.arguments.get(name).map(|value| match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+            let ours = header(name);
+            let is_default =
+                name == "x-queue-type" && ours.is_none() && theirs.as_deref() == Some("classic");
+            if !is_default {
+                compare(name, theirs, ours);
+            }
+        }
+        differences
+    }
+}
+
+pub(super) async fn check(
+    broker: Broker,
+    management: Option<&Management>,
+    queues: &[Subscribed],
+    report: &mut Report,
+) {
+    for one in queues {
+        let name = one.queue.name.as_str();
+        let Some(management) = management else {
+            report.push(untold(broker, one).about(name));
+            continue;
+        };
+        if let Err(error) = with_management(broker, management, one, report).await {
+            let advice = "give the user of the management API the right to read this virtual host";
+            report.push(Check::unknown(QUEUE, error, advice).about(name));
+        }
+    }
+}
+
+/// What STOMP does not show without taking messages from the queue.
+fn untold(broker: Broker, one: &Subscribed) -> Check {
+    let needs_no_declaration = broker
+        .quirks()
+        .dead_letter_declaration(&one.queue.name)
+        .is_none();
+    if needs_no_declaration && one.queue.topic().is_none() {
+        return Check::ok(QUEUE, "the broker creates queues when they are used");
+    }
+    Check::unknown(
+        QUEUE,
+        "STOMP does not show whether a queue exists without taking messages from it",
+        match broker.has_management_api() {
+            true => format!(
+                "compare with `rabbitmqctl list_queues name durable arguments consumers`: there should be {} and {}",
+                one.queue.name,
+                dead_letter_queue(&one.queue.name)
+            ),
+            false => {
+                "look for the queue or the durable subscriber in the broker's console".to_owned()
+            }
+        },
+    )
+}
+
+async fn with_management(
+    broker: Broker,
+    management: &Management,
+    one: &Subscribed,
+    report: &mut Report,
+) -> Result<(), ManagementError> {
+    let name = one.queue.name.as_str();
+    let is_existing = matches!(one.queue.kind(), Destination::ExistingQueue(_));
+    let found: Option<QueueObject> = management.object("queues", name, "").await?;
+    let mut push = |check: Check| report.push(check.about(name));
+    match &found {
+        None if is_existing => push(Check::error(
+            QUEUE,
+            "does not exist, and `subscribe` does not create it for /amq/queue/…",
+            "create it, or subscribe to /queue/… or to a topic",
+        )),
+        None => push(Check::warning(
+            QUEUE,
+            "does not exist: until it does, the broker drops what is sent to it",
+            "start `subscribe` once; it creates the queue",
+        )),
+        Some(found) => {
+            let messages = found.messages.map_or(String::new(), |messages| {
+                format!(", {}", counted(messages, "message"))
+            });
+            push(Check::ok(
+                QUEUE,
+                format_args!(
+                    "exists{messages}, {}",
+                    counted(found.consumer_details.len(), "consumer")
+                ),
+            ));
+            if !is_existing {
+                let headers = one.queue.subscribe(broker).headers;
+                push(arguments(found, &headers));
+                if let Some(check) = binding(management, one).await? {
+                    push(check);
+                }
+            }
+            push(prefetch(found, one));
+        }
+    }
+    if one.dead_letter != DeadLetter::None {
+        let check = dead_letters(broker, management, one, found.is_some()).await?;
+        report.push(check.about(&dead_letter_queue(name)));
+    }
+    Ok(())
+}
+
+fn arguments(found: &QueueObject, headers: &Headers) -> Check {
+    match found.differences(headers).as_slice() {
+        [] => Check::ok(ARGUMENTS, "those that `subscribe` would declare"),
+        all => Check::error(
+            ARGUMENTS,
+            format_args!(
+                "`subscribe` is refused (precondition_failed): {}",
+                all.join(", ")
+            ),
+            "set queue_headers to the queue's arguments; or, when the queue is empty, delete it and start \
+             `subscribe`, which creates it",
+        ),
+    }
+}
+
+/// Whether the queue gets the messages of its topic or exchange; `None` if it is itself the destination.
+async fn binding(
+    management: &Management,
+    one: &Subscribed,
+) -> Result<Option<Check>, ManagementError> {
+    let (source, key) = match one.queue.kind() {
+        Destination::Topic(name) => (TOPICS.to_owned(), decoded(name)),
+        Destination::Exchange(name, key) => (decoded(name), decoded(key.unwrap_or_default())),
+        _ => return Ok(None),
+    };
+    let bindings: Option<Vec<Binding>> = management
+        .object("queues", &one.queue.name, "/bindings")
+        .await?;
+    let is_bound = |binding: &Binding| binding.source == source && binding.routing_key == key;
+    let destination = &one.queue.destination;
+    Ok(Some(
+        match bindings.unwrap_or_default().iter().any(is_bound) {
+            true => Check::ok(BINDING, format_args!("bound to {destination}")),
+            false => Check::warning(
+                BINDING,
+                format_args!(
+                    "not bound to {destination}: the broker does not put its messages here"
+                ),
+                "start `subscribe` once; it binds the queue",
+            ),
+        },
+    ))
+}
+
+fn prefetch(found: &QueueObject, one: &Subscribed) -> Check {
+    let ours = one.queue.prefetch;
+    let mut counts: Vec<u64> = found
+        .consumer_details
+        .iter()
+        .map(|one| one.prefetch_count)
+        .collect();
+    counts.sort_unstable();
+    counts.dedup();
+    let shown: Vec<String> = counts.iter().map(u64::to_string).collect();
+    match counts.as_slice() {
+        [] => Check::ok(
+            PREFETCH,
+            format_args!("{ours}; nobody consumes the queue now"),
+        ),
+        [0, ..] => Check::warning(
+            PREFETCH,
+            "a consumer without a limit takes all messages that wait, and others get none",
+            "set a prefetch in that consumer (prefetch-count in SUBSCRIBE)",
+        ),
+        _ => Check::ok(
+            PREFETCH,
+            format_args!("{ours}; the consumers have {}", shown.join(", ")),
+        ),
+    }
+}
+
+async fn dead_letters(
+    broker: Broker,
+    management: &Management,
+    one: &Subscribed,
+    is_queue_there: bool,
+) -> Result<Check, ManagementError> {
+    let name = dead_letter_queue(&one.queue.name);
+    let found: Option<QueueObject> = management.object("queues", &name, "").await?;
+    let advice = "start `subscribe` once; it creates the queue";
+    let Some(found) = found else {
+        return Ok(match is_queue_there {
+            true => Check::error(
+                DEAD_LETTERS,
+                "does not exist: the broker drops messages that it moves there (rejected, expired)",
+                advice,
+            ),
+            false => Check::warning(DEAD_LETTERS, "does not exist", advice),
+        });
+    };
+    let headers = one
+        .queue
+        .dead_letter_declaration(broker)
+        .map(|declared| declared.headers);
+    Ok(
+        match found.differences(&headers.unwrap_or_default()).as_slice() {
+            [] => Check::ok(
+                DEAD_LETTERS,
+                found.messages.map_or("exists".to_owned(), |messages| {
+                    format!("exists, {}", counted(messages, "message"))
+                }),
+            ),
+            all => Check::warning(
+                DEAD_LETTERS,
+                format_args!("is used as it is, with other arguments: {}", all.join(", ")),
+                "set dead_letter_headers to the queue's arguments; or, when the queue is empty, delete it and start \
+             `subscribe`",
+            ),
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::doctor::Verdict;
+
+    fn subscribed(change: impl FnOnce(&mut Config)) -> Subscribed {
+        let mut config = Config::default();
+        change(&mut config);
+        let subscription = SubscriptionConfig::new("", "/topic/orders", Some("billing"), &config);
+        Subscribed::new(&subscription).unwrap()
+    }
+
+    fn found(json: Value) -> QueueObject {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn arguments_that_subscribe_would_not_declare_are_named() {
+        let declared = serde_json::json!({
+            "durable": true, "auto_delete": false, "exclusive": false,
+            "arguments": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "DLQ.billing"},
+        });
+        let headers = subscribed(|_| {}).queue.subscribe(Broker::RabbitMq).headers;
+        assert_eq!(
+            arguments(&found(declared.clone()), &headers).verdict,
+            Verdict::Ok
+        );
+        let mut classic = declared.clone();
+        classic["arguments"]["x-queue-type"] = "classic".into();
+        assert_eq!(arguments(&found(classic), &headers).verdict, Verdict::Ok);
+        let mut other = declared.clone();
+        other["durable"] = false.into();
+        other["arguments"]["x-message-ttl"] = 1000.into();
+        other["arguments"]["x-dead-letter-exchange"] = "dlx".into();
+        let check = arguments(&found(other), &headers);
+        assert_eq!(check.verdict, Verdict::Error);
+        assert!(
+            check.text.ends_with(
+                "durable is false, ours true, x-dead-letter-exchange is dlx, ours empty, x-message-ttl is 1000, \
+                 ours not set"
+            ),
+            "{check:?}"
+        );
+        let with = subscribed(|config| {
+            config.queue_headers = vec!["x-message-ttl:1000".to_owned(), "x-priority:5".to_owned()];
+        });
+        let headers = with.queue.subscribe(Broker::RabbitMq).headers;
+        let mut same = declared;
+        same["arguments"]["x-message-ttl"] = 1000.into();
+        assert_eq!(arguments(&found(same), &headers).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn a_consumer_without_prefetch_is_a_warning() {
+        let with = |counts: &[u64]| {
+            let consumers: Vec<Value> = counts
+                .iter()
+                .map(|count| serde_json::json!({"prefetch_count": count}))
+                .collect();
+            prefetch(
+                &found(serde_json::json!({"consumer_details": consumers})),
+                &subscribed(|_| {}),
+            )
+        };
+        assert_eq!(with(&[]).text, "2; nobody consumes the queue now");
+        assert_eq!(with(&[2, 8, 2]).text, "2; the consumers have 2, 8");
+        assert_eq!(with(&[2, 0]).verdict, Verdict::Warning);
+    }
+}

@@ -1,0 +1,214 @@
+//! Queues and bindings on RabbitMQ with its management API.
+
+use std::process::{Command, Stdio};
+
+use diesel::PgConnection;
+use diesel::connection::{Connection, SimpleConnection};
+use diesel_outbox::migrations::Migrate;
+
+use super::Doctor;
+use crate::support::amqp::Publisher;
+use crate::support::program::Program;
+use crate::support::{self, TestDatabase};
+
+/// A database, RabbitMQ with its management API, and a name that no other test uses.
+struct World {
+    database: TestDatabase,
+    broker: String,
+    management: String,
+    name: String,
+}
+
+impl World {
+    fn new() -> Option<Self> {
+        let broker = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ")?;
+        let management = support::server(
+            "OUTBOX_TEST_RABBITMQ_MANAGEMENT",
+            "RabbitMQ's management API",
+        )?;
+        if management.is_empty() {
+            eprintln!("skipped: this RabbitMQ has no management API");
+            return None;
+        }
+        let database = support::postgres::<PgConnection>()?;
+        let mut conn = PgConnection::establish(&database.url).unwrap();
+        conn.migrate().unwrap();
+        Some(Self {
+            database,
+            broker,
+            management,
+            name: format!("outbox-test-{}", uuid::Uuid::new_v4().simple()),
+        })
+    }
+
+    fn doctor(&self) -> Doctor<'_> {
+        Doctor::of(&self.database.url, &self.broker).set("OUTBOX_MANAGEMENT_URL", &self.management)
+    }
+
+    /// Leaves one waiting row to this destination.
+    fn write(&self, destination: &str) {
+        let mut conn = PgConnection::establish(&self.database.url).unwrap();
+        conn.batch_execute(&format!(
+            "delete from published;
+             insert into published (id, destination, body)
+                 values (gen_random_uuid(), '{destination}', '{{}}')"
+        ))
+        .unwrap();
+    }
+
+    /// A subscriber of the topic that is called like the queue.
+    fn subscribe(&self) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_subscribe"));
+        command
+            .args(["store", &format!("/topic/{}", self.name), &self.name])
+            .env("DATABASE_URL", &self.database.url)
+            .env("STOMP_URL", &self.broker)
+            .stdin(Stdio::null());
+        let mut subscriber = Program::spawn(&mut command);
+        subscriber.wait_for_line("subscribed");
+        subscriber
+    }
+
+    fn delete(&self, queue: &str) {
+        let mut publisher = Publisher::connect(&self.broker);
+        publisher.delete(queue);
+        publisher.close();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.delete(&self.name);
+        self.delete(&format!("DLQ.{}", self.name));
+    }
+}
+
+#[test]
+fn queues_bindings_and_dead_letters_are_checked() {
+    let Some(world) = World::new() else { return };
+    let (name, topic) = (world.name.as_str(), format!("/topic/{}", world.name));
+    world.write(&topic);
+    let subscription = ["--subscription", &topic, name];
+    // Before the subscriber has run for the first time.
+    world
+        .doctor()
+        .with(&subscription)
+        .run()
+        .only(&["broker.route", "queue", "queue.dead_letters"])
+        .has(
+            "broker.route",
+            "error",
+            "no queue is bound: the broker confirms and drops such messages",
+        )
+        .has(
+            "queue",
+            "warning",
+            "start `subscribe` once; it creates the queue",
+        )
+        .has("queue.dead_letters", "warning", "does not exist");
+    let mut subscriber = world.subscribe();
+    world
+        .doctor()
+        .with(&subscription)
+        .with(&["--strict"])
+        .run()
+        .only(&[])
+        .has("broker.management", "ok", "answers")
+        .has("broker.alarms", "ok", "none")
+        .has("broker.route", "ok", "1 waiting row, 1 binding")
+        .has("queue", "ok", "exists")
+        .has(
+            "queue.arguments",
+            "ok",
+            "those that `subscribe` would declare",
+        )
+        .has("queue.binding", "ok", &topic)
+        .has("queue.prefetch", "ok", "2; ")
+        .has("queue.dead_letters", "ok", "exists");
+    subscriber.signal("TERM");
+    assert!(subscriber.ended().success());
+
+    // Nothing was sent or taken, and each of these is one broken thing.
+    let run = |variables: &[(&'static str, &'static str)]| {
+        let doctor = variables
+            .iter()
+            .fold(world.doctor(), |doctor, (name, value)| {
+                doctor.set(name, value)
+            });
+        doctor.with(&subscription).run()
+    };
+    run(&[("OUTBOX_QUEUE_HEADERS", "x-message-ttl:1000")])
+        .only(&["queue.arguments"])
+        .has(
+            "queue.arguments",
+            "error",
+            "x-message-ttl is not set, ours 1000",
+        );
+    run(&[("OUTBOX_DEAD_LETTER_HEADERS", "x-max-length:5")])
+        .only(&["settings.subscription", "queue.dead_letters"])
+        .has(
+            "queue.dead_letters",
+            "warning",
+            "x-max-length is not set, ours 5",
+        );
+    world.write(&format!("/queue/{name}"));
+    run(&[]).only(&["broker.route"]).has(
+        "broker.route",
+        "error",
+        &format!("send to /amq/queue/{name} instead"),
+    );
+    world.write(&format!("/amq/queue/{name}"));
+    run(&[]).only(&[]);
+    world.write("/exchange/outbox-nowhere/key");
+    run(&[]).only(&["broker.route"]).has(
+        "broker.route",
+        "error",
+        "there is no exchange outbox-nowhere",
+    );
+    world.delete(&format!("DLQ.{name}"));
+    world.write(&topic);
+    run(&[]).only(&["queue.dead_letters"]).has(
+        "queue.dead_letters",
+        "error",
+        "does not exist: the broker drops messages that it moves there",
+    );
+    world.delete(name);
+    world.write(&format!("/amq/queue/{name}"));
+    run(&[])
+        .only(&["broker.route", "queue", "queue.dead_letters"])
+        .has("broker.route", "error", "the queue does not exist");
+}
+
+/// What STOMP does not show is a warning that says how to look.
+#[test]
+fn without_the_management_api_it_says_what_to_look_at() {
+    let Some(world) = World::new() else { return };
+    let topic = format!("/topic/{}", world.name);
+    world.write(&topic);
+    let doctor = Doctor::of(&world.database.url, &world.broker)
+        .set("OUTBOX_MANAGEMENT_URL", "http://127.0.0.1:1/")
+        .with(&["--subscription", &topic, &world.name]);
+    let report = doctor.run();
+    report
+        .only(&["broker.management", "broker.route", "queue"])
+        .has(
+            "broker.management",
+            "warning",
+            "`rabbitmq-plugins enable rabbitmq_management`",
+        )
+        .has(
+            "broker.alarms",
+            "ok",
+            "none: the broker answers after a message",
+        )
+        .has("broker.route", "warning", "rabbitmqctl list_bindings")
+        .has(
+            "queue",
+            "warning",
+            &format!("there should be {0} and DLQ.{0}", world.name),
+        );
+    // No queue was created by looking.
+    for queue in [world.name.clone(), format!("DLQ.{}", world.name)] {
+        assert!(!Publisher::connect(&world.broker).has(&queue), "{queue}");
+    }
+}
