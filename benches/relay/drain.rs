@@ -24,6 +24,8 @@ struct Scenario {
     outbox: usize,
     key: &'static str,
     processes: usize,
+    /// Whether the processes serve their metrics, and each is scraped every second.
+    has_metrics: bool,
     /// The scenario to compare with, and the minimum share of its rate.
     goal: (usize, f64),
 }
@@ -34,9 +36,13 @@ const BLOCKED: usize = 2;
 const MANY_BLOCKED: usize = 3;
 
 /// The first uses only the STOMP client.
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     scenario("the client alone, no database", EMPTY, NO_KEY, 0, (0, 0.0)),
     scenario("one process", EMPTY, NO_KEY, 1, (0, 0.8)),
+    Scenario {
+        has_metrics: true,
+        ..scenario("one process, with metrics", EMPTY, NO_KEY, 1, (1, 0.98))
+    },
     scenario(
         "1,000 rows for each of 50 keys",
         EMPTY,
@@ -76,6 +82,7 @@ const fn scenario(
         outbox,
         key,
         processes,
+        has_metrics: false,
         goal,
     }
 }
@@ -148,9 +155,11 @@ fn drain(scenario: &Scenario, outbox: &mut Outbox, rows: i64, runtime: &Runtime)
     let before = outbox.waiting();
     outbox.fill(&destination, rows, scenario.key);
     let began = Instant::now();
-    let programs: Vec<Program> = (0..scenario.processes)
-        .map(|_| Program::start(&outbox.database.url, &["--once"]))
-        .collect();
+    let start = |_| match scenario.has_metrics {
+        true => Program::start_with_metrics(&outbox.database.url, &["--once"]),
+        false => Program::start(&outbox.database.url, &["--once"]),
+    };
+    let programs: Vec<Program> = (0..scenario.processes).map(start).collect();
     for program in programs {
         program.finish();
     }

@@ -29,7 +29,7 @@ pub(crate) enum Outcome {
     Unknown,
     /// The database or the network failed, for this reason. The row is delivered again after a pause that
     /// grows each time; no attempt counts.
-    Hindered(String),
+    Interrupted(String),
 }
 
 /// The answer to [`Delivery::start`].

@@ -59,7 +59,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     pub(super) fn ended(&mut self, row: &Row, outcome: Outcome) {
         self.backlog.ended(row);
         self.renewal.ended(row);
-        if !matches!(outcome, Outcome::Hindered(_)) {
+        if !matches!(outcome, Outcome::Interrupted(_)) {
             self.hindrances.over(row.row());
         }
         match outcome {
@@ -78,7 +78,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
                     self.claims.make_due();
                 }
             }
-            Outcome::Hindered(reason) => self.hindered(row, reason),
+            Outcome::Interrupted(reason) => self.interrupted(row, reason),
             Outcome::Refused(reason) => self.failed(row, &reason),
             Outcome::Unsendable(reason) => {
                 let action = self.settings.retry.parked(&row.claimed);
@@ -121,7 +121,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     }
 
     /// The database or the network failed during the delivery of a row.
-    fn hindered(&mut self, row: &Row, reason: String) {
+    fn interrupted(&mut self, row: &Row, reason: String) {
         let pause = self.hindrances.pause(row.row());
         tracing::warn!(
             id = %row.id(),

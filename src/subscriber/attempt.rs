@@ -39,7 +39,7 @@ pub(crate) enum Attempt {
     /// The shutdown signal was given before the attempt started or ended.
     NotStarted,
     /// Another transaction was in the way. Not the message's fault.
-    Hindered(BoxError),
+    Contended(BoxError),
     /// The database or the network failed. Not the message's fault.
     Unavailable(BoxError),
     /// The same, while the database works on another connection: only this message waits.
@@ -65,7 +65,7 @@ impl Attempt {
     fn on_connection(self, is_dead: bool) -> Self {
         match self {
             // The error may be a consequence of the lost connection.
-            Self::Failed { error, .. } | Self::Hindered(error) if is_dead => {
+            Self::Failed { error, .. } | Self::Contended(error) if is_dead => {
                 Self::Unavailable(error)
             }
             // The client library refused the statement itself, such as one with too many values.
@@ -177,7 +177,7 @@ pub(super) fn attempt_alone<C: Backend>(
 fn has_failed(attempt: &Attempt) -> bool {
     matches!(
         attempt,
-        Attempt::Failed { .. } | Attempt::Hindered(_) | Attempt::Unavailable(_)
+        Attempt::Failed { .. } | Attempt::Contended(_) | Attempt::Unavailable(_)
     )
 }
 
@@ -291,7 +291,7 @@ fn in_transaction<C: Backend>(
             Undone::Failed(error)
             | Undone::OfCallback(
                 Attempt::Failed { error, .. }
-                | Attempt::Hindered(error)
+                | Attempt::Contended(error)
                 | Attempt::Unavailable(error),
             ) => Some(error),
             _ => None,
@@ -376,7 +376,7 @@ pub(super) fn callback_fault<C: Backend>(conn: &mut C, error: &BoxError) -> Faul
 pub(super) fn of_fault(fault: Fault, error: BoxError) -> Attempt {
     match fault {
         Fault::Own => Attempt::failed(error),
-        Fault::Contention => Attempt::Hindered(error),
+        Fault::Contention => Attempt::Contended(error),
         Fault::Outage | Fault::ReadOnly => Attempt::Unavailable(error),
     }
 }
@@ -384,7 +384,7 @@ pub(super) fn of_fault(fault: Fault, error: BoxError) -> Attempt {
 /// The attempt that a failure of the database means.
 pub(super) fn of_database_error(error: BoxError) -> Attempt {
     match fault(error.as_ref(), None) {
-        Fault::Contention => Attempt::Hindered(error),
+        Fault::Contention => Attempt::Contended(error),
         _ if is_unexplained(error.as_ref()) => Attempt::Unavailable(Refused(error).into()),
         // `outage_check` finds out whether it is the message's own.
         _ => Attempt::Unavailable(error),

@@ -256,18 +256,18 @@ impl<'a, C: Backend> Engine<'a, C> {
     /// be behind messages that were not read.
     fn has_room(&self) -> bool {
         let most = self.settings.queue.prefetch as usize;
-        self.held() - self.stale < most && self.acks.waiting() < most.max(MAX_UNCONFIRMED)
+        self.unfinished() - self.stale < most && self.acks.waiting() < most.max(MAX_UNCONFIRMED)
     }
 
     /// Messages that the subscriber has, those of earlier connections included.
-    fn held(&self) -> usize {
+    fn unfinished(&self) -> usize {
         let waiting = self.key_lanes.waiting() + self.pausing.len() + self.suspects.len();
         waiting + self.worker_pool.running()
     }
 
     fn report(&mut self) {
         let running = self.worker_pool.running();
-        self.monitor.load(self.held(), running);
+        self.monitor.load(self.unfinished(), running);
         self.metrics.running(running);
     }
 

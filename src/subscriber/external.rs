@@ -53,7 +53,7 @@ pub(super) async fn attempt<C: Backend>(
             Attempt::NotStarted
         }
         Ok(Err(error)) if error.downcast_ref().is_some_and(RunError::is_shortage) => {
-            Attempt::Hindered(error)
+            Attempt::Contended(error)
         }
         Ok(Err(error)) => of_callback_error(error),
         Ok(Ok(Outcome::Discard(reason))) => Attempt::Discarded(reason),

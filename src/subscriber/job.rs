@@ -73,14 +73,14 @@ pub(super) struct Retries {
     losses: Option<ExponentialBackoff>,
     contentions: Option<ExponentialBackoff>,
     /// Since when other transactions block the message, and whether that was logged.
-    hindered: Option<(Instant, bool)>,
+    contended: Option<(Instant, bool)>,
 }
 
 impl Retries {
     /// Counts a failure of the callback's own.
     pub(super) fn failed(&mut self) {
         let now = Utc::now();
-        self.hindered = None;
+        self.contended = None;
         self.failures += 1;
         self.first.get_or_insert(now);
         self.last = Some(now);
@@ -97,7 +97,7 @@ impl Retries {
     /// The pause before the next attempt after the database failed for this message only.
     pub(super) fn lost(&mut self, settings: &Settings) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
-        self.hindered = None;
+        self.contended = None;
         let pauses = self
             .losses
             .get_or_insert_with(|| doubling(FIRST, settings.longest_delay));
@@ -110,9 +110,9 @@ impl Retries {
     }
 
     /// Another transaction blocks the message. Returns since how long, once, if that is long.
-    pub(super) fn hindered(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn contended(&mut self, now: Instant) -> Option<Duration> {
         const LONG: Duration = Duration::from_secs(30);
-        let (since, is_logged) = self.hindered.get_or_insert((now, false));
+        let (since, is_logged) = self.contended.get_or_insert((now, false));
         let time = now.saturating_duration_since(*since);
         if *is_logged || time < LONG {
             return None;
@@ -181,14 +181,14 @@ mod tests {
     fn long_contention_is_logged_once() {
         let (mut retries, begun) = (Retries::default(), Instant::now());
         let at = |seconds| begun + Duration::from_secs(seconds);
-        assert_eq!(retries.hindered(at(0)), None);
-        assert_eq!(retries.hindered(at(29)), None);
-        assert_eq!(retries.hindered(at(31)), Some(Duration::from_secs(31)));
-        assert_eq!(retries.hindered(at(90)), None, "once");
+        assert_eq!(retries.contended(at(0)), None);
+        assert_eq!(retries.contended(at(29)), None);
+        assert_eq!(retries.contended(at(31)), Some(Duration::from_secs(31)));
+        assert_eq!(retries.contended(at(90)), None, "once");
         // After a failure of its own it is counted anew.
         retries.failed();
-        assert_eq!(retries.hindered(at(100)), None);
-        assert_eq!(retries.hindered(at(129)), None);
-        assert_eq!(retries.hindered(at(130)), Some(Duration::from_secs(30)));
+        assert_eq!(retries.contended(at(100)), None);
+        assert_eq!(retries.contended(at(129)), None);
+        assert_eq!(retries.contended(at(130)), Some(Duration::from_secs(30)));
     }
 }

@@ -17,7 +17,7 @@ pub struct SubscriberMonitor(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     connection: BrokerConnection,
-    held: usize,
+    unfinished: usize,
     running: usize,
     stats: SubscriberStats,
     rate: Rate,
@@ -47,7 +47,7 @@ impl SubscriberMonitor {
         let mut state = self.state();
         SubscriberStatus {
             connection: state.connection.clone(),
-            held: state.held,
+            unfinished: state.unfinished,
             running: state.running,
             stats: state.stats,
             handled_per_second: state.rate.per_second(Instant::now()),
@@ -101,15 +101,15 @@ impl SubscriberMonitor {
     /// The subscriber has ended.
     pub(super) fn stopped(&self) {
         let mut state = self.state();
-        (state.held, state.running) = (0, 0);
+        (state.unfinished, state.running) = (0, 0);
         state.last_turn.ended();
         state.connection = BrokerConnection::Stopped;
     }
 
     /// The subscriber's loop turns with these numbers of messages.
-    pub(super) fn load(&self, held: usize, running: usize) {
+    pub(super) fn load(&self, unfinished: usize, running: usize) {
         let mut state = self.state();
-        (state.held, state.running) = (held, running);
+        (state.unfinished, state.running) = (unfinished, running);
         state.last_turn.turned();
     }
 
@@ -148,7 +148,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(59)).await;
         let status = monitor.status();
         assert_eq!(status.connection, BrokerConnection::Connected);
-        assert_eq!((status.held, status.running), (7, 3));
+        assert_eq!((status.unfinished, status.running), (7, 3));
         let stats = SubscriberStats {
             done: 31,
             duplicates: 30,
@@ -161,6 +161,6 @@ mod tests {
         monitor.stopped();
         let status = monitor.status();
         assert_eq!(status.connection, BrokerConnection::Stopped);
-        assert_eq!((status.held, status.running), (0, 0));
+        assert_eq!((status.unfinished, status.running), (0, 0));
     }
 }

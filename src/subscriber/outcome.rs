@@ -88,10 +88,10 @@ impl<C: Backend> Engine<'_, C> {
                 }
             }
             Attempt::NotStarted => {}
-            Attempt::Hindered(error) => {
+            Attempt::Contended(error) => {
                 let error = chain(&error);
                 self.metrics.database_errors.contention();
-                match taken.job.retries.hindered(std::time::Instant::now()) {
+                match taken.job.retries.contended(std::time::Instant::now()) {
                     Some(time) => tracing::warn!(
                         id,
                         error,

@@ -12,7 +12,7 @@ pub struct SubscriberStatus {
     pub connection: BrokerConnection,
     /// Messages that were received and are not finished: those that run, and those that wait for a
     /// worker, for an earlier message of their key or for their next attempt.
-    pub held: usize,
+    pub unfinished: usize,
     /// Messages that workers have.
     pub running: usize,
     /// The numbers of messages since the subscriber started.

@@ -28,7 +28,7 @@ pub(super) fn attempt<C: Backend>(
     {
         Ok(own) => own,
         // Other messages use the connections that it needs.
-        Err(error) if error.is_busy() => return Attempt::Hindered(error.into()),
+        Err(error) if error.is_busy() => return Attempt::Contended(error.into()),
         Err(error) => return Attempt::Unavailable(error.into()),
     };
     let (conn, second) = match &mut own {
@@ -104,7 +104,7 @@ pub(super) async fn attempt_external<C: Backend>(
         let (count, payload) = (count.clone(), job.payload.clone());
         let begun = db.on_thread(move || {
             let unavailable = |error: DbError| match error.is_busy() {
-                true => Attempt::Hindered(error.into()),
+                true => Attempt::Contended(error.into()),
                 false => Attempt::Unavailable(error.into()),
             };
             let mut second = has_lost

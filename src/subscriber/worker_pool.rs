@@ -123,7 +123,7 @@ impl<C: Backend> WorkerPool<C> {
         match &mut self.work {
             Work::Blocking(threads) => {
                 if let Err(wait) = threads.stuck.admit(&taken) {
-                    let _ = self.sender.send((taken, Attempt::Hindered(wait.into())));
+                    let _ = self.sender.send((taken, Attempt::Contended(wait.into())));
                     return;
                 }
                 if let Err(lost) = threads.jobs_sender.send(taken) {

@@ -157,7 +157,7 @@ where
                 error,
                 is_permanent,
             },
-            Attempt::Hindered(error) | Attempt::Unavailable(error) | Attempt::Lost(error) => {
+            Attempt::Contended(error) | Attempt::Unavailable(error) | Attempt::Lost(error) => {
                 Handling::Unavailable(error)
             }
             // Only redeliveries lead to these; this is the first delivery.

@@ -210,13 +210,13 @@ async fn counted<C: Backend>(
         match shared.db.run(count).await {
             Ok(true) => run(shared, row, columns, function).await,
             Ok(false) => return Outcome::Unknown,
-            Err(error) => return Outcome::Hindered(reason(&error.into())),
+            Err(error) => return Outcome::Interrupted(reason(&error.into())),
         }
     };
     let crashes = match outcome {
         Outcome::Recorded => return outcome,
         // Perhaps the function has not run: this says nothing about the executions before.
-        Outcome::Hindered(_) | Outcome::NotSent { .. } | Outcome::Unknown => columns.crashes,
+        Outcome::Interrupted(_) | Outcome::NotSent { .. } | Outcome::Unknown => columns.crashes,
         Outcome::Sent | Outcome::Refused(_) | Outcome::Unsendable(_) => 0,
     };
     let take_back = move |conn: &mut C| conn.set_crashes(CALLS, token, key, crashes);
@@ -308,7 +308,7 @@ async fn run<C: Backend>(
                 };
                 match db.lend(work, Attempt::is_doubtful) {
                     Ok((attempt, is_dead)) => attempt.on_connection(is_dead),
-                    Err(error) => Attempt::Hindered(error.into()),
+                    Err(error) => Attempt::Interrupted(error.into()),
                 }
             };
             let done = shared.threads.run(work);
@@ -324,8 +324,8 @@ fn of_attempt(attempt: Attempt) -> Outcome {
         Attempt::Recorded => Outcome::Recorded,
         Attempt::LeaseLost => Outcome::Unknown,
         Attempt::Failed(error) => of_error(&error),
-        Attempt::Disorder(disorder) => Outcome::Unsendable(reason(&disorder.into())),
-        Attempt::Hindered(error) => Outcome::Hindered(reason(&error)),
+        Attempt::TransactionMisuse(misuse) => Outcome::Unsendable(reason(&misuse.into())),
+        Attempt::Interrupted(error) => Outcome::Interrupted(reason(&error)),
     }
 }
 
@@ -384,14 +384,14 @@ fn caught(work: impl FnOnce() -> CallResult) -> CallResult {
 }
 
 fn no_thread() -> Outcome {
-    Outcome::Hindered("no thread could be started for the function".to_owned())
+    Outcome::Interrupted("no thread could be started for the function".to_owned())
 }
 
 fn outcome(result: CallResult) -> Outcome {
     match result {
         Ok(()) => Outcome::Sent,
         Err(error) if fault(error.as_ref(), None) != Fault::Own => {
-            Outcome::Hindered(reason(&error))
+            Outcome::Interrupted(reason(&error))
         }
         Err(error) => of_error(&error),
     }

@@ -26,21 +26,21 @@ pub(super) enum Attempt {
     /// The function failed.
     Failed(BoxError),
     /// The function broke the rules of its transaction; another attempt would not help.
-    Disorder(Disorder),
+    TransactionMisuse(TransactionMisuse),
     /// The database failed, or another transaction was in the way.
-    Hindered(BoxError),
+    Interrupted(BoxError),
 }
 
 impl Attempt {
     /// Whether the connection is to be checked.
     pub(super) fn is_doubtful(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Hindered(_))
+        matches!(self, Self::Failed(_) | Self::Interrupted(_))
     }
 
     /// Corrects the result by whether the connection is dead now.
     pub(super) fn on_connection(self, is_dead: bool) -> Self {
         match self {
-            Self::Failed(error) if is_dead => Self::Hindered(error),
+            Self::Failed(error) if is_dead => Self::Interrupted(error),
             other => other,
         }
     }
@@ -48,7 +48,7 @@ impl Attempt {
 
 /// A function broke the rules of its transaction.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Disorder {
+pub(super) enum TransactionMisuse {
     #[error("a statement of the function failed and the function went on as if it had not")]
     Aborted(#[source] DieselError),
     #[error(
@@ -73,7 +73,7 @@ pub(super) fn attempt<C: Backend>(
 ) -> Attempt {
     let open = match conn.begin_inbox() {
         Ok(open) => open,
-        Err(error) => return Attempt::Hindered(error.into()),
+        Err(error) => return Attempt::Interrupted(error.into()),
     };
     let settled = match record {
         Some((token, row)) => conn.settle_within(CALLS, token, row),
@@ -85,7 +85,7 @@ pub(super) fn attempt<C: Backend>(
             conn.roll_back_inbox(open);
             return match settled {
                 Ok(_) => Attempt::LeaseLost,
-                Err(error) => Attempt::Hindered(error.into()),
+                Err(error) => Attempt::Interrupted(error.into()),
             };
         }
     }
@@ -111,8 +111,8 @@ pub(super) fn attempt<C: Backend>(
         None => Ok(false),
     };
     match unsettled {
-        Ok(true) => Attempt::Disorder(Disorder::Committed(match undone {
-            Attempt::Failed(error) | Attempt::Hindered(error) => Some(error),
+        Ok(true) => Attempt::TransactionMisuse(TransactionMisuse::Committed(match undone {
+            Attempt::Failed(error) | Attempt::Interrupted(error) => Some(error),
             _ => None,
         })),
         Ok(false) | Err(_) => undone,
@@ -129,7 +129,7 @@ fn of_function<C: Backend>(conn: &mut C, error: BoxError) -> Attempt {
         .flatten();
     match fault(error.as_ref(), last.as_ref()) {
         Fault::Own => Attempt::Failed(error),
-        Fault::Contention | Fault::Outage | Fault::ReadOnly => Attempt::Hindered(error),
+        Fault::Contention | Fault::Outage | Fault::ReadOnly => Attempt::Interrupted(error),
     }
 }
 
@@ -139,10 +139,10 @@ fn not_committed(error: CommitError) -> Attempt {
         CommitError::Commit(error) | CommitError::Before(error) if is_violation(&error) => {
             Attempt::Failed(error.into())
         }
-        CommitError::Commit(error) => Attempt::Hindered(error.into()),
-        CommitError::Before(error) if is_infrastructure(&error) => Attempt::Hindered(error.into()),
-        CommitError::Before(error) => Attempt::Failed(Disorder::Aborted(error).into()),
-        CommitError::Gone | CommitError::Ended => Attempt::Disorder(Disorder::Ended),
+        CommitError::Commit(error) => Attempt::Interrupted(error.into()),
+        CommitError::Before(error) if is_infrastructure(&error) => Attempt::Interrupted(error.into()),
+        CommitError::Before(error) => Attempt::Failed(TransactionMisuse::Aborted(error).into()),
+        CommitError::Gone | CommitError::Ended => Attempt::TransactionMisuse(TransactionMisuse::Ended),
     }
 }
 

@@ -223,7 +223,7 @@ impl<'a, C: Backend> Committed<'a, C> {
                 observer.parked(row, ParkCause::Unsendable, &reason);
                 Verdict::Failed(retry.parked(&row.claimed), reason)
             }
-            Outcome::Hindered(reason) => {
+            Outcome::Interrupted(reason) => {
                 let longest = self.handle.settings.maximum_backoff;
                 let pause = Hindrances::new(longest).pause(row.row());
                 tracing::warn!(
