@@ -60,6 +60,14 @@ impl Context {
         }
     }
 
+    /// The function starts now.
+    #[cfg(feature = "calls")]
+    pub(super) fn starts(&mut self, timeout: Option<std::time::Duration>) {
+        if let Some(info) = Arc::get_mut(&mut self.info) {
+            info.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        }
+    }
+
     /// The execution.
     #[must_use]
     pub fn info(&self) -> &CallInfo {

@@ -227,7 +227,13 @@ fn concerns(payload: &str, schema: Option<&str>) -> bool {
     payload.is_empty() || schema.is_none_or(|schema| schema == payload)
 }
 
+/// A text in a statement. One of harmless characters is a plain literal, which the planner can evaluate; in any
+/// other the statement's placeholders, quotes and escapes cannot be found, whatever it is.
 fn text_literal(text: &str) -> String {
+    let is_harmless = |byte: u8| byte.is_ascii_alphanumeric() || b" []\",._:/-".contains(&byte);
+    if text == "{}" || text.bytes().all(is_harmless) {
+        return format!("'{text}'::text");
+    }
     let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("convert_from(decode('{digits}', 'hex'), 'UTF8')")
 }
@@ -237,10 +243,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_literal_is_nothing_but_digits() {
+    fn a_literal_is_harmless_characters_or_digits() {
         assert_eq!(
             text_literal(r"a'\$1"),
             "convert_from(decode('61275c2431', 'hex'), 'UTF8')"
         );
+        assert_eq!(text_literal(r#"["a/b.c"]"#), r#"'["a/b.c"]'::text"#);
+        assert_eq!(text_literal("{}"), "'{}'::text");
+        for text in ["'", "\\", "$1", "{table}", "?", "%", "\n", "\u{e9}"] {
+            assert!(text_literal(text).starts_with("convert_from("), "{text:?}");
+        }
     }
 }

@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use super::observer::attempt;
 use super::transaction::{self, Attempt};
+use super::workers::{Finished, Job, Workers};
 use crate::backend::{Backend, CALLS, CallColumns, RowKey};
 use crate::calls::context::{CallInfo, Context};
 use crate::calls::function::{CallFuture, CallResult};
 use crate::calls::registry::{Calls, Execution, Registered, StoredArguments};
 use crate::correlation::{self, Trace};
-use crate::db::{Db, Fault, Threads, fault};
+use crate::db::{Db, Fault, fault};
 use crate::engine::delivery::Outcome;
 use crate::engine::row::Row;
 use crate::error::BoxError;
@@ -36,11 +37,24 @@ pub(super) struct Shared<C: Backend> {
     pub(super) db: Db<C>,
     /// For functions that work in a transaction; statements have no time limit.
     pub(super) of_functions: Db<C>,
-    pub(super) threads: Threads,
+    pub(super) workers: Workers,
     /// The time limit of a function that has none of its own.
     pub(super) timeout: Option<Duration>,
     /// Executions that may end with their process before a call is parked.
     pub(super) crash_limit: Option<u32>,
+}
+
+/// An execution that has ended.
+pub(super) struct Executed {
+    pub(super) outcome: Outcome,
+    /// When the function began and how long it ran, if it ran.
+    pub(super) ran: Option<(Instant, Duration)>,
+}
+
+impl From<Outcome> for Executed {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, ran: None }
+    }
 }
 
 /// How the reason of an execution begins that panicked, and of one whose time limit has passed.
@@ -113,10 +127,10 @@ fn look_up<'a, C: Backend>(
 }
 
 /// Executes a call once.
-pub(super) async fn execute<C: Backend>(shared: &Shared<C>, row: &Row) -> Outcome {
+pub(super) async fn execute<C: Backend>(shared: &Shared<C>, row: &Row) -> Executed {
     let (columns, function) = match look_up(&shared.calls, row) {
         Ok(found) => found,
-        Err(outcome) => return outcome,
+        Err(outcome) => return outcome.into(),
     };
     if columns.crashes == 0 {
         return run(shared, row, columns, function).await;
@@ -138,13 +152,14 @@ pub(in crate::calls) fn execute_here<C: Backend>(
         .and_then(|(columns, function)| prepare(calls, row, columns, function, timeout));
     let Prepared {
         execution,
-        context,
+        mut context,
         scope,
         timeout,
     } = match prepared {
         Ok(prepared) => prepared,
         Err(outcome) => return outcome,
     };
+    context.starts(timeout);
     let (id, started) = (row.id(), Instant::now());
     let outcome = match execution {
         Execution::Async(function) => {
@@ -196,25 +211,24 @@ async fn counted<C: Backend>(
     row: &Row,
     columns: &CallColumns,
     function: &Registered<C>,
-) -> Outcome {
+) -> Executed {
     let (token, key) = (row.token, row.row());
     let crashes = u32::try_from(columns.crashes)
         .unwrap_or(0)
         .saturating_sub(1);
-    let outcome = if shared.crash_limit.is_some_and(|limit| crashes >= limit) {
-        Outcome::Unsendable(format!(
-            "its process ended while it was executed, {crashes} times in a row"
-        ))
+    let executed = if shared.crash_limit.is_some_and(|limit| crashes >= limit) {
+        let reason = format!("its process ended while it was executed, {crashes} times in a row");
+        Outcome::Unsendable(reason).into()
     } else {
         let count = move |conn: &mut C| conn.count_crash(CALLS, token, key);
         match shared.db.run(count).await {
             Ok(true) => run(shared, row, columns, function).await,
-            Ok(false) => return Outcome::Unknown,
-            Err(error) => return Outcome::Interrupted(reason(&error.into())),
+            Ok(false) => return Outcome::Unknown.into(),
+            Err(error) => return Outcome::Interrupted(reason(&error.into())).into(),
         }
     };
-    let crashes = match outcome {
-        Outcome::Recorded => return outcome,
+    let crashes = match executed.outcome {
+        Outcome::Recorded => return executed,
         // Perhaps the function has not run: this says nothing about the executions before.
         Outcome::Interrupted(_) | Outcome::NotSent { .. } | Outcome::Unknown => columns.crashes,
         Outcome::Sent | Outcome::Refused(_) | Outcome::Unsendable(_) => 0,
@@ -223,7 +237,7 @@ async fn counted<C: Backend>(
     if let Err(error) = shared.db.run(take_back).await {
         tracing::debug!(id = %row.id(), error = %error, "the count of crashes stays");
     }
-    outcome
+    executed
 }
 
 /// A call that is ready to run.
@@ -257,7 +271,7 @@ fn prepare<C: Backend>(
         stream: row.claimed.stream.clone(),
         key: row.claimed.key.clone(),
         attempt: attempt(row),
-        deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        deadline: None,
         correlation_id: scope.correlation_id.clone(),
     };
     Ok(Prepared {
@@ -273,34 +287,39 @@ async fn run<C: Backend>(
     row: &Row,
     columns: &CallColumns,
     function: &Registered<C>,
-) -> Outcome {
+) -> Executed {
     let Prepared {
         execution,
-        context,
+        mut context,
         scope,
         timeout,
     } = match prepare(&shared.calls, row, columns, function, shared.timeout) {
         Ok(prepared) => prepared,
-        Err(outcome) => return outcome,
+        Err(outcome) => return outcome.into(),
     };
+    let (db, id) = (shared.of_functions.clone(), row.id());
     match execution {
         Execution::Async(function) => {
-            let function = scope.of_future(row.id(), move || function(context));
-            in_task(function, timeout).await
+            context.starts(timeout);
+            let started = Instant::now();
+            let function = scope.of_future(id, move || function(context));
+            let outcome = in_task(function, timeout).await;
+            let ran = Some((started, started.elapsed()));
+            Executed { outcome, ran }
         }
         Execution::Blocking(function) => {
-            let (db, id) = (shared.of_functions.clone(), row.id());
-            let work = move || db.in_schema(|| scope.of_function(id, || function(&context)));
-            let done = shared.threads.run(move || caught(work));
-            match on_thread(row, timeout, done).await {
-                Some(result) => outcome(result),
-                None => no_thread(),
-            }
+            let work = move || {
+                context.starts(timeout);
+                db.in_schema(|| scope.of_function(id, || function(&context)))
+            };
+            let job = shared.workers.run(move || caught(work));
+            let finished = on_thread(row, timeout, job).await;
+            shared.executed(finished, outcome)
         }
         Execution::Transactional(function) => {
-            let (db, id) = (shared.of_functions.clone(), row.id());
             let record = Some((row.token, row.row()));
             let work = move || {
+                context.starts(timeout);
                 let work = |conn: &mut C| {
                     transaction::attempt(conn, record, |conn| {
                         scope.of_function(id, || function(conn, &context))
@@ -311,9 +330,30 @@ async fn run<C: Backend>(
                     Err(error) => Attempt::Interrupted(error.into()),
                 }
             };
-            let done = shared.threads.run(work);
-            let ended = on_thread(row, timeout, done).await;
-            ended.map_or_else(no_thread, of_attempt)
+            let job = shared.workers.run(work);
+            let finished = on_thread(row, timeout, job).await;
+            shared.executed(finished, of_attempt)
+        }
+    }
+}
+
+impl<C: Backend> Shared<C> {
+    /// The result of a function on a thread, if it ran.
+    fn executed<T>(
+        &self,
+        finished: Option<Finished<T>>,
+        outcome: impl FnOnce(T) -> Outcome,
+    ) -> Executed {
+        let Some(finished) = finished else {
+            let outcome = match self.workers.is_stopping() {
+                true => Outcome::NotSent { is_cut_off: false },
+                false => no_thread(),
+            };
+            return outcome.into();
+        };
+        Executed {
+            outcome: outcome(finished.result),
+            ran: Some((finished.started, finished.took)),
         }
     }
 }
@@ -340,20 +380,30 @@ fn warn_of_limit(row: &Row, limit: Duration) {
 }
 
 /// Waits for a function on a thread. It cannot be ended: after its time limit a line is logged, and its result
-/// still counts. Returns `None` if no thread could be started.
-async fn on_thread<T>(
-    row: &Row,
-    timeout: Option<Duration>,
-    done: tokio::sync::oneshot::Receiver<T>,
-) -> Option<T> {
-    let mut done = std::pin::pin!(done);
-    if let Some(limit) = timeout {
-        match tokio::time::timeout(limit, &mut done).await {
+/// still counts. Returns `None` if it did not run.
+async fn on_thread<T>(row: &Row, timeout: Option<Duration>, job: Job<T>) -> Option<Finished<T>> {
+    let mut done = std::pin::pin!(job.done);
+    let mut pause = timeout;
+    while let (Some(limit), Some(time)) = (timeout, pause) {
+        match tokio::time::timeout(time, &mut done).await {
             Ok(done) => return done.ok(),
-            Err(_) => warn_of_limit(row, limit),
+            // It may have waited for its thread.
+            Err(_) => pause = left(limit, job.started.get()),
+        }
+        if pause.is_none() {
+            warn_of_limit(row, limit);
         }
     }
     done.await.ok()
+}
+
+/// What is left of a time limit. Returns `None` if it has passed.
+fn left(limit: Duration, started: Option<&Instant>) -> Option<Duration> {
+    let Some(started) = started else {
+        return Some(limit);
+    };
+    let left = limit.saturating_sub(started.elapsed());
+    (!left.is_zero()).then_some(left)
 }
 
 /// Runs an async function as a task. It is dropped at its time limit.

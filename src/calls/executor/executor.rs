@@ -10,11 +10,12 @@ use super::event::CallEvent;
 use super::execution::Shared;
 use super::monitor::{ExecutorMonitor, ExecutorStats, ExecutorStatus};
 use super::observer::ExecutorObserver;
+use super::workers::Workers;
 use crate::backend::Backend;
 use crate::calls::immediate::Immediate;
 use crate::calls::registry::Calls;
 use crate::config::Config;
-use crate::db::{Address, Db, Threads};
+use crate::db::{Address, Db};
 use crate::engine::hooks::Hooks;
 use crate::engine::settings::Settings;
 use crate::engine::unknown_stream::unknown_stream;
@@ -237,7 +238,7 @@ impl<C: Backend> Executor<C> {
             calls: self.calls,
             db: self.db.clone(),
             of_functions: self.of_functions,
-            threads: Threads::default(),
+            workers: Workers::new(self.workers),
             timeout: self.timeout,
             crash_limit: self.crash_limit,
         };

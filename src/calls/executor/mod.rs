@@ -9,6 +9,7 @@ mod executor;
 mod monitor;
 mod observer;
 mod transaction;
+mod workers;
 
 pub use error::ExecutorError;
 pub use event::CallEvent;

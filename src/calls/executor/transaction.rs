@@ -140,9 +140,13 @@ fn not_committed(error: CommitError) -> Attempt {
             Attempt::Failed(error.into())
         }
         CommitError::Commit(error) => Attempt::Interrupted(error.into()),
-        CommitError::Before(error) if is_infrastructure(&error) => Attempt::Interrupted(error.into()),
+        CommitError::Before(error) if is_infrastructure(&error) => {
+            Attempt::Interrupted(error.into())
+        }
         CommitError::Before(error) => Attempt::Failed(TransactionMisuse::Aborted(error).into()),
-        CommitError::Gone | CommitError::Ended => Attempt::TransactionMisuse(TransactionMisuse::Ended),
+        CommitError::Gone | CommitError::Ended => {
+            Attempt::TransactionMisuse(TransactionMisuse::Ended)
+        }
     }
 }
 
