@@ -100,7 +100,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     pub(super) fn claim(&mut self) {
         let once = self.run.is_once();
         let has_room =
-            self.backlog.len() <= self.claim_limit() / 2 && self.claims.room.has_memory();
+            self.backlog.len() <= self.refill_at() && self.claims.room.has_memory();
         // Without a connection a claim would only keep rows from other relays.
         let is_possible = has_room
             && self.delivery.is_ready()
@@ -128,6 +128,15 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             self.claims.is_woken = false;
             self.claims.began_beside_others = is_outstanding;
             self.begin_claim(None);
+        }
+    }
+
+    /// The next claim is made when no more rows than this wait. The window of a relay is filled beside them; short
+    /// functions end faster than a claim takes.
+    fn refill_at(&self) -> usize {
+        match self.settings.renews_leases {
+            true => self.claim_limit(),
+            false => self.claim_limit() / 2,
         }
     }
 
