@@ -63,6 +63,15 @@ impl Broker {
         }
     }
 
+    /// The value of OpenTelemetry's attribute `messaging.system`, if the broker has one.
+    pub(crate) fn messaging_system(self) -> Option<&'static str> {
+        match self {
+            Self::RabbitMq => Some("rabbitmq"),
+            Self::ActiveMq => Some("activemq"),
+            Self::Loopback | Self::Other => None,
+        }
+    }
+
     /// Whether the broker has RabbitMQ's management API. A proxy or a test broker in front of another one does not.
     #[cfg(feature = "cli")]
     pub(crate) fn has_management_api(self) -> bool {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinHandle;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::observer::attempt;
@@ -25,6 +26,7 @@ use crate::error_text;
 use crate::headers::{CORRELATION_ID, Headers};
 use crate::metrics::FailedCall;
 use crate::permanent::is_permanent;
+use crate::traces;
 
 /// The maximum length of a reason in `last_error`, in characters.
 const LONGEST_REASON: usize = 4_000;
@@ -145,26 +147,30 @@ pub(in crate::calls) fn execute_here<C: Backend>(
         Ok(prepared) => prepared,
         Err(outcome) => return outcome,
     };
-    let (id, started) = (row.id(), Instant::now());
+    let started = Instant::now();
+    let span = scope.span.clone();
     let outcome = match execution {
         Execution::Async(function) => {
             let Some(runtime) = runtime else {
                 return Outcome::NotSent { is_cut_off: false };
             };
-            let function = scope.of_future(id, move || function(context));
-            return wait_for(runtime, in_task(function, timeout)).unwrap_or(Outcome::Unknown);
+            let function = scope.of_future(move || function(context));
+            let outcome = wait_for(runtime, in_task(function, timeout)).unwrap_or(Outcome::Unknown);
+            record_outcome(&span, &outcome);
+            return outcome;
         }
         Execution::Blocking(function) => {
-            outcome(caught(|| scope.of_function(id, || function(&context))))
+            outcome(caught(|| scope.of_function(|| function(&context))))
         }
         Execution::Transactional(function) => {
             let attempt = transaction::attempt(conn, record, |conn| {
-                scope.of_function(id, || function(conn, &context))
+                scope.of_function(|| function(conn, &context))
             });
             let is_dead = attempt.is_doubtful() && conn.ping().is_err();
             of_attempt(attempt.on_connection(is_dead))
         }
     };
+    record_outcome(&span, &outcome);
     if timeout.is_some_and(|limit| started.elapsed() > limit) {
         warn_of_limit(row, timeout.unwrap_or_default());
     }
@@ -258,7 +264,7 @@ fn prepare<C: Backend>(
         key: row.claimed.key.clone(),
         attempt: attempt(row),
         deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-        correlation_id: scope.correlation_id.clone(),
+        correlation_id: scope.written_id.clone(),
     };
     Ok(Prepared {
         execution,
@@ -283,14 +289,15 @@ async fn run<C: Backend>(
         Ok(prepared) => prepared,
         Err(outcome) => return outcome,
     };
-    match execution {
+    let span = scope.span.clone();
+    let outcome = match execution {
         Execution::Async(function) => {
-            let function = scope.of_future(row.id(), move || function(context));
+            let function = scope.of_future(move || function(context));
             in_task(function, timeout).await
         }
         Execution::Blocking(function) => {
-            let (db, id) = (shared.of_functions.clone(), row.id());
-            let work = move || db.in_schema(|| scope.of_function(id, || function(&context)));
+            let db = shared.of_functions.clone();
+            let work = move || db.in_schema(|| scope.of_function(|| function(&context)));
             let done = shared.threads.run(move || caught(work));
             match on_thread(row, timeout, done).await {
                 Some(result) => outcome(result),
@@ -298,12 +305,12 @@ async fn run<C: Backend>(
             }
         }
         Execution::Transactional(function) => {
-            let (db, id) = (shared.of_functions.clone(), row.id());
+            let db = shared.of_functions.clone();
             let record = Some((row.token, row.row()));
             let work = move || {
                 let work = |conn: &mut C| {
                     transaction::attempt(conn, record, |conn| {
-                        scope.of_function(id, || function(conn, &context))
+                        scope.of_function(|| function(conn, &context))
                     })
                 };
                 match db.lend(work, Attempt::is_doubtful) {
@@ -315,6 +322,22 @@ async fn run<C: Backend>(
             let ended = on_thread(row, timeout, done).await;
             ended.map_or_else(no_thread, of_attempt)
         }
+    };
+    record_outcome(&span, &outcome);
+    outcome
+}
+
+/// Records the result in the span of the execution.
+fn record_outcome(span: &Span, outcome: &Outcome) {
+    let (word, failure) = match outcome {
+        Outcome::Sent | Outcome::Recorded => ("done", None),
+        Outcome::Refused(reason) | Outcome::Unsendable(reason) => ("failed", Some(reason)),
+        Outcome::Hindered(reason) => ("interrupted", Some(reason)),
+        Outcome::NotSent { .. } | Outcome::Unknown => ("unknown", None),
+    };
+    traces::ended(span, word);
+    if let Some(reason) = failure {
+        traces::failed(span, word, reason);
     }
 }
 
@@ -412,10 +435,14 @@ fn reason(error: &BoxError) -> String {
     text.chars().take(LONGEST_REASON).collect()
 }
 
-/// The correlation id and the trace of the code that wrote a call.
+/// The correlation id and the trace of the code that wrote a call, and the span of its execution.
 struct Scope {
-    correlation_id: Option<String>,
+    /// The id in the headers.
+    written_id: Option<String>,
+    /// The same, or the id of the row.
+    correlation_id: String,
     trace: Option<Trace>,
+    span: Span,
 }
 
 impl Scope {
@@ -423,26 +450,25 @@ impl Scope {
         // An operator may have changed the row.
         let headers: Headers = serde_json::from_str(&row.claimed.headers).unwrap_or_default();
         let get = |name: &str| headers.get(name).map(String::as_str);
+        let written_id = get(CORRELATION_ID).map(str::to_owned);
+        let correlation_id = written_id.clone().unwrap_or_else(|| row.id().to_string());
+        let trace = get(correlation::TRACEPARENT)
+            .and_then(|parent| Trace::new(parent, get(correlation::TRACESTATE)));
+        let name = &row.claimed.destination;
         Self {
-            correlation_id: get(CORRELATION_ID).map(str::to_owned),
-            trace: get(correlation::TRACEPARENT)
-                .and_then(|parent| Trace::new(parent, get(correlation::TRACESTATE))),
+            span: traces::process_call(name, row.id(), &correlation_id, trace.as_ref()),
+            written_id,
+            correlation_id,
+            trace,
         }
     }
 
-    fn id(&self, id: Uuid) -> String {
-        self.correlation_id
-            .clone()
-            .unwrap_or_else(|| id.to_string())
+    fn of_function<T>(self, work: impl FnOnce() -> T) -> T {
+        correlation::on_behalf(&self.correlation_id, self.trace, &self.span, work)
     }
 
-    fn of_function<T>(self, id: Uuid, work: impl FnOnce() -> T) -> T {
-        let correlation_id = self.id(id);
-        correlation::on_behalf(&correlation_id, self.trace, work)
-    }
-
-    async fn of_future(self, id: Uuid, function: impl FnOnce() -> CallFuture + Send) -> CallResult {
-        let correlation_id = self.id(id);
-        correlation::on_behalf_async(correlation_id, self.trace, async { function().await }).await
+    async fn of_future(self, function: impl FnOnce() -> CallFuture + Send) -> CallResult {
+        let work = async { function().await };
+        correlation::on_behalf_async(self.correlation_id, self.trace, self.span, work).await
     }
 }
