@@ -119,7 +119,7 @@ mod tests {
     use tracing::field::{Field, Visit};
     use tracing_subscriber::layer::{Context, SubscriberExt};
     use tracing_subscriber::registry::LookupSpan;
-    use tracing_subscriber::{Layer, Registry};
+    use tracing_subscriber::{Layer, Registry as Subscriber};
 
     use super::*;
     use crate::{Message, correlation};
@@ -146,7 +146,8 @@ mod tests {
         fn continue_trace(&self, _: &Span, _: &Trace) {}
     }
 
-    struct Fields;
+    /// Keeps the fields of the spans of this name.
+    struct Fields(&'static str);
 
     impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Fields {
         fn on_new_span(
@@ -155,15 +156,32 @@ mod tests {
             _: &tracing::span::Id,
             _: Context<'_, S>,
         ) {
-            struct Visitor(BTreeMap<String, String>);
-            impl Visit for Visitor {
-                fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                    self.0.insert(field.name().to_owned(), format!("{value:?}"));
-                }
+            if attributes.metadata().name() == self.0 {
+                let mut visitor = Visitor(BTreeMap::new());
+                attributes.record(&mut visitor);
+                LAST.set(visitor.0);
             }
-            let mut visitor = Visitor(BTreeMap::new());
-            attributes.record(&mut visitor);
-            LAST.set(visitor.0);
+        }
+
+        fn on_record(
+            &self,
+            id: &tracing::span::Id,
+            values: &tracing::span::Record<'_>,
+            context: Context<'_, S>,
+        ) {
+            if context.metadata(id).is_some_and(|it| it.name() == self.0) {
+                let mut visitor = Visitor(LAST.take());
+                values.record(&mut visitor);
+                LAST.set(visitor.0);
+            }
+        }
+    }
+
+    struct Visitor(BTreeMap<String, String>);
+
+    impl Visit for Visitor {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            self.0.insert(field.name().to_owned(), format!("{value:?}"));
         }
     }
 
@@ -184,7 +202,7 @@ mod tests {
         assert_eq!(headers[correlation::TRACEPARENT], OTHER);
         let headers = written(message());
         assert!(!headers.contains_key(correlation::TRACEPARENT));
-        tracing::subscriber::with_default(Registry::default().with(Fields), || {
+        tracing::subscriber::with_default(Subscriber::default().with(Fields("create")), || {
             let headers = correlation::trace_scope(trace(), || written(message()));
             assert_eq!(headers[correlation::TRACEPARENT], TRACE);
             assert_eq!(headers[correlation::TRACESTATE], "a=b");
@@ -200,6 +218,48 @@ mod tests {
             // The span is in no trace.
             OF_THREAD.set(None);
             assert!(!written(message()).contains_key(correlation::TRACEPARENT));
+        });
+    }
+
+    #[cfg(all(feature = "sqlite", feature = "testing"))]
+    #[test]
+    fn the_span_of_an_attempt_has_its_outcome() {
+        use diesel::{Connection, SqliteConnection};
+
+        use crate::migrations::Migrate;
+        use crate::{BoxError, Outcome, Payload, Registry, testing};
+
+        fn bill(_: &mut SqliteConnection, payload: &Payload) -> Result<Outcome, BoxError> {
+            match payload.body().as_str() {
+                Some("discard") => Ok(Outcome::Discard("not ours".to_owned())),
+                Some("fail") => Err("the bank is closed".into()),
+                _ => Ok(Outcome::Done),
+            }
+        }
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.migrate().unwrap();
+        let registry = Registry::new().on("bill", bill);
+        let id = uuid::Uuid::now_v7();
+        tracing::subscriber::with_default(Subscriber::default().with(Fields("process")), || {
+            let mut fields = |message: Message| {
+                testing::handle(&mut conn, &registry, "bill", message).unwrap();
+                LAST.take()
+            };
+            let message = |body: &str| Message::new("/queue/a", body);
+            let done = fields(message("x").id(id));
+            assert_eq!(done["outbox.outcome"], "\"done\"");
+            assert_eq!(done["otel.name"], "process /queue/a");
+            assert_eq!(done["messaging.message.id"], format!("\"{id}\""));
+            assert!(!done.contains_key("error.type"));
+            let again = fields(message("x").id(id));
+            assert_eq!(again["outbox.outcome"], "\"duplicate\"");
+            let discarded = fields(message("discard"));
+            assert_eq!(discarded["outbox.outcome"], "\"discarded\"");
+            let failed = fields(message("fail"));
+            assert_eq!(failed["outbox.outcome"], "\"failed\"");
+            assert_eq!(failed["error.type"], "\"failed\"");
+            assert_eq!(failed["otel.status_code"], "\"ERROR\"");
+            assert_eq!(failed["otel.status_description"], "the bank is closed");
         });
     }
 }
