@@ -106,5 +106,9 @@ mod tests {
         assert_eq!(Broker::of("ActiveMQ-Artemis/2.30.0"), Broker::Other);
         assert_eq!(Broker::of("diesel-outbox-loopback/1"), Broker::Loopback);
         assert_eq!(Broker::of(""), Broker::Other);
+        let system = |server: &str| Broker::of(server).messaging_system();
+        assert_eq!(system("RabbitMQ/3.10.8"), Some("rabbitmq"));
+        assert_eq!(system("ActiveMQ/5.17.2"), Some("activemq"));
+        assert_eq!(system(""), None);
     }
 }
