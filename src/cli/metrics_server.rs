@@ -71,11 +71,7 @@ impl MetricsServer {
     }
 
     /// Serves in tasks of the present runtime: the health, and samples of these rows.
-    pub(super) fn serve<C: Backend>(
-        self,
-        health: Arc<Health<C>>,
-        rows: &[Rows],
-    ) -> io::Result<()> {
+    pub(super) fn serve<C: Backend>(self, health: Arc<Health<C>>, rows: &[Rows]) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
         let sampling = (!rows.is_empty()).then(|| Sampling {
             db: health.db().clone(),
