@@ -166,28 +166,30 @@ pub async fn trace_scope_async<T>(trace: Option<Trace>, work: impl Future<Output
     .await
 }
 
-/// Runs `work` on behalf of a message.
+/// Runs `work` on behalf of a message, in the span of the message.
 #[cfg(any(feature = "subscriber", feature = "calls"))]
-pub(crate) fn on_behalf<T>(id: &str, trace: Option<Trace>, work: impl FnOnce() -> T) -> T {
+pub(crate) fn on_behalf<T>(
+    id: &str,
+    trace: Option<Trace>,
+    span: &Span,
+    work: impl FnOnce() -> T,
+) -> T {
     let id = Some(id.to_owned());
-    within(Context { id, trace }, work)
+    span.in_scope(|| within(Context { id, trace }, work))
 }
 
-/// Runs a future on behalf of a message.
+/// Runs a future on behalf of a message, in the span of the message.
 #[cfg(any(feature = "subscriber", feature = "calls"))]
 pub(crate) async fn on_behalf_async<T>(
     id: String,
     trace: Option<Trace>,
+    span: Span,
     work: impl Future<Output = T>,
 ) -> T {
-    within_async(
-        Context {
-            id: Some(id),
-            trace,
-        },
-        work,
-    )
-    .await
+    let id = Some(id);
+    within_async(Context { id, trace }, work)
+        .instrument(span)
+        .await
 }
 
 fn within<T>(context: Context, work: impl FnOnce() -> T) -> T {
@@ -297,7 +299,9 @@ mod tests {
             trace_scope(trace.clone(), || {
                 assert_eq!(current().as_deref(), Some("id"));
                 scope("other", || assert_eq!(current_trace(), trace));
-                on_behalf("message", None, || assert_eq!(current_trace(), None));
+                on_behalf("message", None, &Span::none(), || {
+                    assert_eq!(current_trace(), None);
+                });
             });
             assert_eq!(current_trace(), None);
         });

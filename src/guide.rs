@@ -5,7 +5,9 @@
 //! | [`guarantees`] | every promise, its limits, and the test that shows it |
 //! | [`configuration`] | the settings |
 //! | [`metrics`](mod@metrics) | series, health checks, alerts, a dashboard |
+//! | [`traces`] | spans of messages and calls, OpenTelemetry |
 //! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
+//! | [`deployment`] | units for systemd, manifests for Kubernetes |
 //! | [`rows`] | `outbox list`, `show`, `retry` and others: look at rows and change them |
 //! | [`json`] | what `outbox --json` prints |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
@@ -28,9 +30,11 @@ macro_rules! pages {
         #[doc = "[guarantees.md]: crate::guide::guarantees"]
         #[doc = "[calls.md]: crate::guide::calls"]
         #[doc = "[metrics.md]: crate::guide::metrics"]
+        #[doc = "[traces.md]: crate::guide::traces"]
         #[doc = "[operations.md]: crate::guide::operations"]
         #[doc = "[operations.md#streams]: crate::guide::operations#streams"]
         #[doc = "[operations.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::operations#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
+        #[doc = "[deployment.md]: crate::guide::deployment"]
         #[doc = "[databases.md]: crate::guide::databases"]
         #[doc = "[databases.md#postgresql]: crate::guide::databases#postgresql"]
         #[doc = "[databases.md#one-outbox-is-one-schema]: crate::guide::databases#one-outbox-is-one-schema"]
@@ -60,7 +64,9 @@ pages! {
     calls: "calls.md",
     configuration: "configuration.md",
     metrics: "metrics.md",
+    traces: "traces.md",
     operations: "operations.md",
+    deployment: "deployment.md",
     rows: "rows.md",
     json: "json.md",
     databases: "databases.md",

@@ -113,20 +113,3 @@ pub(crate) fn generate(message: &Outgoing<'_>) -> Headers {
         None => standard(message),
     }
 }
-
-/// Adds the trace of the open scope, unless the message has one.
-pub(crate) fn propagate_trace(headers: &mut Headers) {
-    let Some(trace) = correlation::current_trace() else {
-        return;
-    };
-    if headers.contains_key(correlation::TRACEPARENT) {
-        return;
-    }
-    let parent = trace.parent().to_owned();
-    headers.insert(correlation::TRACEPARENT.to_owned(), parent);
-    // It would belong to another trace.
-    headers.remove(correlation::TRACESTATE);
-    if let Some(state) = trace.state() {
-        headers.insert(correlation::TRACESTATE.to_owned(), state.to_owned());
-    }
-}

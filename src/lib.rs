@@ -111,6 +111,7 @@
 //! | operations: status, retry, cancel, dead letters | [`admin`] |
 //! | straight to the broker | [`Producer`], [`stomp`] |
 //! | metrics | [`metrics`](mod@metrics), [`guide::metrics`] |
+//! | traces | [`traces`], [`guide::traces`] |
 //! | settings | [`config::Config`], [`guide::configuration`] |
 //! | tests of your service | [`testing`] |
 //! | what is promised, and the limits | [`guide::guarantees`] |
@@ -217,6 +218,7 @@ pub mod stomp;
 pub mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traces;
 
 #[cfg(feature = "subscriber")]
 pub use callback::{

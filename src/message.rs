@@ -21,6 +21,7 @@ use crate::json;
 use crate::moment::Moment;
 use crate::pending_row::{PendingRow, insert};
 use crate::signing::Keys;
+use crate::traces;
 
 /// A message for the outbox.
 ///
@@ -256,7 +257,7 @@ impl Message {
         let body = self.body?;
         let id = self.id.unwrap_or_else(Uuid::now_v7);
         let mut headers = self.headers;
-        headers::propagate_trace(&mut headers);
+        let _span = traces::propagate(&mut headers, || traces::create(&self.destination, id));
         headers.extend(headers::generate(&Outgoing {
             id,
             destination: &self.destination,

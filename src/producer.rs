@@ -9,6 +9,7 @@ use crate::config::{Config, ConfigError};
 use crate::error::MessageError;
 use crate::message::send_frame;
 use crate::stomp::{self, Client, Options};
+use crate::traces;
 
 /// Why a message was not sent, or may not have been sent.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +108,13 @@ impl Producer {
             body,
             None,
         );
-        let receipt = self.client().await?.send(frame);
-        receipt.await?;
+        let client = self.client().await?;
+        let span = traces::send(client.broker(), id, &frame);
+        let sent = client.send(frame).await;
+        if let Err(error) = &sent {
+            traces::failed(&span, error.send_failure(), error);
+        }
+        sent?;
         Ok(id)
     }
 

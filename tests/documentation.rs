@@ -1,6 +1,9 @@
 //! The links and the paths in the Markdown pages lead somewhere.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "documentation/deployment.rs"]
+mod deployment;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

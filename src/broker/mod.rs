@@ -63,6 +63,15 @@ impl Broker {
         }
     }
 
+    /// The value of OpenTelemetry's attribute `messaging.system`, if the broker has one.
+    pub(crate) fn messaging_system(self) -> Option<&'static str> {
+        match self {
+            Self::RabbitMq => Some("rabbitmq"),
+            Self::ActiveMq => Some("activemq"),
+            Self::Loopback | Self::Other => None,
+        }
+    }
+
     /// Whether the broker has RabbitMQ's management API. A proxy or a test broker in front of another one does not.
     #[cfg(feature = "cli")]
     pub(crate) fn has_management_api(self) -> bool {
@@ -97,5 +106,9 @@ mod tests {
         assert_eq!(Broker::of("ActiveMQ-Artemis/2.30.0"), Broker::Other);
         assert_eq!(Broker::of("diesel-outbox-loopback/1"), Broker::Loopback);
         assert_eq!(Broker::of(""), Broker::Other);
+        let system = |server: &str| Broker::of(server).messaging_system();
+        assert_eq!(system("RabbitMQ/3.10.8"), Some("rabbitmq"));
+        assert_eq!(system("ActiveMQ/5.17.2"), Some("activemq"));
+        assert_eq!(system(""), None);
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::backend::{AsBackend, Inbox, NewReceived, digest};
+use crate::broker::Broker;
 use crate::callback::celery::TaskMessage;
 use crate::correlation::{self, Trace};
 use crate::db::is_infrastructure;
@@ -55,6 +56,7 @@ struct Inner {
     body: OnceLock<Value>,
     is_redelivered: bool,
     correlation_id: String,
+    broker: Broker,
     /// Rows of failed attempts that may exist, because the connection was lost before they could be
     /// deleted.
     leftovers: Mutex<Vec<Uuid>>,
@@ -104,6 +106,7 @@ impl Payload {
         id_headers: &[String],
         consumer: &str,
         queue: &str,
+        broker: Broker,
     ) -> Self {
         let mut headers = BTreeMap::new();
         for (name, value) in delivery.headers.iter() {
@@ -134,6 +137,7 @@ impl Payload {
                 raw: delivery.body.clone(),
                 body: OnceLock::new(),
                 correlation_id,
+                broker,
                 leftovers: Mutex::default(),
             }),
             attempt: None,
@@ -236,6 +240,11 @@ impl Payload {
     /// The queue that it came from.
     pub(crate) fn queue(&self) -> &str {
         &self.inner.queue
+    }
+
+    /// The broker that it came from.
+    pub(crate) fn broker(&self) -> Broker {
+        self.inner.broker
     }
 
     /// The inbox row of the message.

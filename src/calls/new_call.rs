@@ -23,6 +23,7 @@ use crate::json;
 use crate::moment::Moment;
 use crate::pending_row::{PendingRow, insert};
 use crate::signing::Keys;
+use crate::traces;
 
 /// A call with its options, before it is written.
 ///
@@ -190,8 +191,9 @@ impl<T: Call> NewCall<T> {
             encoding: encoding.name(),
             source,
         })?;
+        let id = self.id.unwrap_or_else(Uuid::now_v7);
         let mut headers = self.headers;
-        headers::propagate_trace(&mut headers);
+        let _span = traces::propagate(&mut headers, || traces::create_call(T::NAME, id));
         headers.insert(
             headers::CORRELATION_ID.to_owned(),
             headers::correlation_id(),
@@ -207,7 +209,7 @@ impl<T: Call> NewCall<T> {
             }
         }
         Ok(Ready {
-            id: self.id.unwrap_or_else(Uuid::now_v7),
+            id,
             has_own_id: self.id.is_some(),
             name: T::NAME,
             stored,

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use super::EXIT_CODES;
-use super::health::Part;
+use super::health::{self, Part};
 use super::metrics_server::MetricsServer;
 use super::once;
 use super::output::Output;
 use super::process_one;
 use super::run::{Failure, arguments, run};
+use super::service_manager::ServiceManager;
 use crate::admin::Rows;
 use crate::backend::{Backend, CALLS};
 use crate::calls::{Calls, Executor, ExecutorError, ExecutorMonitor, ExecutorStats};
@@ -139,10 +140,15 @@ async fn execute<C: Backend>(
         "starting the executor"
     );
     let monitor = executor.monitor();
-    if let Some(server) = server {
-        let parts = vec![Part::Executor(monitor.clone())];
-        server.serve::<C>(config, address, parts, &[Rows::Calls]);
-    }
+    let manager = ServiceManager::from_env().filter(|_| !once);
+    health::show::<C>(
+        config,
+        address,
+        vec![Part::Executor(monitor.clone())],
+        server,
+        &[Rows::Calls],
+        manager.map(|manager| (manager, &shutdown)),
+    )?;
     if !once {
         executor.run(&shutdown).await.map_err(failure)?;
         return is_finished(&monitor);

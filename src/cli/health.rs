@@ -1,20 +1,25 @@
 //! Whether a program works, as a probe asks it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::metrics_server::MetricsServer;
+use super::run::Failure;
+use super::service_manager::ServiceManager;
+use crate::admin::Rows;
 use crate::backend::Backend;
 use crate::calls::ExecutorMonitor;
-use crate::db::{Db, DbError};
+use crate::config::Config;
+use crate::db::{Address, Db, DbError};
 use crate::error::is_missing_table;
 use crate::relay::RelayMonitor;
+use crate::runtime::shutdown::Shutdown;
 use crate::status::BrokerConnection;
 use crate::subscriber::SubscriberMonitor;
 
-/// A loop that has not turned for this long is stuck; without work it turns every 10 s.
-const TURN_LIMIT: Duration = Duration::from_secs(60);
 /// How long the database may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Least time between two checks of the database.
@@ -36,11 +41,11 @@ impl Part {
         }
     }
 
-    fn turns(&self) -> bool {
+    fn has_turned_within(&self, limit: Duration) -> bool {
         match self {
-            Self::Relay(monitor) => monitor.has_turned_within(TURN_LIMIT),
-            Self::Subscriber(_, monitor) => monitor.has_turned_within(TURN_LIMIT),
-            Self::Executor(monitor) => monitor.has_turned_within(TURN_LIMIT),
+            Self::Relay(monitor) => monitor.has_turned_within(limit),
+            Self::Subscriber(_, monitor) => monitor.has_turned_within(limit),
+            Self::Executor(monitor) => monitor.has_turned_within(limit),
         }
     }
 
@@ -55,28 +60,76 @@ impl Part {
     }
 }
 
+/// Shows the health of a program's parts to whom asks at `metrics_listen`, with samples of `rows`, and to the service
+/// manager that has started the program. It does so on a thread of its own, which works while the program is stuck.
+pub(super) fn show<C: Backend>(
+    config: &Config,
+    address: &Address,
+    parts: Vec<Part>,
+    server: Option<MetricsServer>,
+    rows: &[Rows],
+    service_manager: Option<(ServiceManager, &Shutdown)>,
+) -> Result<(), Failure> {
+    if server.is_none() && service_manager.is_none() {
+        return Ok(());
+    }
+    let health = Arc::new(Health::<C>::new(config, address, parts));
+    let rows = rows.to_vec();
+    let manager = service_manager.map(|(manager, shutdown)| (manager, shutdown.clone()));
+    // A task that blocks a thread of the program's own runtime may also stop its sockets and timers.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::runtime)?;
+    let work = move || {
+        runtime.block_on(async {
+            if let Some(server) = server
+                && let Err(error) = server.serve(Arc::clone(&health), &rows)
+            {
+                tracing::error!(error = %error, "metrics and health are not served");
+            }
+            if let Some((manager, shutdown)) = manager {
+                manager.report(health, &shutdown);
+            }
+            std::future::pending::<()>().await;
+        });
+    };
+    let thread = std::thread::Builder::new().name("health".to_owned());
+    thread.spawn(work).map(drop).map_err(Failure::runtime)
+}
+
 /// The health of a program.
 pub(super) struct Health<C: Backend> {
     db: Db<C>,
     parts: Vec<Part>,
+    live_timeout: Duration,
     /// The last check of the database: when it was made, and the problem that it found.
     last: Mutex<Option<(Instant, Option<&'static str>)>>,
 }
 
 impl<C: Backend> Health<C> {
-    pub(super) fn new(db: Db<C>, parts: Vec<Part>) -> Self {
+    /// The health of these parts, and of their database.
+    pub(super) fn new(config: &Config, address: &Address, parts: Vec<Part>) -> Self {
         Self {
-            db,
+            db: Db::for_callbacks(config, address, 1),
             parts,
+            live_timeout: config.live_timeout,
             last: Mutex::new(None),
         }
     }
 
+    /// The connection to the database by which it is checked.
+    pub(super) fn db(&self) -> &Db<C> {
+        &self.db
+    }
+
     /// Why the program should be restarted; empty: it is alive.
     pub(super) fn live(&self) -> Vec<String> {
-        let stuck = self.parts.iter().filter(|part| !part.turns());
+        let limit = self.live_timeout;
+        let parts = self.parts.iter();
+        let stuck = parts.filter(|part| !part.has_turned_within(limit));
         stuck
-            .map(|part| format!("{}: no turn of its loop in 60 s", part.name()))
+            .map(|part| format!("{}: no turn of its loop in {limit:?}", part.name()))
             .collect()
     }
 

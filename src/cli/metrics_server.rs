@@ -1,6 +1,7 @@
 //! Serves the metrics and the health of a program over HTTP: the setting `metrics_listen`.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::health::{Health, Part};
+use super::health::Health;
 use super::run::Failure;
 use crate::admin::{Rows, Status};
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::db::{Address, Db, DbError};
+use crate::db::{Db, DbError};
 use crate::metrics::{BUCKETS, DatabaseErrors, Sampler};
 
 /// Connections that are served at the same time; further ones wait.
@@ -42,7 +43,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// A listener, and the recorder of this process.
 pub(super) struct MetricsServer {
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     recorded: PrometheusHandle,
 }
 
@@ -64,21 +65,16 @@ impl MetricsServer {
         let recorder = builder.map_err(Failure::runtime)?.build_recorder();
         let recorded = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(Failure::runtime)?;
+        let listener = listener.into_std().map_err(unusable)?;
         tracing::info!(%address, "serving metrics and health");
         Ok(Some(Self { listener, recorded }))
     }
 
-    /// Serves in the background: the health of these parts, and samples of these rows.
-    pub(super) fn serve<C: Backend>(
-        self,
-        config: &Config,
-        address: &Address,
-        parts: Vec<Part>,
-        rows: &[Rows],
-    ) {
-        let db = Db::<C>::for_callbacks(config, address, 1);
+    /// Serves in tasks of the present runtime: the health, and samples of these rows.
+    pub(super) fn serve<C: Backend>(self, health: Arc<Health<C>>, rows: &[Rows]) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.listener)?;
         let sampling = (!rows.is_empty()).then(|| Sampling {
-            db: db.clone(),
+            db: health.db().clone(),
             rows: rows.to_vec(),
             errors: DatabaseErrors::default(),
             state: Mutex::new((Sampler::new(rows), None)),
@@ -86,10 +82,11 @@ impl MetricsServer {
         let pages = Arc::new(Pages {
             recorded: self.recorded,
             sampling,
-            health: Health::new(db, parts),
+            health,
         });
         tokio::spawn(upkeep(pages.recorded.clone()));
-        tokio::spawn(accept(self.listener, pages));
+        tokio::spawn(accept(listener, pages));
+        Ok(())
     }
 }
 
@@ -146,7 +143,7 @@ async fn serve_connection<C: Backend>(
 struct Pages<C: Backend> {
     recorded: PrometheusHandle,
     sampling: Option<Sampling<C>>,
-    health: Health<C>,
+    health: Arc<Health<C>>,
 }
 
 impl<C: Backend> Pages<C> {

@@ -42,6 +42,7 @@ mod row_filter;
 mod row_list;
 mod row_table;
 mod run;
+mod service_manager;
 mod shell;
 mod status;
 mod subscribe;

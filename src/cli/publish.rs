@@ -8,12 +8,13 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::EXIT_CODES;
-use super::health::Part;
+use super::health::{self, Part};
 use super::logging::BARS;
 use super::metrics_server::MetricsServer;
 use super::once;
 use super::output::Output;
 use super::run::{Failure, arguments, run};
+use super::service_manager::ServiceManager;
 use crate::admin::Rows;
 use crate::backend::{Backend, PUBLISHED};
 use crate::config::{Config, FlagGroups, Flags, Group};
@@ -71,10 +72,15 @@ async fn relay<C: Backend>(config: &Config, address: &Address, once: bool) -> Re
         once,
         "starting the relay"
     );
-    if let Some(server) = server {
-        let parts = vec![Part::Relay(relay.monitor())];
-        server.serve::<C>(config, address, parts, &[Rows::Messages]);
-    }
+    let manager = ServiceManager::from_env().filter(|_| !once);
+    health::show::<C>(
+        config,
+        address,
+        vec![Part::Relay(relay.monitor())],
+        server,
+        &[Rows::Messages],
+        manager.map(|manager| (manager, &shutdown)),
+    )?;
     if !once {
         return relay.run(&shutdown).await.map(drop).map_err(failure);
     }

@@ -14,6 +14,7 @@ use crate::runtime::process_group;
 use crate::runtime::shutdown::exit_code_at_once;
 use crate::signing;
 use crate::terminal;
+use crate::traces;
 
 /// Why a program ends with an exit code other than 0.
 #[derive(Debug)]
@@ -108,6 +109,7 @@ pub(super) fn run_with(
         outcome
     });
     process_group::end_all();
+    traces::flush();
     let code = match outcome {
         Ok(()) => 0,
         Err(Failure::Usage(text)) => {

@@ -7,10 +7,11 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::EXIT_CODES;
-use super::health::Part;
+use super::health::{self, Part};
 use super::metrics_server::MetricsServer;
 use super::process_one;
 use super::run::{Failure, arguments, run};
+use super::service_manager::ServiceManager;
 use crate::backend::Backend;
 use crate::callback::Registry;
 use crate::config::{Config, FlagGroups, Flags, Group};
@@ -127,11 +128,17 @@ async fn consume<C: Backend>(
         broker = config.stomp_url.redacted(),
         "starting the subscriber"
     );
-    if let Some(server) = server {
-        let parts = subscribers.iter();
-        let parts = parts.map(|it| Part::Subscriber(it.queue().to_owned(), it.monitor()));
-        server.serve::<C>(config, address, parts.collect(), &[]);
-    }
+    let parts = subscribers.iter();
+    let parts = parts.map(|it| Part::Subscriber(it.queue().to_owned(), it.monitor()));
+    let manager = ServiceManager::from_env();
+    health::show::<C>(
+        config,
+        address,
+        parts.collect(),
+        server,
+        &[],
+        manager.map(|manager| (manager, &shutdown)),
+    )?;
     let mut running: FuturesUnordered<_> = subscribers
         .into_iter()
         .map(|subscriber| subscriber.run(&shutdown))

@@ -108,6 +108,9 @@ macro_rules! expected {
     (time from_1s) => {
         "a time from 1s to 365 days, such as 30s or 1m 30s"
     };
+    (time from_15s) => {
+        "a time from 15s to 365 days, such as 30s or 1m 30s"
+    };
     (time from_0) => {
         "a time up to 365 days, such as 30s or 1m 30s"
     };
@@ -137,6 +140,9 @@ macro_rules! check {
     };
     ($value:expr, time from_1s) => {
         limits::Limit::check(&limits::FROM_1S, $value)
+    };
+    ($value:expr, time from_15s) => {
+        limits::Limit::check(&limits::FROM_15S, $value)
     };
     ($value:expr, time from_0) => {
         limits::Limit::check(&limits::FROM_0, $value)

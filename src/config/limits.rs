@@ -85,6 +85,7 @@ pub(super) struct Time {
 
 pub(super) const FROM_1MS: Time = Time::from(Duration::from_millis(1));
 pub(super) const FROM_1S: Time = Time::from(Duration::from_secs(1));
+pub(super) const FROM_15S: Time = Time::from(Duration::from_secs(15));
 pub(super) const FROM_0: Time = Time::from(Duration::ZERO);
 pub(super) const FROM_1MS_OR_0: Time = Time {
     may_be_zero: true,

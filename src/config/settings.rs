@@ -186,6 +186,12 @@ settings! {
         /// `prefetch_count` messages of each subscription count as redelivered. A relay does not use it.
         delivery_limit: Option<u32> = "10", COUNT, whole(1..=1_000_000);
 
+        /// Time without a turn of a program's loop after which the program counts as stuck.
+        ///
+        /// `/health/live` answers 503 then, and systemd's watchdog gets no more notifications. Without work a loop
+        /// turns every 10 s. An outage of the database or the broker stops no loop.
+        live_timeout: Duration = "60s", TIME, time(from_15s);
+
         /// IP address and port at which a program serves its metrics and its health; none: it serves nothing.
         ///
         /// The pages are `/metrics` (Prometheus and OpenMetrics), `/health/live` and `/health/ready`: docs/metrics.md.

@@ -99,8 +99,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
     /// Begins a claim if one is due.
     pub(super) fn claim(&mut self) {
         let once = self.run.is_once();
-        let has_room =
-            self.backlog.len() <= self.refill_at() && self.claims.room.has_memory();
+        let has_room = self.backlog.len() <= self.refill_at() && self.claims.room.has_memory();
         // Without a connection a claim would only keep rows from other relays.
         let is_possible = has_room
             && self.delivery.is_ready()

@@ -234,6 +234,19 @@ impl Error {
         matches!(self, Self::ErrorFrame(_))
     }
 
+    /// The kind of a failed SEND in one word, for its span.
+    pub(crate) fn send_failure(&self) -> &'static str {
+        if self.names_receipt() {
+            "refused"
+        } else if self.is_timeout() {
+            "timeout"
+        } else if self.is_outcome_unknown() {
+            "connection_lost"
+        } else {
+            "not_sent"
+        }
+    }
+
     /// Whether the broker may have received the frame: it was written, but no receipt arrived.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {

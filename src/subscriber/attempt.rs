@@ -1,10 +1,12 @@
 //! One attempt at a message: the inbox row first, then the callback, then the commit.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tracing::Span;
 use uuid::Uuid;
 
 use super::{managed, thread_watch};
@@ -16,6 +18,7 @@ use crate::correlation;
 use crate::db::{Db, Fault, fault, is_infrastructure, is_unexplained, is_unknown, is_unsent};
 use crate::error::BoxError;
 use crate::permanent::is_permanent;
+use crate::traces;
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -59,6 +62,24 @@ impl From<TransactionMisuse> for Attempt {
 impl Attempt {
     pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
         Self::failed(panicked(panic))
+    }
+
+    /// Records the result in the span of the attempt.
+    pub(super) fn record(&self, span: &Span) {
+        let (outcome, failure): (_, Option<&dyn Display>) = match self {
+            Self::Done => ("done", None),
+            Self::Duplicate => ("duplicate", None),
+            Self::Discarded(_) => ("discarded", None),
+            Self::Failed { error, .. } => ("failed", Some(error)),
+            Self::Contended(error) | Self::Unavailable(error) | Self::Lost(error) => {
+                ("interrupted", Some(error))
+            }
+            Self::CrashLimit(_) | Self::Suspect | Self::NotStarted => ("not_started", None),
+        };
+        traces::ended(span, outcome);
+        if let Some(error) = failure {
+            traces::failed(span, outcome, error);
+        }
     }
 
     /// Corrects the result by whether the attempt's connection is dead now.
@@ -199,23 +220,28 @@ fn attempt_with<C: Backend>(
     before: u32,
     lift_limit: impl Fn(&mut C) -> QueryResult<()>,
 ) -> Attempt {
-    correlation::on_behalf(
-        payload.correlation_id(),
-        payload.trace(),
-        || match callback {
-            Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
-                lift_limit(conn)?;
-                thread_watch::callback(|| call(conn, payload))
-            }),
-            Blocking::Managed(call) => {
-                let call = |conn: &mut C, payload: &Payload| {
+    let span = traces::process(payload);
+    let attempt =
+        correlation::on_behalf(
+            payload.correlation_id(),
+            payload.trace(),
+            &span,
+            || match callback {
+                Blocking::Transactional(call) => transactional(conn, payload, before, |conn| {
                     lift_limit(conn)?;
                     thread_watch::callback(|| call(conn, payload))
-                };
-                managed::attempt(conn, call, payload, before)
-            }
-        },
-    )
+                }),
+                Blocking::Managed(call) => {
+                    let call = |conn: &mut C, payload: &Payload| {
+                        lift_limit(conn)?;
+                        thread_watch::callback(|| call(conn, payload))
+                    };
+                    managed::attempt(conn, call, payload, before)
+                }
+            },
+        );
+    attempt.record(&span);
+    attempt
 }
 
 fn transactional<C: Backend>(

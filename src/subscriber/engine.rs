@@ -224,10 +224,17 @@ impl<'a, C: Backend> Engine<'a, C> {
     }
 
     fn take(&mut self, delivery: (Delivery, Kept), client: &Client) {
-        let may_be_redelivery = self.may_be_redelivery(client.broker());
+        let broker = client.broker();
+        let may_be_redelivery = self.may_be_redelivery(broker);
         self.received += 1;
         self.metrics.received();
-        let job = Job::new(delivery, self.settings, self.session, may_be_redelivery);
+        let job = Job::new(
+            delivery,
+            self.settings,
+            self.session,
+            may_be_redelivery,
+            broker,
+        );
         if !self.has_warned && job.payload.id_header() == "message-id" {
             if !client.broker().quirks().has_stable_message_id() {
                 tracing::warn!(

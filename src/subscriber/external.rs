@@ -12,6 +12,7 @@ use crate::callback::payload::{Payload, is_unique_violation};
 use crate::correlation;
 use crate::db::{Db, DbError, is_infrastructure};
 use crate::runtime::outage::Outage;
+use crate::traces;
 
 /// Longest pause between two tries to insert the inbox row. Short, so that a subscriber that stops can
 /// still insert it if the database is available again within `shutdown_timeout`.
@@ -44,9 +45,10 @@ pub(super) async fn attempt<C: Backend>(
     }
     let work = (external.call)(payload.clone());
     let id = payload.correlation_id().to_owned();
-    let scoped = correlation::on_behalf_async(id, payload.trace(), work);
+    let span = traces::process(payload);
+    let scoped = correlation::on_behalf_async(id, payload.trace(), span.clone(), work);
     // A task of its own catches a panic.
-    match tokio::spawn(scoped).await {
+    let attempt = match tokio::spawn(scoped).await {
         Err(error) if error.is_panic() => Attempt::failed(panicked(&*error.into_panic())),
         Err(error) => Attempt::Unavailable(error.into()),
         Ok(Err(error)) if matches!(error.downcast_ref(), Some(RunError::Stopped)) => {
@@ -58,7 +60,9 @@ pub(super) async fn attempt<C: Backend>(
         Ok(Err(error)) => of_callback_error(error),
         Ok(Ok(Outcome::Discard(reason))) => Attempt::Discarded(reason),
         Ok(Ok(Outcome::Done)) => record(db, payload, before, abandoned).await,
-    }
+    };
+    attempt.record(&span);
+    attempt
 }
 
 /// Inserts the inbox row of a message whose work is done.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::key_lanes::Ticket;
 use super::settings::Settings;
+use crate::broker::Broker;
 use crate::callback::Payload;
 use crate::stomp::{Delivery, Kept};
 
@@ -33,12 +34,14 @@ impl Job {
         settings: &Settings,
         session: u64,
         may_be_again: bool,
+        broker: Broker,
     ) -> Self {
         let payload = Payload::new(
             &delivery,
             &settings.id_headers,
             &settings.consumer,
             &settings.queue.name,
+            broker,
         );
         Self {
             is_again: may_be_again || payload.is_redelivered(),

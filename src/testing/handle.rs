@@ -1,6 +1,7 @@
 //! Passes one message to one callback, for tests of callbacks.
 
 use crate::backend::{AsBackend, Backend};
+use crate::broker::Broker;
 use crate::broker::destination::Destination;
 use crate::callback::Payload;
 use crate::callback::kind::Callback;
@@ -144,7 +145,7 @@ where
     let id_headers = [crate::headers::MSG_ID.to_owned()];
     let queue = Destination::parse(&frame.destination).queue();
     let queue = queue.as_deref().unwrap_or_default();
-    let payload = Payload::new(&delivery, &id_headers, "", queue);
+    let payload = Payload::new(&delivery, &id_headers, "", queue, Broker::Other);
     Ok(
         match attempt_on(conn.as_backend(), &callback, &payload, 0) {
             Attempt::Done => Handling::Done,

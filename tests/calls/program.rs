@@ -112,7 +112,15 @@ pub(crate) fn once_executes_what_is_due_and_ends<C: Subject>(place: &Place<C>) {
     Play { n: 5, act: act() }.delay(hour).write(conn).unwrap();
     Unknown {}.write(conn).unwrap();
     let ran = run(place, &["--once"]);
-    ran.ended(0, &["executed  4 (", "failed    0", "waiting   2"]);
+    ran.ended(
+        0,
+        &[
+            "executed  4 (",
+            "failed    0",
+            "waiting   2",
+            "spans flushed",
+        ],
+    );
     assert_eq!(place.statuses(), [2, 2, 2, 2, 1, 1]);
     outbox(place, &["status", "--calls"]).ended(
         0,

@@ -29,7 +29,7 @@ pub(crate) fn a_monitor_shows_what_a_subscriber_does<C: Subject>(place: &Place) 
         place.send(Message::new(place.topic(), n));
     }
     next(&called);
-    wait_until("all are held", || monitor.status().held == 3);
+    wait_until("all have arrived", || monitor.status().unfinished == 3);
     assert!(monitor.status().running > 0);
     release.send(Err("on purpose".to_owned())).unwrap();
     next(&called);
@@ -53,6 +53,6 @@ pub(crate) fn a_monitor_shows_what_a_subscriber_does<C: Subject>(place: &Place) 
     let stats = consumer.stop();
     let status = monitor.status();
     assert_eq!(status.connection, BrokerConnection::Stopped);
-    assert_eq!((status.held, status.running), (0, 0));
+    assert_eq!((status.unfinished, status.running), (0, 0));
     assert_eq!(status.stats, stats);
 }

@@ -11,6 +11,7 @@ mod listener;
 mod listening;
 mod metrics;
 mod mistakes;
+mod monitoring;
 mod poison;
 mod pooler;
 mod prefetch;
@@ -20,6 +21,7 @@ mod schemas;
 mod serializable;
 #[cfg(feature = "mysql")]
 mod server_settings;
+mod service_manager;
 mod signals;
 mod streams;
 mod tls;

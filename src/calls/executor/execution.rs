@@ -11,19 +11,18 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::observer::attempt;
+use super::scope::{Scope, record_outcome};
 use super::transaction::{self, Attempt};
 use super::workers::{Finished, Job, Workers};
 use crate::backend::{Backend, CALLS, CallColumns, RowKey};
 use crate::calls::context::{CallInfo, Context};
-use crate::calls::function::{CallFuture, CallResult};
+use crate::calls::function::CallResult;
 use crate::calls::registry::{Calls, Execution, Registered, StoredArguments};
-use crate::correlation::{self, Trace};
 use crate::db::{Db, Fault, fault};
 use crate::engine::delivery::Outcome;
 use crate::engine::row::Row;
 use crate::error::BoxError;
 use crate::error_text;
-use crate::headers::{CORRELATION_ID, Headers};
 use crate::metrics::FailedCall;
 use crate::permanent::is_permanent;
 
@@ -160,26 +159,30 @@ pub(in crate::calls) fn execute_here<C: Backend>(
         Err(outcome) => return outcome,
     };
     context.starts(timeout);
-    let (id, started) = (row.id(), Instant::now());
+    let started = Instant::now();
+    let span = scope.span.clone();
     let outcome = match execution {
         Execution::Async(function) => {
             let Some(runtime) = runtime else {
                 return Outcome::NotSent { is_cut_off: false };
             };
-            let function = scope.of_future(id, move || function(context));
-            return wait_for(runtime, in_task(function, timeout)).unwrap_or(Outcome::Unknown);
+            let function = scope.of_future(move || function(context));
+            let outcome = wait_for(runtime, in_task(function, timeout)).unwrap_or(Outcome::Unknown);
+            record_outcome(&span, &outcome);
+            return outcome;
         }
         Execution::Blocking(function) => {
-            outcome(caught(|| scope.of_function(id, || function(&context))))
+            outcome(caught(|| scope.of_function(|| function(&context))))
         }
         Execution::Transactional(function) => {
             let attempt = transaction::attempt(conn, record, |conn| {
-                scope.of_function(id, || function(conn, &context))
+                scope.of_function(|| function(conn, &context))
             });
             let is_dead = attempt.is_doubtful() && conn.ping().is_err();
             of_attempt(attempt.on_connection(is_dead))
         }
     };
+    record_outcome(&span, &outcome);
     if timeout.is_some_and(|limit| started.elapsed() > limit) {
         warn_of_limit(row, timeout.unwrap_or_default());
     }
@@ -272,7 +275,7 @@ fn prepare<C: Backend>(
         key: row.claimed.key.clone(),
         attempt: attempt(row),
         deadline: None,
-        correlation_id: scope.correlation_id.clone(),
+        correlation_id: scope.written_id.clone(),
     };
     Ok(Prepared {
         execution,
@@ -297,12 +300,13 @@ async fn run<C: Backend>(
         Ok(prepared) => prepared,
         Err(outcome) => return outcome.into(),
     };
-    let (db, id) = (shared.of_functions.clone(), row.id());
-    match execution {
+    let db = shared.of_functions.clone();
+    let span = scope.span.clone();
+    let executed = match execution {
         Execution::Async(function) => {
             context.starts(timeout);
             let started = Instant::now();
-            let function = scope.of_future(id, move || function(context));
+            let function = scope.of_future(move || function(context));
             let outcome = in_task(function, timeout).await;
             let ran = Some((started, started.elapsed()));
             Executed { outcome, ran }
@@ -310,7 +314,7 @@ async fn run<C: Backend>(
         Execution::Blocking(function) => {
             let work = move || {
                 context.starts(timeout);
-                db.in_schema(|| scope.of_function(id, || function(&context)))
+                db.in_schema(|| scope.of_function(|| function(&context)))
             };
             let job = shared.workers.run(move || caught(work));
             let finished = on_thread(row, timeout, job).await;
@@ -322,7 +326,7 @@ async fn run<C: Backend>(
                 context.starts(timeout);
                 let work = |conn: &mut C| {
                     transaction::attempt(conn, record, |conn| {
-                        scope.of_function(id, || function(conn, &context))
+                        scope.of_function(|| function(conn, &context))
                     })
                 };
                 match db.lend(work, Attempt::is_doubtful) {
@@ -334,7 +338,9 @@ async fn run<C: Backend>(
             let finished = on_thread(row, timeout, job).await;
             shared.executed(finished, of_attempt)
         }
-    }
+    };
+    record_outcome(&span, &executed.outcome);
+    executed
 }
 
 impl<C: Backend> Shared<C> {
@@ -460,39 +466,4 @@ fn of_error(error: &BoxError) -> Outcome {
 fn reason(error: &BoxError) -> String {
     let text = error_text::chain(error).replace('\0', "\\0");
     text.chars().take(LONGEST_REASON).collect()
-}
-
-/// The correlation id and the trace of the code that wrote a call.
-struct Scope {
-    correlation_id: Option<String>,
-    trace: Option<Trace>,
-}
-
-impl Scope {
-    fn of(row: &Row) -> Self {
-        // An operator may have changed the row.
-        let headers: Headers = serde_json::from_str(&row.claimed.headers).unwrap_or_default();
-        let get = |name: &str| headers.get(name).map(String::as_str);
-        Self {
-            correlation_id: get(CORRELATION_ID).map(str::to_owned),
-            trace: get(correlation::TRACEPARENT)
-                .and_then(|parent| Trace::new(parent, get(correlation::TRACESTATE))),
-        }
-    }
-
-    fn id(&self, id: Uuid) -> String {
-        self.correlation_id
-            .clone()
-            .unwrap_or_else(|| id.to_string())
-    }
-
-    fn of_function<T>(self, id: Uuid, work: impl FnOnce() -> T) -> T {
-        let correlation_id = self.id(id);
-        correlation::on_behalf(&correlation_id, self.trace, work)
-    }
-
-    async fn of_future(self, id: Uuid, function: impl FnOnce() -> CallFuture + Send) -> CallResult {
-        let correlation_id = self.id(id);
-        correlation::on_behalf_async(correlation_id, self.trace, async { function().await }).await
-    }
 }

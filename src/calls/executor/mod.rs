@@ -8,6 +8,7 @@ mod execution;
 mod executor;
 mod monitor;
 mod observer;
+mod scope;
 mod transaction;
 mod workers;
 

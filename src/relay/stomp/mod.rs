@@ -24,6 +24,7 @@ use crate::engine::row::Row;
 use crate::metrics::{Counter, RECONNECTS, counter};
 use crate::relay::monitor::RelayMonitor;
 use crate::stomp::{Client, Connector, Error as StompError, NotSentReason};
+use crate::traces;
 
 use crate::engine::delivery::{Delivery, Event, Outcome, Start};
 use advice::advice;
@@ -294,11 +295,16 @@ impl Delivery for StompDelivery {
             Ok(frame) => frame,
             Err(reason) => return Start::Ended(row, Outcome::Unsendable(reason)),
         };
+        let span = traces::send(session.client.broker(), row.id(), &frame);
         session.in_flight.insert(row.row());
         self.suspect_in_flight = is_suspect;
         let receipt = session.client.send(frame);
         self.in_flight.push(Box::pin(async move {
             let result = receipt.await;
+            if let Err(error) = &result {
+                traces::failed(&span, error.send_failure(), error);
+            }
+            drop(span);
             let broker_responds = match (&result, second) {
                 (Err(error), Some(second)) if is_unexplained(error) => {
                     Some(second_connection::responds(&second).await)
