@@ -187,11 +187,14 @@ macro_rules! maintenance {
             }
 
             fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()> {
-                diesel::sql_query(Self::PAUSE_STREAM)
+                let statement = diesel::sql_query(Self::PAUSE_STREAM)
                     .bind::<Text, _>(name)
-                    .bind::<Bool, _>(paused)
-                    .execute(self)
-                    .map(drop)
+                    .bind::<Bool, _>(paused);
+                if paused {
+                    return statement.execute(self).map(drop);
+                }
+                // The rows of the stream can be claimed.
+                outbox_write::write(|| statement.execute(self)).map(drop)
             }
 
             fn knows_stream(&mut self, name: &str) -> QueryResult<bool> {

@@ -134,10 +134,9 @@ pub trait Lifecycle {
     /// be in any spelling, as in [`cancel`](Self::cancel) and [`skip`](Self::skip).
     fn retry<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
 
-    /// Parks rows that wait and are not leased, with the reason `cancelled`.
-    fn cancel<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize> {
-        self.act(table, Action::Cancel, ids)
-    }
+    /// Parks rows that wait and are not leased, with the reason `cancelled`, and wakes who waits for rows: a delayed
+    /// row blocks the later rows of its key.
+    fn cancel<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
 
     /// Lets the keys of parked rows continue without these rows.
     fn skip<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize> {
