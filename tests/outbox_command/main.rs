@@ -20,7 +20,9 @@ use rows::{
     each_command_has_a_form_in_json, rows_are_changed_by_filters, rows_are_listed_by_filters,
     signed_rows_are_signed_again_with_the_keys, what_took_sql_is_a_command,
 };
-use status::the_status_shows_reasons_leases_and_streams;
+use status::{
+    the_status_shows_calls_that_nobody_claims, the_status_shows_reasons_leases_and_streams,
+};
 use support::TestDatabase;
 
 const WAITING: &str = "0192f0aa-0000-7000-8000-000000000001";
@@ -268,6 +270,7 @@ on_each_database!(
     rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
+    the_status_shows_calls_that_nobody_claims,
     the_status_shows_reasons_leases_and_streams,
     only_what_was_sent_is_deleted,
     the_inbox_is_deleted_if_it_is_named,

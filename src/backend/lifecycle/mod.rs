@@ -24,7 +24,9 @@ use super::row_state::RowState;
 use super::scope::Scope;
 
 pub use action::Action;
-pub use backlog::{Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, WaitingRows};
+pub use backlog::{
+    Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, UnclaimedRows, WaitingRows,
+};
 pub use cursor::{Cursor, CursorError};
 pub use execution::Execution;
 pub use failure::{Failure, FailureAction};

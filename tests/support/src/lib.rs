@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 pub mod amqp;
+pub mod clock;
 mod database;
 pub mod http;
 pub mod log;
