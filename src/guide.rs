@@ -5,7 +5,14 @@
 //! | [`guarantees`] | every promise, its limits, and the test that shows it |
 //! | [`configuration`] | the settings |
 //! | [`metrics`](mod@metrics) | series, health checks, alerts, a dashboard |
-//! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
+//! | [`programs`] | the programs, their exit codes and log lines |
+//! | [`relay`] | how a relay works: wake-up, streams, failing destinations, locked rows |
+//! | [`subscriber`] | how a subscriber works: workers, several subscriptions, programs |
+//! | [`in_your_service`] | a relay in your own process: hooks, wake-up, your pool; operations as functions |
+//! | [`production`] | a checklist and sizes: connections, time limits, retention, autovacuum, containers |
+//! | [`operations`] | runbook: what to watch, what each alert means, what to do |
+//! | [`doctor`] | `outbox doctor`: checks of a deployment |
+//! | [`dead_letters`] | list dead letters, send them back |
 //! | [`rows`] | `outbox list`, `show`, `retry` and others: look at rows and change them |
 //! | [`json`] | what `outbox --json` prints |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
@@ -18,7 +25,7 @@
 //! | [`from_django_jaiminho`] | from its function calls to ours |
 //! | [`benchmarks`] | what it costs |
 
-// A page links to another one by a reference such as `[operations.md#streams]`. Its own definition, at its
+// A page links to another one by a reference such as `[relay.md#streams]`. Its own definition, at its
 // end, is for GitHub. The first definition of a reference wins in Markdown (CommonMark 0.31, section 4.7), so
 // these, in front of the page, are for rustdoc.
 macro_rules! pages {
@@ -29,8 +36,15 @@ macro_rules! pages {
         #[doc = "[calls.md]: crate::guide::calls"]
         #[doc = "[metrics.md]: crate::guide::metrics"]
         #[doc = "[operations.md]: crate::guide::operations"]
-        #[doc = "[operations.md#streams]: crate::guide::operations#streams"]
-        #[doc = "[operations.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::operations#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
+        #[doc = "[programs.md]: crate::guide::programs"]
+        #[doc = "[relay.md]: crate::guide::relay"]
+        #[doc = "[relay.md#streams]: crate::guide::relay#streams"]
+        #[doc = "[relay.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::relay#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
+        #[doc = "[subscriber.md]: crate::guide::subscriber"]
+        #[doc = "[in-your-service.md]: crate::guide::in_your_service"]
+        #[doc = "[production.md]: crate::guide::production"]
+        #[doc = "[doctor.md]: crate::guide::doctor"]
+        #[doc = "[dead-letters.md]: crate::guide::dead_letters"]
         #[doc = "[databases.md]: crate::guide::databases"]
         #[doc = "[databases.md#postgresql]: crate::guide::databases#postgresql"]
         #[doc = "[databases.md#one-outbox-is-one-schema]: crate::guide::databases#one-outbox-is-one-schema"]
@@ -60,7 +74,14 @@ pages! {
     calls: "calls.md",
     configuration: "configuration.md",
     metrics: "metrics.md",
+    programs: "programs.md",
+    relay: "relay.md",
+    subscriber: "subscriber.md",
+    in_your_service: "in-your-service.md",
+    production: "production.md",
     operations: "operations.md",
+    doctor: "doctor.md",
+    dead_letters: "dead-letters.md",
     rows: "rows.md",
     json: "json.md",
     databases: "databases.md",
