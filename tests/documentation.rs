@@ -324,9 +324,13 @@ fn the_runbook_has_a_section_for_each_alert() {
 
 /// Commands of `outbox` in the blocks of shell commands, without what they are piped into.
 fn commands() -> Vec<String> {
-    let pages = pages().into_iter().map(|page| fs::read_to_string(page).unwrap());
+    let pages = pages()
+        .into_iter()
+        .map(|page| fs::read_to_string(page).unwrap());
     let pages: Vec<String> = pages.collect();
-    let blocks = pages.iter().flat_map(|page| between(page, "```sh\n", "```"));
+    let blocks = pages
+        .iter()
+        .flat_map(|page| between(page, "```sh\n", "```"));
     let lines = blocks.flat_map(str::lines).map(str::trim);
     let commands = lines.filter(|line| line.starts_with("outbox "));
     commands

@@ -10,6 +10,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use super::dialect::Dialect;
 use super::lifecycle::{CALLS, Lifecycle, PUBLISHED, WAITING};
 use super::moments::before;
+use super::outbox_write;
 use super::qualify::RunQueryDsl;
 use crate::schema::{
     self, Moment, outbox_calls, outbox_deliveries, outbox_jobs, outbox_streams, published, received,

@@ -135,12 +135,18 @@ pub(crate) fn names_that_no_executor_claims_are_listed<C: Subject>(url: &str) {
         ("unknown", old.to_owned()),
         ("unknown", String::new()),
         // Its time has come long after it was written.
-        ("due", format!("{old}, due_at = '2020-01-01 00:00:00.000000'")),
+        (
+            "due",
+            format!("{old}, due_at = '2020-01-01 00:00:00.000000'"),
+        ),
         // One of them was claimed before.
         ("known", old.to_owned()),
         ("known", format!("{old}, retry = 1")),
         ("leased", old.to_owned()),
-        ("leased", format!("{old}, due_at = {LATER}, lease_token = id")),
+        (
+            "leased",
+            format!("{old}, due_at = {LATER}, lease_token = id"),
+        ),
         ("young", String::new()),
         ("delayed", format!("{old}, due_at = {LATER}, {key} = 'k'")),
         ("blocked", format!("{old}, {key} = 'k'")),

@@ -43,8 +43,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
             Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress, plan)
         })
         .collect();
-    let publishers =
-        (0..PUBLISHERS).map(|n| publisher::start_with::<C>(&world, Clock::of::<C>(n)));
+    let publishers = (0..PUBLISHERS).map(|n| publisher::start_with::<C>(&world, Clock::of::<C>(n)));
     let victims = publishers.chain([subscriber]).collect();
     let mut adversary = Adversary::new::<C>(&world, victims, None, OF_MESSAGES, seed);
     for fault in 1..=faults {

@@ -47,8 +47,12 @@ pub(crate) fn the_status_shows_calls_that_nobody_claims<C: Backend>(database: &T
     assert_eq!(unclaimed["name"], "shop.\u{1b}charge");
     assert_eq!(unclaimed["rows"], 2);
     assert!(unclaimed["oldest_seconds"].as_f64().unwrap() > 1e8);
-    conn.batch_execute("update outbox_calls set retry = 1 where id = 'ID'".replace("ID", SENT).as_str())
-        .unwrap();
+    conn.batch_execute(
+        "update outbox_calls set retry = 1 where id = 'ID'"
+            .replace("ID", SENT)
+            .as_str(),
+    )
+    .unwrap();
     let status = outbox(database, &["status", "--calls"]).says("    failing shop.\u{1b}charge: 1");
     assert!(!status.out.contains("unclaimed"), "{status:?}");
 }

@@ -21,10 +21,11 @@ fn a_clock_that_differs_is_a_warning<C: Backend + Migrate>(database: Option<Test
         (-HOUR, "ahead of that of this machine"),
     ] {
         let shifted = clock::shifted(seconds);
-        let doctor = shifted.iter().fold(
-            Doctor::of(&database.url, &url),
-            |doctor, (name, value)| doctor.set(name, value),
-        );
+        let doctor = shifted
+            .iter()
+            .fold(Doctor::of(&database.url, &url), |doctor, (name, value)| {
+                doctor.set(name, value)
+            });
         let report = doctor.run();
         report
             .only(&["database.clock"])

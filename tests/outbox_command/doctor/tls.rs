@@ -140,7 +140,10 @@ fn rabbitmq_with_tls_is_checked() {
         .run()
         .only(&["settings", "broker.tls"])
         .has("broker.tls", "error", "set tls_cert_file and tls_key_file");
-    let (certificate, key) = (format!("{folder}/client.pem"), format!("{folder}/client.key"));
+    let (certificate, key) = (
+        format!("{folder}/client.pem"),
+        format!("{folder}/client.key"),
+    );
     let doctor = || {
         Doctor::of("", &url)
             .set("OUTBOX_TLS_CA_FILE", &ca)
