@@ -5,8 +5,15 @@
 //! | [`guarantees`] | every promise, its limits, and the test that shows it |
 //! | [`configuration`] | the settings |
 //! | [`metrics`](mod@metrics) | series, health checks, alerts, a dashboard |
+//! | [`programs`] | the programs, their exit codes and log lines |
+//! | [`relay`] | how a relay works: wake-up, streams, failing destinations, locked rows |
+//! | [`subscriber`] | how a subscriber works: workers, several subscriptions, programs |
+//! | [`in_your_service`] | a relay in your own process: hooks, wake-up, your pool; operations as functions |
+//! | [`production`] | a checklist and sizes: connections, time limits, retention, autovacuum, containers |
+//! | [`operations`] | runbook: what to watch, what each alert means, what to do |
+//! | [`doctor`] | `outbox doctor`: checks of a deployment |
+//! | [`dead_letters`] | list dead letters, send them back |
 //! | [`traces`] | spans of messages and calls, OpenTelemetry |
-//! | [`operations`] | running it: programs, workers, streams, dead letters, containers |
 //! | [`deployment`] | units for systemd, manifests for Kubernetes |
 //! | [`rows`] | `outbox list`, `show`, `retry` and others: look at rows and change them |
 //! | [`json`] | what `outbox --json` prints |
@@ -20,7 +27,7 @@
 //! | [`from_django_jaiminho`] | from its function calls to ours |
 //! | [`benchmarks`] | what it costs |
 
-// A page links to another one by a reference such as `[operations.md#streams]`. Its own definition, at its
+// A page links to another one by a reference such as `[relay.md#streams]`. Its own definition, at its
 // end, is for GitHub. The first definition of a reference wins in Markdown (CommonMark 0.31, section 4.7), so
 // these, in front of the page, are for rustdoc.
 macro_rules! pages {
@@ -32,8 +39,15 @@ macro_rules! pages {
         #[doc = "[metrics.md]: crate::guide::metrics"]
         #[doc = "[traces.md]: crate::guide::traces"]
         #[doc = "[operations.md]: crate::guide::operations"]
-        #[doc = "[operations.md#streams]: crate::guide::operations#streams"]
-        #[doc = "[operations.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::operations#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
+        #[doc = "[programs.md]: crate::guide::programs"]
+        #[doc = "[relay.md]: crate::guide::relay"]
+        #[doc = "[relay.md#streams]: crate::guide::relay#streams"]
+        #[doc = "[relay.md#many-rows-behind-a-blocked-key-or-in-a-paused-stream]: crate::guide::relay#many-rows-behind-a-blocked-key-or-in-a-paused-stream"]
+        #[doc = "[subscriber.md]: crate::guide::subscriber"]
+        #[doc = "[in-your-service.md]: crate::guide::in_your_service"]
+        #[doc = "[production.md]: crate::guide::production"]
+        #[doc = "[doctor.md]: crate::guide::doctor"]
+        #[doc = "[dead-letters.md]: crate::guide::dead_letters"]
         #[doc = "[deployment.md]: crate::guide::deployment"]
         #[doc = "[databases.md]: crate::guide::databases"]
         #[doc = "[databases.md#postgresql]: crate::guide::databases#postgresql"]
@@ -64,8 +78,15 @@ pages! {
     calls: "calls.md",
     configuration: "configuration.md",
     metrics: "metrics.md",
-    traces: "traces.md",
+    programs: "programs.md",
+    relay: "relay.md",
+    subscriber: "subscriber.md",
+    in_your_service: "in-your-service.md",
+    production: "production.md",
     operations: "operations.md",
+    doctor: "doctor.md",
+    dead_letters: "dead-letters.md",
+    traces: "traces.md",
     deployment: "deployment.md",
     rows: "rows.md",
     json: "json.md",

@@ -115,7 +115,7 @@
 //! | settings | [`config::Config`], [`guide::configuration`] |
 //! | tests of your service | [`testing`] |
 //! | what is promised, and the limits | [`guide::guarantees`] |
-//! | running it | [`guide::operations`], [`guide::databases`], [`guide::brokers`] |
+//! | running it | [`guide::production`], [`guide::operations`], [`guide::databases`], [`guide::brokers`] |
 //! | use together with django-outbox-pattern, or instead of it | [`guide::from_django_outbox_pattern`] |
 //!
 //! # Features

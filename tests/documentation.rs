@@ -1,4 +1,4 @@
-//! The links and the paths in the Markdown pages lead somewhere.
+//! The links, the paths and the commands in the Markdown pages are right.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "documentation/deployment.rs"]
@@ -7,6 +7,8 @@ mod deployment;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "sqlite")]
+use std::process::{Command, Stdio};
 
 use diesel_outbox::metrics::{Emitter, SERIES};
 
@@ -306,4 +308,66 @@ fn the_page_of_metrics_explains_each_alert() {
         .collect();
     assert!(rules.len() > 10);
     assert_eq!(rules, explained.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn the_runbook_has_a_section_for_each_alert() {
+    let alerts = fs::read_to_string(root().join("docs/monitoring/alerts.yaml")).unwrap();
+    let sections = anchors(&root().join("docs/operations.md"));
+    let rules: Vec<&str> = alerts.split("- alert: ").skip(1).collect();
+    assert!(rules.len() > 10);
+    for rule in rules {
+        let (name, rest) = rule.split_once('\n').unwrap();
+        let section = name.to_lowercase();
+        assert!(sections.contains(&section), "no section {name}");
+        let annotation = format!("\n          runbook: docs/operations.md#{section}\n");
+        assert!(rest.contains(&annotation), "no annotation {annotation:?}");
+    }
+}
+
+/// Commands of `outbox` in the blocks of shell commands, without what they are piped into.
+fn commands() -> Vec<String> {
+    let pages = pages()
+        .into_iter()
+        .map(|page| fs::read_to_string(page).unwrap());
+    let pages: Vec<String> = pages.collect();
+    let blocks = pages
+        .iter()
+        .flat_map(|page| between(page, "```sh\n", "```"));
+    let lines = blocks.flat_map(str::lines).map(str::trim);
+    let commands = lines.filter(|line| line.starts_with("outbox "));
+    commands
+        .map(|line| line.split(" | ").next().unwrap())
+        // Ids are shortened in some pages.
+        .map(|line| line.replace("0192f0aa-…", "0192f0aa-0000-7000-8000-000000000001"))
+        .collect()
+}
+
+/// They may fail, because there is no broker and there are no rows. Wrong arguments have the exit code 2.
+#[cfg(feature = "sqlite")]
+#[test]
+fn the_commands_in_the_pages_are_understood() {
+    let commands = commands();
+    assert!(commands.len() > 40, "{commands:#?}");
+    let database = outbox_test_support::sqlite::<diesel::SqliteConnection>();
+    let program = Path::new(env!("CARGO_BIN_EXE_outbox"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", program.parent().unwrap().display());
+    let run = |command: &str| {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", command])
+            .env("PATH", &path)
+            .env("DATABASE_URL", &database.url)
+            .env("STOMP_URL", "stomp://127.0.0.1:1/")
+            .stdin(Stdio::null());
+        shell.output().unwrap()
+    };
+    assert!(run("outbox migrate").status.success());
+    for command in commands {
+        let output = run(&command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_understood = matches!(output.status.code(), Some(0 | 1));
+        assert!(is_understood, "{command}: {said}");
+    }
 }

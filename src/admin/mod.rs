@@ -61,6 +61,7 @@ pub use matching::{Action, Matching, matching};
 pub use redirect::redirect;
 pub use rows::{Cursor, CursorError, Filter, Page, Row, RowDetails, RowState, list, show};
 pub use status::{
-    COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals, status, totals,
+    COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals, UnclaimedCalls, status,
+    totals,
 };
 pub use streams::{Stream, pause_stream, resume_stream, streams};

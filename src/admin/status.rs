@@ -1,19 +1,24 @@
 //! Numbers of the outbox: the rows that are not settled, and who has leased them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::{AdminError, Rows};
 use crate::backend::{
-    AsBackend, Backlog, Dialect, LeasedRows, LifecycleTable, Maintenance, PUBLISHED, WaitingRows,
-    lease_token,
+    AsBackend, Backlog, Dialect, LeasedRows, LifecycleTable, Maintenance, PUBLISHED, UnclaimedRows,
+    WaitingRows, lease_token,
 };
 
 pub use crate::backend::COUNT_LIMIT;
 
 /// Reasons and targets that are listed.
 const LISTED: usize = 20;
+
+/// How long the rows of a target have waited, at least, if it is in [`Status::unclaimed`]. An executor that knows a name
+/// and has time claims its calls after `poll_interval`, 1 s by default.
+const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
 
 /// The rows that are not settled: those that wait, and those that are parked.
 ///
@@ -51,6 +56,14 @@ pub struct Status {
     pub reasons: Vec<NamedCount>,
     /// The destinations of the waiting rows, or the names of the waiting calls, the most frequent first; at most 20.
     pub targets: Vec<NamedCount>,
+    /// The destinations of the retrying rows, or the names of the retrying calls, with the number of these rows, the most
+    /// frequent first; at most 20. A relay may have opened the circuit of such a destination: which circuits are open is
+    /// known only to the relay, see `RelayStatus::open_circuits`.
+    pub failing: Vec<NamedCount>,
+    /// Only of calls: names whose calls have waited for 60 s or longer and of which no executor has claimed one, the
+    /// name with the oldest call first; at most 20. No executor that runs knows the name, or all are busy with earlier
+    /// calls. An executor claims only calls whose functions it has.
+    pub unclaimed: Vec<UnclaimedCalls>,
     /// The streams that have waiting rows or are paused, by name; rows without a stream come first.
     pub streams: Vec<StreamStatus>,
     /// The relays and executors that have leased rows.
@@ -69,6 +82,18 @@ pub struct NamedCount {
     pub rows: i64,
 }
 
+/// The calls of a name that no executor has claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnclaimedCalls {
+    /// The name of the function.
+    pub name: String,
+    /// The calls that can be claimed.
+    pub rows: i64,
+    /// How long the first of them could have been claimed.
+    pub oldest: Duration,
+}
+
 /// The rows of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -82,7 +107,7 @@ pub struct StreamStatus {
     /// Its rows that can be claimed now. A paused stream has none.
     pub claimable: i64,
     /// How long the first of these rows could have been claimed. Zero if there is none.
-    pub oldest_claimable: std::time::Duration,
+    pub oldest_claimable: Duration,
 }
 
 /// A relay or an executor that has leased rows.
@@ -180,6 +205,11 @@ pub(super) fn status_of<C: AsBackend>(
         status.add(rows);
     }
     status.streams = streams(&waiting, &paused_streams, now);
+    let ages = status.streams.iter().map(|stream| stream.oldest_claimable);
+    if table.is_executed && ages.max() >= Some(UNCLAIMED_AFTER) {
+        let found = conn.count_unclaimed(table, now, &paused_streams, LISTED)?;
+        status.unclaimed = unclaimed(found, now);
+    }
     status.paused_streams = paused_streams;
     let named = |it: crate::backend::CountedName| NamedCount {
         name: it.name,
@@ -188,6 +218,8 @@ pub(super) fn status_of<C: AsBackend>(
     if status.retrying > 0 {
         let reasons = conn.count_reasons(table, LISTED)?;
         status.reasons = reasons.into_iter().map(named).collect();
+        let failing = conn.count_failing(table, LISTED)?;
+        status.failing = failing.into_iter().map(named).collect();
     }
     if status.waiting > 0 {
         let targets = conn.count_targets(table, LISTED)?;
@@ -249,6 +281,18 @@ fn streams(
         }
     }
     streams.into_values().collect()
+}
+
+/// Those of the names that have waited for long.
+fn unclaimed(found: Vec<UnclaimedRows>, now: DateTime<Utc>) -> Vec<UnclaimedCalls> {
+    let calls = found.into_iter().map(|found| UnclaimedCalls {
+        oldest: (now - found.since()).to_std().unwrap_or_default(),
+        name: found.name,
+        rows: found.rows,
+    });
+    calls
+        .filter(|calls| calls.oldest >= UNCLAIMED_AFTER)
+        .collect()
 }
 
 /// The holders of these leases, the one with the oldest claim first.

@@ -10,6 +10,7 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use super::dialect::Dialect;
 use super::lifecycle::{CALLS, Lifecycle, PUBLISHED, WAITING};
 use super::moments::before;
+use super::outbox_write;
 use super::qualify::RunQueryDsl;
 use crate::schema::{
     self, Moment, outbox_calls, outbox_deliveries, outbox_jobs, outbox_streams, published, received,
@@ -187,11 +188,14 @@ macro_rules! maintenance {
             }
 
             fn pause_stream(&mut self, name: &str, paused: bool) -> QueryResult<()> {
-                diesel::sql_query(Self::PAUSE_STREAM)
+                let statement = diesel::sql_query(Self::PAUSE_STREAM)
                     .bind::<Text, _>(name)
-                    .bind::<Bool, _>(paused)
-                    .execute(self)
-                    .map(drop)
+                    .bind::<Bool, _>(paused);
+                if paused {
+                    return statement.execute(self).map(drop);
+                }
+                // The rows of the stream can be claimed.
+                outbox_write::write(|| statement.execute(self)).map(drop)
             }
 
             fn knows_stream(&mut self, name: &str) -> QueryResult<bool> {

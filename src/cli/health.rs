@@ -58,6 +58,17 @@ impl Part {
         };
         connection == BrokerConnection::Connected
     }
+
+    /// The destinations whose circuits are open, and their number, which may be greater.
+    fn open_circuits(&self) -> (Vec<String>, usize) {
+        match self {
+            Self::Relay(monitor) => {
+                let status = monitor.status();
+                (status.open_circuits, status.open_circuit_count)
+            }
+            Self::Subscriber(..) | Self::Executor(_) => (Vec::new(), 0),
+        }
+    }
 }
 
 /// Shows the health of a program's parts to whom asks at `metrics_listen`, with samples of `rows`, and to the service
@@ -144,6 +155,21 @@ impl<C: Backend> Health<C> {
         let parts = self.parts.iter().filter(|part| !part.is_connected());
         problems.extend(parts.map(|part| format!("{}: not connected to the broker", part.name())));
         problems
+    }
+
+    /// What an operator should know, although a restart or another target of a load balancer would not change it: one
+    /// line for each open circuit.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for part in &self.parts {
+            let (open, count) = part.open_circuits();
+            let lines = open.iter();
+            notes.extend(lines.map(|it| format!("circuit open: {}", it.escape_debug())));
+            if count > open.len() {
+                notes.push(format!("circuits open: {} more", count - open.len()));
+            }
+        }
+        notes
     }
 
     async fn database(&self) -> Option<&'static str> {

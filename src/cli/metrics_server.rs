@@ -163,8 +163,11 @@ impl<C: Backend> Pages<C> {
             return refused;
         }
         match path {
-            "/health/live" => health(self.health.live(), "live"),
-            "/health/ready" => health(self.health.ready().await, "ready"),
+            "/health/live" => health(self.health.live(), "live", &[]),
+            "/health/ready" => {
+                let problems = self.health.ready().await;
+                health(problems, "ready", &self.health.notes())
+            }
             _ => self.metrics(&request).await,
         }
     }
@@ -187,12 +190,16 @@ impl<C: Backend> Pages<C> {
     }
 }
 
-fn health(problems: Vec<String>, well: &str) -> Response<Full<Bytes>> {
-    if problems.is_empty() {
-        return page(StatusCode::OK, TEXT, format!("{well}\n"));
+fn health(mut problems: Vec<String>, well: &str, notes: &[String]) -> Response<Full<Bytes>> {
+    let status = match problems.is_empty() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    if status == StatusCode::OK {
+        problems.push(well.to_owned());
     }
-    let text = problems.join("\n") + "\n";
-    page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+    problems.extend_from_slice(notes);
+    page(status, TEXT, problems.join("\n") + "\n")
 }
 
 fn page(

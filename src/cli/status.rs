@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::json::Object;
 use super::output::Output;
-use crate::admin::{COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals};
+use crate::admin::{
+    COUNT_LIMIT, LeaseHolder, NamedCount, Status, StreamStatus, Totals, UnclaimedCalls,
+};
 
 /// Lines of each list: reasons, names, holders and streams.
 const LISTED: usize = 5;
@@ -24,6 +26,10 @@ pub(super) fn print(out: &mut Output, status: &Status, totals: &Totals, calls: b
     for reason in status.reasons.iter().take(LISTED) {
         let line = format!("{} times: {}", count(reason.rows), out.text(&reason.name));
         out.row("    reason", line);
+    }
+    for target in status.failing.iter().take(LISTED) {
+        let line = format!("{}: {} rows", out.text(&target.name), count(target.rows));
+        out.row("    failing", line);
     }
     out.row("parked", count(status.parked));
     out.row("  expired", count(status.expired));
@@ -53,6 +59,10 @@ pub(super) fn print(out: &mut Output, status: &Status, totals: &Totals, calls: b
         let line = overdue(out, stream);
         out.row("overdue", line);
     }
+    for calls in status.unclaimed.iter().take(LISTED) {
+        let line = unclaimed(out, calls);
+        out.row("unclaimed", line);
+    }
     for stream in &status.paused_streams {
         let stream = out.text(stream).into_owned();
         out.row("paused", stream);
@@ -73,6 +83,12 @@ fn object(status: &Status, totals: &Totals, calls: bool) -> Object {
         object
             .with_time("since", holder.since)
             .with_time("until", Some(holder.until))
+    };
+    let waits = |calls: &UnclaimedCalls| {
+        let object = Object::new().with("name", &calls.name);
+        object
+            .with("rows", calls.rows)
+            .with("oldest_seconds", calls.oldest.as_secs_f64())
     };
     let stream = |stream: &StreamStatus| {
         let object = Object::new()
@@ -95,11 +111,14 @@ fn object(status: &Status, totals: &Totals, calls: bool) -> Object {
         .with("leased", status.leased)
         .with("retrying", status.retrying)
         .with_objects("reasons", status.reasons.iter().map(named))
+        .with_objects("failing", status.failing.iter().map(named))
         .with("parked", status.parked)
         .with("expired", status.expired)
         .with("cancelled", status.cancelled);
     let object = if calls {
-        object.with("executed", totals.executed)
+        object
+            .with("executed", totals.executed)
+            .with_objects("unclaimed", status.unclaimed.iter().map(waits))
     } else {
         object
             .with("sent", totals.sent)
@@ -137,10 +156,24 @@ fn lease(holder: &LeaseHolder) -> String {
     )
 }
 
+/// The calls of a name that no executor has claimed.
+fn unclaimed(out: &Output, calls: &UnclaimedCalls) -> String {
+    format!(
+        "{} calls of {}, the first for {}: no executor has claimed one",
+        count(calls.rows),
+        out.text(&calls.name),
+        age(calls.oldest)
+    )
+}
+
+/// An age in whole seconds.
+fn age(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
+}
+
 /// The rows of a stream that could be claimed now.
 fn overdue(out: &Output, stream: &StreamStatus) -> String {
-    let whole = Duration::from_secs(stream.oldest_claimable.as_secs());
-    let age = humantime::format_duration(whole);
+    let age = age(stream.oldest_claimable);
     let rows = count(stream.claimable);
     match &stream.name {
         Some(name) => format!(

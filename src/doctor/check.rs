@@ -33,7 +33,7 @@ impl fmt::Display for Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// What was checked, such as `database.clock`: one of the names in `docs/operations.md`.
+    /// What was checked, such as `database.clock`: one of the names in `docs/doctor.md`.
     #[serde(rename = "check")]
     pub name: &'static str,
     /// The table, queue, destination or address that it is about, if there may be several.

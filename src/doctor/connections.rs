@@ -11,7 +11,7 @@ use crate::config::Config;
 const IDLE: &str = "database.idle_sessions";
 const LEFT: &str = "database.connections";
 
-/// The connections of a relay: docs/operations.md, "How many processes".
+/// The connections of a relay: docs/production.md, "Connections".
 const OF_RELAY: u32 = 3;
 /// Those beside the pool: the one that waits for new rows.
 const OF_WATCH: u32 = 1;

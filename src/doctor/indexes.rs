@@ -91,7 +91,7 @@ fn of_triggers<C: Inspection>(database: &mut Database<'_, C>, found: &[FoundTrig
             |other: &&FoundTrigger| other.table == trigger.table && other.name == trigger.name;
         let (text, advice) = match found.iter().find(same) {
             Some(found) if found.is_enabled => continue,
-            // docs/operations.md describes that.
+            // docs/doctor.md describes that.
             _ if !database.config.wake_up => continue,
             Some(_) => (
                 "is disabled: new rows wait for the next poll",

@@ -1,6 +1,6 @@
 //! Checks a deployment and changes nothing: the settings, the database and the broker.
 //!
-//! The program `outbox doctor` prints a [`Report`]. `docs/operations.md` lists the checks.
+//! The program `outbox doctor` prints a [`Report`]. `docs/doctor.md` lists the checks.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {

@@ -10,7 +10,7 @@ pub struct Report {
     checks: Vec<Check>,
 }
 
-/// The form of a report in JSON: `docs/operations.md` describes it.
+/// The form of a report in JSON: `docs/doctor.md` describes it.
 #[derive(Serialize)]
 struct Document<'a> {
     verdict: Verdict,
@@ -64,7 +64,7 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// The form that docs/operations.md describes.
+    /// The form that docs/doctor.md describes.
     #[test]
     fn a_report_has_one_form_in_json() {
         let mut report = Report::default();

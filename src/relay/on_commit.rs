@@ -35,7 +35,8 @@ use crate::engine::wake::Waker;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// It uses Diesel's [`Instrumentation`]. A commit that does not write to the outbox wakes no relay, and neither
+/// It uses Diesel's [`Instrumentation`]. A commit that neither writes to the outbox nor lets rows be claimed (by
+/// [`cancel`](crate::cancel), or by [`admin`](crate::admin): `retry`, `resume_stream` and others) wakes no relay, and neither
 /// does a rollback, the release of a savepoint or a COMMIT that the database refuses. A statement outside of a
 /// transaction commits by itself. Wake-ups while a relay claims rows are merged into one.
 ///

@@ -73,7 +73,7 @@ impl<C: Backend> Relay<C> {
     ///
     /// A borrowed connection has the relay's session settings, and gets its own back before it is returned. A
     /// connection that is broken is closed instead. The section "With your service's pool" of
-    /// `docs/operations.md` says what differs from a relay with a `database_url`.
+    /// `docs/in-your-service.md` says what differs from a relay with a `database_url`.
     ///
     /// ```no_run
     /// # #[cfg(feature = "postgres")]

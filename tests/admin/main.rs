@@ -144,7 +144,8 @@ suite! {
         streams_are_paused_and_resumed, an_invalid_name_of_a_stream_changes_nothing,
         old_rows_are_deleted_in_batches;
     status: each_state_is_counted_apart, reasons_and_targets_are_listed_by_their_number,
-        the_age_is_that_of_the_first_row_that_can_be_claimed, holders_of_leases_have_names, sent_rows_are_not_read;
+        names_that_no_executor_claims_are_listed, the_age_is_that_of_the_first_row_that_can_be_claimed,
+        holders_of_leases_have_names, sent_rows_are_not_read;
     sampler: a_sample_sets_the_gauges;
     lists: pages_have_every_row_once, rows_that_change_between_pages_move_no_other,
         rows_are_filtered_by_state, filters_take_texts_literally, a_row_shows_where_it_stands,

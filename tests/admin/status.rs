@@ -122,6 +122,62 @@ pub(crate) fn reasons_and_targets_are_listed_by_their_number<C: Subject>(url: &s
         ("/queue/a", 1),
     ];
     assert_eq!(names(&status.targets), expected);
+    let expected = [("/queue/3", 3), ("/queue/2", 2), ("/queue/1", 1)];
+    assert_eq!(names(&status.failing), expected);
+}
+
+pub(crate) fn names_that_no_executor_claims_are_listed<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let conn = &mut conn;
+    let old = "added = '2001-01-01 00:00:00.000000'";
+    let key = C::KEY;
+    let calls = [
+        ("unknown", old.to_owned()),
+        ("unknown", String::new()),
+        // Its time has come long after it was written.
+        (
+            "due",
+            format!("{old}, due_at = '2020-01-01 00:00:00.000000'"),
+        ),
+        // One of them was claimed before.
+        ("known", old.to_owned()),
+        ("known", format!("{old}, retry = 1")),
+        ("leased", old.to_owned()),
+        (
+            "leased",
+            format!("{old}, due_at = {LATER}, lease_token = id"),
+        ),
+        ("young", String::new()),
+        ("delayed", format!("{old}, due_at = {LATER}, {key} = 'k'")),
+        ("blocked", format!("{old}, {key} = 'k'")),
+        ("paused", format!("{old}, stream = 'paused'")),
+        ("flows", format!("{old}, stream = 'flows'")),
+        ("done", format!("{old}, status = 2")),
+    ];
+    admin::pause_stream(conn, "paused").unwrap();
+    for (name, changes) in calls {
+        let id = Uuid::now_v7();
+        execute(
+            conn,
+            &format!("insert into outbox_calls (id, name, args) values ('{id}', '{name}', '{{}}')"),
+        );
+        if !changes.is_empty() {
+            let change = format!("update outbox_calls set {changes} where id = '{id}'");
+            execute(conn, &change);
+        }
+    }
+    let status = Rows::Calls.status(conn).unwrap();
+    let found: Vec<(&str, i64)> = status
+        .unclaimed
+        .iter()
+        .map(|calls| (calls.name.as_str(), calls.rows))
+        .collect();
+    assert_eq!(found, [("flows", 1), ("unknown", 2), ("due", 1)]);
+    let years = |age: Duration| age.as_secs() / (365 * 24 * 3600);
+    let since_due = years(status.unclaimed[2].oldest);
+    assert_eq!(years(status.unclaimed[0].oldest) - since_due, 19);
+    assert_eq!(names(&status.failing), [("known", 1)]);
+    assert!(admin::status(conn).unwrap().unclaimed.is_empty());
 }
 
 pub(crate) fn the_age_is_that_of_the_first_row_that_can_be_claimed<C: Subject>(url: &str) {

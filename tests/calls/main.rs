@@ -9,6 +9,7 @@ mod failures;
 mod immediate;
 mod leases;
 mod order;
+mod persist_failures;
 mod place;
 mod program;
 mod signatures;
@@ -62,7 +63,8 @@ suite! {
         a_failure_is_recorded_and_an_executor_retries_it, in_another_transaction_calls_wait_for_an_executor,
         a_call_does_not_overtake_its_key, what_is_not_executed_here_waits, async_functions_run_on_the_runtime,
         a_long_call_keeps_its_lease, a_lost_lease_records_nothing, a_dead_process_is_taken_over,
-        only_failures_get_a_row, an_executor_shares_its_functions_and_is_woken, a_changed_row_is_not_executed;
+        an_executor_shares_its_functions_and_is_woken, a_changed_row_is_not_executed;
+    persist_failures: only_failures_get_a_row;
     wake: a_commit_wakes_the_executor, an_operator_wakes_the_executor;
     crashes: a_suspect_is_counted_and_parked, a_suspect_is_counted_before_it_starts_and_runs_alone, a_suspect_that_returns_is_cleared,
         an_outage_clears_no_suspect;

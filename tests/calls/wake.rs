@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel_outbox::Permanent;
 use diesel_outbox::admin::{self, Rows};
-use diesel_outbox::calls::Call;
+use diesel_outbox::calls::{self, Call};
 use diesel_outbox::config::Builder;
 
 use crate::place::{Block, Place, Stage, Subject};
@@ -58,5 +58,13 @@ pub(crate) fn an_operator_wakes_the_executor<C: Subject>(place: &Place<C>) {
     place.wait_for_statuses(&[2, 2, 2, 1, 2]);
     admin::resume_stream(&mut conn, "bills").unwrap();
     place.wait_for_statuses(&[2, 2, 2, 2, 2]);
+    // A delayed call blocks its key until it is cancelled.
+    let delayed = Block { n: 6 }.key("b").delay(Duration::from_secs(3600));
+    let delayed = delayed.write(&mut conn).unwrap();
+    Block { n: 7 }.key("b").write(&mut conn).unwrap();
+    Block { n: 8 }.write(&mut conn).unwrap();
+    place.wait_for_statuses(&[2, 2, 2, 2, 2, 1, 1, 2]);
+    assert!(calls::cancel(&mut conn, delayed).unwrap());
+    place.wait_for_statuses(&[2, 2, 2, 2, 2, -1, 2, 2]);
     running.stop();
 }

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use crate::adversary::{Adversary, OF_CALLS, Report};
+use crate::clock::Clock;
 use crate::executor::{self, ATTEMPTS, CHUNK, DELIVERY_LIMIT, Fate, Kind, fate, kind};
 use crate::journal::{Journal, Steps};
 use crate::program::wait_while_it_goes_on;
@@ -46,7 +47,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
         })
         .collect();
     let executors = (0..EXECUTORS)
-        .map(|_| executor::start::<C>(&world, &journal.path()))
+        .map(|n| executor::start::<C>(&world, &journal.path(), Clock::of::<C>(n)))
         .collect();
     let mut adversary = Adversary::new::<C>(&world, executors, None, OF_CALLS, seed);
     for fault in 1..=faults {

@@ -14,6 +14,7 @@ use diesel_outbox::{BoxError, Error, Permanent, Shutdown};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::journal::{Pen, Step};
 use crate::program::Program;
 use crate::support::network::Mode;
@@ -30,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_millis(300);
 /// Calls that are claimed at once.
 pub(crate) const CHUNK: usize = 50;
 
-pub(crate) fn start<C: Subject>(world: &World, journal: &Path) -> Victim {
+pub(crate) fn start<C: Subject>(world: &World, journal: &Path, clock: Clock) -> Victim {
     let child = format!("{}:{}", C::NAME, journal.display());
     let spawn = move |database: &str, _: &str| -> Program {
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -38,6 +39,7 @@ pub(crate) fn start<C: Subject>(world: &World, journal: &Path) -> Victim {
             .args(["--exact", "executor::as_a_process", "--nocapture"])
             .env(CHILD, &child)
             .env("DATABASE_URL", database)
+            .envs(clock.variables())
             .stdin(Stdio::null());
         Program::spawn(&mut command)
     };

@@ -14,6 +14,7 @@
 
 mod adversary;
 mod calls;
+mod clock;
 mod consumer;
 mod executor;
 mod journal;
@@ -34,6 +35,7 @@ use outbox_test_support::program;
 use std::sync::Arc;
 
 use adversary::{Adversary, OF_MESSAGES};
+use clock::Clock;
 use consumer::Consumer;
 use program::wait_until;
 use victim::Victim;
@@ -73,7 +75,7 @@ fn survive<C: Subject>(world: Option<World>) {
         })
         .collect();
     let publishers: Vec<Victim> = (0..PUBLISHERS)
-        .map(|_| publisher::start::<C>(&world))
+        .map(|n| publisher::start_with::<C>(&world, Clock::of::<C>(n)))
         .collect();
 
     let mut adversary = Adversary::new::<C>(&world, publishers, Some(&consumer), OF_MESSAGES, seed);

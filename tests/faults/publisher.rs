@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::WINDOW;
+use crate::clock::Clock;
 use crate::program::Program;
 use crate::support::network::Mode;
 use crate::victim::Victim;
@@ -14,14 +15,22 @@ pub(crate) fn start<C: Subject>(world: &World) -> Victim {
 
 /// With the network to the database in this mode.
 pub(crate) fn start_in<C: Subject>(world: &World, mode: Mode) -> Victim {
+    let spawn = |database: &str, broker: &str| spawn(database, broker, Clock::RIGHT);
     Victim::start::<C>(world, mode, Box::new(spawn))
 }
 
-fn spawn(database: &str, broker: &str) -> Program {
+/// With this clock.
+pub(crate) fn start_with<C: Subject>(world: &World, clock: Clock) -> Victim {
+    let spawn = move |database: &str, broker: &str| spawn(database, broker, clock);
+    Victim::start::<C>(world, Mode::Well, Box::new(spawn))
+}
+
+fn spawn(database: &str, broker: &str, clock: Clock) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_publish"));
     command
         .env("DATABASE_URL", database)
         .env("STOMP_URL", broker)
+        .envs(clock.variables())
         .args(["--window", &WINDOW.to_string(), "--chunk-size", "100"])
         .args(["--lease", "4s", "--receipt-timeout", "2s"])
         .args(["--connect-timeout", "3s", "--database-timeout", "2s"])

@@ -7,6 +7,7 @@ use diesel_outbox::config::Config;
 use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{BoxError, Outcome, Payload, Permanent, Registry, Shutdown};
 
+use crate::clock::Clock;
 use crate::program::Program;
 use crate::support::network::Mode;
 use crate::victim::Victim;
@@ -15,7 +16,7 @@ use crate::world::{Subject, World};
 /// The database's name and the queue, for the process itself.
 const CHILD: &str = "OUTBOX_TEST_CHILD";
 
-pub(crate) fn start<C: Subject>(world: &World) -> Victim {
+pub(crate) fn start<C: Subject>(world: &World, clock: Clock) -> Victim {
     let child = format!("{}:{}", C::NAME, world.queue);
     let spawn = move |database: &str, broker: &str| -> Program {
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -24,6 +25,7 @@ pub(crate) fn start<C: Subject>(world: &World) -> Victim {
             .env(CHILD, &child)
             .env("DATABASE_URL", database)
             .env("STOMP_URL", broker)
+            .envs(clock.variables())
             .env("OUTBOX_QUEUE_HEADERS", "x-expires:600000")
             .env("OUTBOX_DEAD_LETTER_HEADERS", "x-expires:600000")
             .stdin(Stdio::null());

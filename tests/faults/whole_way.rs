@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe};
 
 use crate::adversary::{Adversary, OF_MESSAGES};
+use crate::clock::Clock;
 use crate::consumer::Consumer;
 use crate::program::{wait_until, wait_while_it_goes_on};
 use crate::subscriber::{self, Fate, fate};
@@ -32,7 +33,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
     conn.batch_execute(effects).unwrap();
 
     // One worker: with several, the order of a key's effects is not promised.
-    let mut subscriber = subscriber::start::<C>(&world);
+    let mut subscriber = subscriber::start::<C>(&world, Clock::of::<C>(PUBLISHERS));
     subscriber.wait_for_line("subscribed");
     let witness = Consumer::beside(&world);
     let progress = Arc::new(Progress::default());
@@ -42,7 +43,7 @@ fn survive<C: Subject>(world: Option<World>, effects: &str) {
             Writer::start::<C>(&world, n, rows / WRITERS, seed, &progress, plan)
         })
         .collect();
-    let publishers = (0..PUBLISHERS).map(|_| publisher::start::<C>(&world));
+    let publishers = (0..PUBLISHERS).map(|n| publisher::start_with::<C>(&world, Clock::of::<C>(n)));
     let victims = publishers.chain([subscriber]).collect();
     let mut adversary = Adversary::new::<C>(&world, victims, None, OF_MESSAGES, seed);
     for fault in 1..=faults {

@@ -54,6 +54,15 @@ pub(crate) fn an_operator_wakes_the_relay<C: Subject>(place: &Place) {
     assert_eq!(admin::cancel(&mut conn, [late]).unwrap().rows, 1);
     assert_eq!(admin::retry(&mut conn, [late]).unwrap().rows, 1);
     arrives(place, 3);
+    // A delayed message blocks its key until it is cancelled.
+    let keyed = |n: i32| Message::new(place.topic(), n).key("order 7".to_owned());
+    let delayed = keyed(4).delay(Duration::from_secs(3600));
+    let delayed = delayed.publish(&mut conn).unwrap();
+    keyed(5).publish(&mut conn).unwrap();
+    Message::new(place.topic(), 6).publish(&mut conn).unwrap();
+    arrives(place, 4);
+    assert!(diesel_outbox::cancel(&mut conn, delayed).unwrap());
+    arrives(place, 5);
     relay.stop();
 }
 

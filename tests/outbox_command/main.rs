@@ -4,20 +4,24 @@
 #[path = "../support/counts.rs"]
 mod counts;
 mod doctor;
+mod ran;
 mod rows;
+mod status;
 
 use outbox_test_support as support;
-
-use std::process::Command;
 
 use diesel_outbox::admin;
 use diesel_outbox::backend::Backend;
 
 use counts::Counts;
+use ran::outbox;
 use rows::{
     a_page_prints_the_command_for_the_next, a_row_is_shown_with_its_history,
     each_command_has_a_form_in_json, rows_are_changed_by_filters, rows_are_listed_by_filters,
     signed_rows_are_signed_again_with_the_keys, what_took_sql_is_a_command,
+};
+use status::{
+    the_status_shows_calls_that_nobody_claims, the_status_shows_reasons_leases_and_streams,
 };
 use support::TestDatabase;
 
@@ -25,46 +29,6 @@ const WAITING: &str = "0192f0aa-0000-7000-8000-000000000001";
 const FAILED: &str = "0192f0aa-0000-7000-8000-000000000002";
 const ALSO_FAILED: &str = "0192f0aa-0000-7000-8000-000000000003";
 const SENT: &str = "0192f0aa-0000-7000-8000-000000000004";
-
-/// The result of a run of the program.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn says(self, text: &str) -> Self {
-        assert_eq!(self.code, 0, "{self:?}");
-        assert!(self.out.contains(text), "no {text:?} in {self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn fails(self, code: i32, text: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.err.contains(text), "no {text:?} in {self:#?}");
-    }
-}
-
-fn outbox(database: &TestDatabase, arguments: &[&str]) -> Ran {
-    outbox_at(&database.url, arguments)
-}
-
-fn outbox_at(url: &str, arguments: &[&str]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_outbox"))
-        .args(arguments)
-        .env("DATABASE_URL", url)
-        .output()
-        .unwrap();
-    Ran {
-        code: output.status.code().unwrap(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
-}
 
 fn counts<C: Backend>(database: &TestDatabase) -> Counts {
     Counts::of(&mut C::establish(&database.url).unwrap())
@@ -171,28 +135,6 @@ fn parked_rows_are_sent_again_or_skipped<C: Backend>(database: &TestDatabase) {
     outbox(database, &["retry", WAITING, FAILED]).fails(1, "1 of the ids");
     assert_eq!(counts::<C>(database).parked, 0, "the one that could be was");
     assert_eq!(counts::<C>(database).waiting, 3);
-}
-
-fn the_status_shows_reasons_leases_and_streams<C: Backend>(database: &TestDatabase) {
-    outbox(database, &["migrate"]).says("applied");
-    let columns = "id, destination, body, stream, retry, last_error, due_at, lease_token";
-    let later = "'8000-01-01 00:00:00.000000'";
-    // A UUIDv7 of 2030-03-17 that ends with the holder's name.
-    let token = "01ba5d02-a800-7707-8707-070707070707";
-    let mut conn = C::establish(&database.url).unwrap();
-    conn.batch_execute(&format!(
-        "insert into published ({columns}) values
-         ('{FAILED}', '/queue/a', '{{}}', null, 2, 'it is refused', {later}, null),
-         ('{WAITING}', '/queue/a', '{{}}', 'mail', 0, null, '1970-01-01 00:00:00.000000', null),
-         ('{SENT}', '/queue/a', '{{}}', null, 0, null, {later}, '{token}')"
-    ))
-    .unwrap();
-    outbox(database, &["status"])
-        .says("waiting   3\n  not due 2\n  due     1\n")
-        .says("  leased  1\n  retrying 1\n    reason 1 times: it is refused\n")
-        .says("leased by 070707070707: 1 rows, since 2030-")
-        .says(", until 8000-01-01T00:00:00+00:00")
-        .says("overdue   1 rows of stream mail, the first for ");
 }
 
 fn all_parked_rows_are_sent_again<C: Backend>(database: &TestDatabase) {
@@ -328,6 +270,7 @@ on_each_database!(
     rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,
+    the_status_shows_calls_that_nobody_claims,
     the_status_shows_reasons_leases_and_streams,
     only_what_was_sent_is_deleted,
     the_inbox_is_deleted_if_it_is_named,
@@ -348,8 +291,9 @@ on_each_database!(
 mod no_row_is_committed_into_a_revert {
     use diesel::prelude::*;
 
+    use crate::ran::{outbox, outbox_at};
     use crate::support::TestDatabase;
-    use crate::{WAITING, counts, outbox, outbox_at};
+    use crate::{WAITING, counts};
 
     #[derive(QueryableByName)]
     struct Number {
@@ -426,7 +370,8 @@ mod schemas {
     use diesel::connection::SimpleConnection;
     use diesel::{Connection, PgConnection};
 
-    use crate::{FAILED, SENT, WAITING, outbox_at};
+    use crate::ran::outbox_at;
+    use crate::{FAILED, SENT, WAITING};
 
     #[test]
     fn each_command_means_one_schema() {

@@ -4,7 +4,8 @@ use diesel_outbox::admin::{self, RowState};
 use diesel_outbox::backend::Backend;
 use serde_json::{Value, json};
 
-use crate::{ALSO_FAILED, FAILED, Ran, SENT, TestDatabase, WAITING, counts, outbox, write_rows};
+use crate::ran::{Ran, outbox};
+use crate::{ALSO_FAILED, FAILED, SENT, TestDatabase, WAITING, counts, write_rows};
 
 /// The objects that a run has printed, one on each line.
 fn objects(ran: &Ran) -> Vec<Value> {

@@ -200,6 +200,24 @@ fn without_a_broker_a_relay_is_alive_and_not_ready() {
 }
 
 #[test]
+fn an_open_circuit_is_shown_and_changes_no_readiness() {
+    let Some(world) = World::new() else { return };
+    world.write(3);
+    let poison = "update published set destination = '/nonsense/x' where seq < 3";
+    world.connect().batch_execute(poison).unwrap();
+    let flags = [LISTEN, "--breaker-failures=1", "--breaker-pause=1h"];
+    let mut relay = Program::start(&world, PUBLISH, &flags);
+    let address = relay.metrics_address();
+    wait_until("the circuit is open", || {
+        let ready = get(&address, "/health/ready");
+        ready.status == 200 && ready.body == "ready\ncircuit open: /nonsense/x\n"
+    });
+    let open = "outbox_circuit_open{destination=\"/nonsense/x\"}";
+    assert_eq!(get(&address, "/metrics").value(open), Some(1.0));
+    assert_eq!(get(&address, "/health/live").body, "live\n");
+}
+
+#[test]
 fn a_subscriber_counts_what_it_handles() {
     let Some(world) = World::new() else { return };
     let callback = "exec:/bin/false";

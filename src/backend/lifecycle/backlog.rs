@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
+use super::filter::literal;
 use super::{LifecycleTable, PARKED, WAITING};
 use crate::backend::dialect::Dialect;
 use crate::backend::qualify::RunQueryDsl;
@@ -43,6 +44,23 @@ pub trait Backlog {
         table: LifecycleTable,
         most: usize,
     ) -> QueryResult<Vec<CountedName>>;
+
+    /// Counts the rows that have failed and wait for another attempt by their target, the most frequent targets first.
+    fn count_failing(
+        &mut self,
+        table: LifecycleTable,
+        most: usize,
+    ) -> QueryResult<Vec<CountedName>>;
+
+    /// Counts the rows that can be claimed by their target, for targets of which no waiting row was ever claimed: the
+    /// target that has waited for the longest time first.
+    fn count_unclaimed(
+        &mut self,
+        table: LifecycleTable,
+        now: DateTime<Utc>,
+        paused_streams: &[String],
+        most: usize,
+    ) -> QueryResult<Vec<UnclaimedRows>>;
 
     /// Counts the leased rows by their token.
     fn count_leased(
@@ -126,6 +144,29 @@ pub struct CountedName {
     pub rows: i64,
 }
 
+/// The rows of a target of which none was claimed.
+#[doc(hidden)]
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
+pub struct UnclaimedRows {
+    /// The target.
+    #[diesel(sql_type = Text)]
+    pub name: String,
+    /// The number of rows that can be claimed.
+    #[diesel(sql_type = BigInt, column_name = n)]
+    pub rows: i64,
+    /// Since when the first of them could have been claimed.
+    #[diesel(sql_type = schema::Utc)]
+    since: Moment,
+}
+
+impl UnclaimedRows {
+    /// Since when the first of them could have been claimed.
+    #[must_use]
+    pub fn since(&self) -> DateTime<Utc> {
+        self.since.0
+    }
+}
+
 /// The rows under one token.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
@@ -162,6 +203,11 @@ fn waiting<C: Dialect>(columns: &str) -> String {
     )
 }
 
+/// When a waiting row could be claimed first: when it was written, or due if that is later. While it is leased, `due_at`
+/// is the end of the lease.
+const SINCE: &str =
+    "case when lease_token is null and due_at > added then due_at else added end as since";
+
 /// Counts by an expression over the oldest waiting rows: the most frequent values first.
 fn by_frequency<C: Dialect>(columns: &str, value: &str, condition: &str, most: usize) -> String {
     format!(
@@ -181,8 +227,7 @@ macro_rules! backlog {
             ) -> QueryResult<Vec<WaitingRows>> {
                 let now = Self::time_literal(now);
                 let columns = format!(
-                    "seq, stream, {} as row_key, added,
-                    case when lease_token is null and due_at > added then due_at else added end as since,
+                    "seq, stream, {} as row_key, added, {SINCE},
                     lease_token is not null and due_at > {now} as is_leased, retry > 0 as is_retried,
                     due_at <= {now} as is_due",
                     Self::KEY
@@ -235,6 +280,52 @@ macro_rules! backlog {
                 most: usize,
             ) -> QueryResult<Vec<CountedName>> {
                 let statement = by_frequency::<Self>("{target}", "r.{target}", "", most);
+                diesel::sql_query(table.fill(&statement)).load(self)
+            }
+
+            fn count_failing(
+                &mut self,
+                table: LifecycleTable,
+                most: usize,
+            ) -> QueryResult<Vec<CountedName>> {
+                let statement =
+                    by_frequency::<Self>("retry, {target}", "r.{target}", "where r.retry > 0", most);
+                diesel::sql_query(table.fill(&statement)).load(self)
+            }
+
+            fn count_unclaimed(
+                &mut self,
+                table: LifecycleTable,
+                now: DateTime<Utc>,
+                paused_streams: &[String],
+                most: usize,
+            ) -> QueryResult<Vec<UnclaimedRows>> {
+                let now = Self::time_literal(now);
+                let columns = format!(
+                    "seq, stream, {} as row_key, {{target}} as name, {SINCE},
+                    lease_token is not null or retry > 0 as was_claimed, due_at <= {now} as is_due",
+                    Self::KEY
+                );
+                let (is_blocked, blocking) = Self::blocked(&now);
+                let paused: Vec<String> = paused_streams
+                    .iter()
+                    .filter_map(|name| literal::<Self>(name))
+                    .collect();
+                let flows = match paused.is_empty() {
+                    true => "1 = 1".to_owned(),
+                    false => format!("(b.stream is null or b.stream not in ({}))", paused.join(", ")),
+                };
+                let is_claimable = format!("b.is_due and not b.is_blocked and {flows}");
+                let statement = format!(
+                    "select b.name, count(case when {is_claimable} then 1 end) as n,
+                        min(case when {is_claimable} then b.since end) as since
+                    from (select w.*, {is_blocked} as is_blocked from ({}) w {blocking}) b
+                    group by b.name
+                    having count(case when b.was_claimed then 1 end) = 0
+                        and count(case when {is_claimable} then 1 end) > 0
+                    order by since, b.name limit {most}",
+                    waiting::<Self>(&columns)
+                );
                 diesel::sql_query(table.fill(&statement)).load(self)
             }
 

@@ -24,7 +24,9 @@ use super::row_state::RowState;
 use super::scope::Scope;
 
 pub use action::Action;
-pub use backlog::{Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, WaitingRows};
+pub use backlog::{
+    Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, UnclaimedRows, WaitingRows,
+};
 pub use cursor::{Cursor, CursorError};
 pub use execution::Execution;
 pub use failure::{Failure, FailureAction};
@@ -134,10 +136,9 @@ pub trait Lifecycle {
     /// be in any spelling, as in [`cancel`](Self::cancel) and [`skip`](Self::skip).
     fn retry<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
 
-    /// Parks rows that wait and are not leased, with the reason `cancelled`.
-    fn cancel<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize> {
-        self.act(table, Action::Cancel, ids)
-    }
+    /// Parks rows that wait and are not leased, with the reason `cancelled`, and wakes who waits for rows: a delayed
+    /// row blocks the later rows of its key.
+    fn cancel<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize>;
 
     /// Lets the keys of parked rows continue without these rows.
     fn skip<I: ToString>(&mut self, table: LifecycleTable, ids: &[I]) -> QueryResult<usize> {

@@ -8,6 +8,7 @@ use super::statements::Key;
 use super::{Action, Cursor, Filter, LifecycleTable, Listing, PUBLISHED, RowDetails};
 use crate::backend::claimed::RowKey;
 use crate::backend::dialect::Dialect;
+use crate::backend::outbox_write;
 use crate::backend::qualify::RunQueryDsl;
 use crate::headers::MSG_DESTINATION;
 
@@ -163,7 +164,8 @@ macro_rules! selection {
                     Self::among(rows),
                     action.condition(&Self::time_literal(now))
                 );
-                diesel::sql_query(action.statement::<Self>(table, &rows, true)).execute(self)
+                let statement = action.statement::<Self>(table, &rows, true);
+                outbox_write::write(|| diesel::sql_query(statement).execute(self))
             }
 
             fn lock_selected(

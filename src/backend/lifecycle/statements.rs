@@ -15,6 +15,7 @@ use crate::backend::claimed::{self, Claim, Room, RowKey};
 use crate::backend::dialect::{Changes, Dialect};
 use crate::backend::maintenance::Maintenance;
 use crate::backend::names;
+use crate::backend::outbox_write;
 use crate::backend::qualify::RunQueryDsl;
 use crate::backend::row_state::RowState;
 use crate::backend::scope::{Filter, Scope};
@@ -222,7 +223,8 @@ macro_rules! lifecycle {
                 let condition = action.condition(&Self::time_literal(self.now()?));
                 let change = |conn: &mut Self, row: String| {
                     let rows = format!("{row} and {condition}");
-                    diesel::sql_query(action.statement::<Self>(table, &rows, false)).execute(conn)
+                    let statement = action.statement::<Self>(table, &rows, false);
+                    outbox_write::write(|| diesel::sql_query(statement).execute(conn))
                 };
                 self.atomically(|conn| {
                     let mut changed = 0;
@@ -254,7 +256,22 @@ macro_rules! lifecycle {
                     return self.act(table, Action::Retry, ids);
                 }
                 let all = format!("status = {PARKED}");
-                diesel::sql_query(Action::Retry.statement::<Self>(table, &all, false)).execute(self)
+                let statement = Action::Retry.statement::<Self>(table, &all, false);
+                outbox_write::write(|| diesel::sql_query(statement).execute(self))
+            }
+
+            fn cancel<I: ToString>(
+                &mut self,
+                table: LifecycleTable,
+                ids: &[I],
+            ) -> QueryResult<usize> {
+                self.atomically(|conn| {
+                    let cancelled = conn.act(table, Action::Cancel, ids)?;
+                    if cancelled > 0 {
+                        conn.notify()?;
+                    }
+                    Ok(cancelled)
+                })
             }
 
             fn state(

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::migrations::Migrate;
-use crate::{Error, Message};
+use crate::{Error, Message, admin};
 
 use super::{OnCommit, OnCommitError, Waker};
 
@@ -135,6 +135,37 @@ fn without_a_transaction_each_write_wakes<C: Subject>(database: &support::TestDa
     conn.batch_execute("drop table published").unwrap();
     write(&mut conn).unwrap_err();
     assert!(!is_woken(&waker));
+}
+
+fn changes_that_let_rows_be_claimed_wake<C: Subject>(database: &support::TestDatabase) {
+    let (mut conn, waker) = installed::<C>(database);
+    let message = Message::new("/queue/a", 1).stream("mail");
+    let id = message.publish(&mut conn).unwrap();
+    is_woken(&waker);
+    conn.transaction(|conn| {
+        assert!(crate::cancel(conn, id)?, "its key may continue");
+        assert!(!is_woken(&waker), "before the commit");
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+    assert!(is_woken(&waker));
+    assert_eq!(admin::retry(&mut conn, [id]).unwrap().rows, 1);
+    assert!(is_woken(&waker));
+    admin::pause_stream(&mut conn, "mail").unwrap();
+    assert!(!is_woken(&waker), "nothing can be claimed by that");
+    admin::resume_stream(&mut conn, "mail").unwrap();
+    assert!(is_woken(&waker));
+    admin::cancel(&mut conn, [id]).unwrap();
+    is_woken(&waker);
+    let parked = admin::Filter::new().stream("mail");
+    let parked = admin::matching(&mut conn, admin::Action::Retry, &parked).unwrap();
+    assert!(!is_woken(&waker), "it was only counted");
+    assert_eq!(parked.apply(&mut conn, |_| {}).unwrap(), 1);
+    assert!(is_woken(&waker));
+    admin::cancel(&mut conn, [id]).unwrap();
+    is_woken(&waker);
+    assert_eq!(admin::retry_all(&mut conn).unwrap(), 1);
+    assert!(is_woken(&waker));
 }
 
 fn several_relays_are_woken<C: Subject>(database: &support::TestDatabase) {
@@ -314,6 +345,7 @@ cases!(
     a_commit_wakes_and_a_rollback_does_not,
     a_savepoint_commits_nothing,
     without_a_transaction_each_write_wakes,
+    changes_that_let_rows_be_claimed_wake,
     several_relays_are_woken,
     an_instrumentation_of_ones_own_is_kept,
     a_function_as_instrumentation_is_kept,

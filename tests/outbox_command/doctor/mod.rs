@@ -4,6 +4,8 @@ mod broker;
 #[allow(dead_code, unreachable_pub)] // its own suite uses all of it
 #[path = "../../stomp_wire/certificates.rs"]
 mod certificates;
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+mod clock;
 mod databases;
 #[cfg(feature = "postgres")]
 mod management;

@@ -140,14 +140,20 @@ fn rabbitmq_with_tls_is_checked() {
         .run()
         .only(&["settings", "broker.tls"])
         .has("broker.tls", "error", "set tls_cert_file and tls_key_file");
-    let report = Doctor::of("", &url)
-        .set("OUTBOX_TLS_CA_FILE", &ca)
-        .set("OUTBOX_TLS_CERT_FILE", &format!("{folder}/client.pem"))
-        .set("OUTBOX_TLS_KEY_FILE", &format!("{folder}/client.key"))
-        .run();
+    let (certificate, key) = (
+        format!("{folder}/client.pem"),
+        format!("{folder}/client.key"),
+    );
+    let doctor = || {
+        Doctor::of("", &url)
+            .set("OUTBOX_TLS_CA_FILE", &ca)
+            .set("OUTBOX_TLS_CERT_FILE", &certificate)
+            .set("OUTBOX_TLS_KEY_FILE", &key)
+    };
+    let report = doctor().run();
     report
         .has("broker.login", "ok", "accepted by RabbitMQ/")
-        // Its management API would be at another port than that of the broker without TLS.
+        // At its usual port there is none.
         .has(
             "broker.management",
             "warning",
@@ -158,4 +164,32 @@ fn rabbitmq_with_tls_is_checked() {
             "ok",
             "none: the broker answers after a message",
         );
+    let management = "RabbitMQ's management API with TLS";
+    let Some(management) = support::server("OUTBOX_TEST_RABBITMQ_TLS_MANAGEMENT", management)
+    else {
+        return;
+    };
+    let report = doctor()
+        .set("OUTBOX_MANAGEMENT_URL", &management)
+        .with(&["--subscription", "/topic/a", "outbox-nowhere"])
+        .run();
+    report
+        .has("broker.management", "ok", "answers")
+        .has("broker.alarms", "ok", "none")
+        .has("queue", "warning", "does not exist");
+    let alarms = report.checks().iter();
+    let mut alarms = alarms.filter(|check| check["check"] == "broker.alarms");
+    assert_eq!(
+        alarms.next().unwrap()["text"],
+        "none",
+        "not from the answer to a message"
+    );
+    // The certificate of an authority that is not trusted.
+    let other = Authority::named("another one");
+    let url = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ").unwrap();
+    Doctor::of("", &url)
+        .set("OUTBOX_TLS_CA_FILE", other.file().to_str().unwrap())
+        .set("OUTBOX_MANAGEMENT_URL", &management)
+        .run()
+        .has("broker.management", "warning", "certificate");
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 pub mod amqp;
+pub mod clock;
 mod database;
 pub mod http;
 pub mod log;
@@ -12,10 +13,12 @@ pub mod program;
 
 pub use database::{TestDatabase, mysql, postgres, postgres_in_latin1, sqlite};
 
-/// The address in this variable. `None`, with a word on standard error, where it is not set and
+/// The address in this variable. `None`, with a word on standard error, if it is not set or empty and
 /// nothing is required.
 pub fn server(variable: &str, name: &str) -> Option<String> {
-    if let Ok(url) = std::env::var(variable) {
+    if let Ok(url) = std::env::var(variable)
+        && !url.is_empty()
+    {
         return Some(url);
     }
     let required = std::env::var_os("OUTBOX_TEST_REQUIRE_ALL").is_some();
