@@ -79,13 +79,15 @@ impl RowChange {
         }
     }
 
-    /// The rows that it changes.
-    fn what(&self) -> &'static str {
+    /// The rows that it changes, of which there is this number.
+    fn what(&self, rows: u64) -> String {
+        let noun = if rows == 1 { "row" } else { "rows" };
         match self.action {
-            Action::Retry | Action::Skip | Action::Delete => "parked rows",
-            Action::Cancel => "rows that wait",
-            Action::Resend if self.selecting.calls => "executed rows",
-            Action::Resend => "sent rows",
+            Action::Retry | Action::Skip | Action::Delete => format!("parked {noun}"),
+            Action::Cancel if rows == 1 => "row that waits".to_owned(),
+            Action::Cancel => "rows that wait".to_owned(),
+            Action::Resend if self.selecting.calls => format!("executed {noun}"),
+            Action::Resend => format!("sent {noun}"),
         }
     }
 
@@ -146,7 +148,7 @@ async fn change_named<C: Backend>(
                 .with_objects("unchanged", unchanged)
         },
     );
-    require_all(&changed, row_change.what())
+    require_all(&changed, &row_change.what(2))
 }
 
 /// Changes the rows that the filters accept.
@@ -158,11 +160,9 @@ async fn change_matching<C: Backend>(
     let matching = count(db, &row_change).await?;
     let is_dry = row_change.selecting.dry_run;
     if !out.is_json() {
-        out.line(format_args!(
-            "{} {} match",
-            matching.rows(),
-            row_change.what()
-        ));
+        let rows = matching.rows();
+        let verb = if rows == 1 { "matches" } else { "match" };
+        out.line(format_args!("{rows} {} {verb}", row_change.what(rows)));
     }
     let mut object = Object::new().with("matching", matching.rows());
     if is_dry || row_change.action == Action::Delete {

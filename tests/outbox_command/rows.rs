@@ -183,7 +183,7 @@ pub(crate) fn rows_are_changed_by_filters<C: Backend>(database: &TestDatabase) {
     let before = counts::<C>(database);
     for command in ["retry", "skip", "delete"] {
         outbox(database, &[command, "--all", "--key", "k", "--dry-run"])
-            .says("1 parked rows match\n")
+            .says("1 parked row matches\n")
             .says(FAILED)
             .says("dry run: nothing was changed");
         outbox(database, &[command, "--error", "x"]).fails(2, "--all");
