@@ -30,7 +30,7 @@ test-matrix: tools
 fuzz: tools
 	scripts/fuzz $(TARGET) $(SECONDS)
 
-## Faults by the hundred, with restarts of PostgreSQL and RabbitMQ, memory alarms and full queues, on
+## Faults by the hundred for messages and for calls, with restarts of PostgreSQL and RabbitMQ, memory alarms and full queues, on
 ## servers of its own: about ten minutes. `make soak FAULTS=50 ROWS=20000` is shorter.
 soak: tools
 	env -u OUTBOX_TEST_POSTGRES -u OUTBOX_TEST_MYSQL -u OUTBOX_TEST_RABBITMQ -u OUTBOX_TEST_ACTIVEMQ \
