@@ -190,7 +190,7 @@ pub(crate) fn rows_are_changed_by_filters<C: Backend>(database: &TestDatabase) {
         outbox(database, &[command, "--error", "x", FAILED])
             .fails(2, "ids and filters exclude each other");
     }
-    outbox(database, &["cancel", "--dry-run", WAITING, FAILED]).says("1 rows that wait match\n");
+    outbox(database, &["cancel", "--dry-run", WAITING, FAILED]).says("1 row that waits matches\n");
     let dry = object(database, &["resend", "--all", "--dry-run", "--json"]);
     assert_eq!(
         (&dry["matching"], &dry["changed"], &dry["dry_run"]),
