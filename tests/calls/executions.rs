@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use diesel_outbox::calls::{
-    Call, Calls, Context, Execute, Executor, ExecutorError, Function, NewCall,
+    self, Call, Calls, Context, Execute, Executor, ExecutorError, Function, NewCall,
 };
 use diesel_outbox::correlation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::place::{
-    Await, Block, Former, InOrder, Place, Renamed, Running, Stage, Subject, Within, failure,
-    wait_until,
+    Await, Block, Former, InOrder, Place, Renamed, Running, Stage, Stored, Subject, Within,
+    failure, wait_until,
 };
 
 pub(crate) fn each_kind_is_executed_once_and_recorded<C: Subject>(place: &Place<C>) {
@@ -173,6 +173,37 @@ pub(crate) fn a_stop_waits_for_running_calls_and_releases_the_others<C: Subject>
     assert_eq!(running.stop().executed, 1);
     assert_eq!(place.statuses(), [2, 1, 1, 1]);
     assert_eq!(stage.started(), [1]);
+}
+
+/// After short calls, others wait for the thread of the worker, too.
+pub(crate) fn a_stop_releases_what_waits_for_a_thread<C: Subject>(place: &Place<C>) {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let stage = Stage::new(move |n, _| {
+        if n == 100 {
+            let _ = gate.lock().unwrap().recv();
+        }
+        Ok(())
+    });
+    let mut conn = place.connect();
+    calls::write_all(&mut conn, (1..=150).map(|n| Block { n })).unwrap();
+    let running = place.start_with(place.settings().set("call_workers", 1), &stage);
+    stage.wait_for_starts(100);
+    running.ask_to_stop();
+    let leased =
+        "select count(*) as n from outbox_calls where lease_token is not null and status = 1";
+    wait_until(|| match conn.number(leased) {
+        1 => Ok(()),
+        other => Err(other),
+    });
+    open.send(()).unwrap();
+    assert_eq!(running.stop().executed, 100);
+    assert_eq!(stage.started(), (1..=100).collect::<Vec<_>>());
+    let rows = conn.rows();
+    assert!(rows[..100].iter().all(|row| row.status == 2));
+    let released = |row: &Stored| (row.status, row.retry, row.crashes) == (1, 0, 0);
+    assert!(rows[100..].iter().all(released), "{rows:?}");
+    assert_eq!(place.once(&stage).executed, 50);
 }
 
 pub(crate) fn done_calls_are_deleted_after_their_time<C: Subject>(place: &Place<C>) {
