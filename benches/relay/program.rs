@@ -87,9 +87,9 @@ impl Scraper {
         let thread = thread::spawn(move || {
             let mut scrapes = 0;
             while stopped.recv_timeout(Duration::from_secs(1)).is_err() {
-                // No whole answer: the process has ended in the meantime.
+                // An error: the process has ended in the meantime.
                 let answer = scrape(&address).unwrap_or_default();
-                scrapes += u32::from(answer.trim_end().ends_with("# EOF"));
+                scrapes += u32::from(answer.starts_with("HTTP/1.1 200 "));
             }
             scrapes
         });
