@@ -25,7 +25,7 @@ pub struct ExecutorStats {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ExecutorStatus {
-    /// Calls that are running.
+    /// Calls that run, or wait for the thread of a worker: short ones do so for up to a millisecond.
     pub running: usize,
     /// Calls that the executor has claimed and not started. The rows in the database are not counted.
     pub backlog: usize,
