@@ -108,7 +108,7 @@
 //! | programs of your own | [`cli`] |
 //! | Celery, in both directions | [`CeleryTask`], [`Registry::on_celery`], [`guide::celery`] |
 //! | checking a deployment | [`doctor`] |
-//! | operations: status, retry, cancel, dead letters | [`admin`] |
+//! | operations: status, retry, cancel, dead letters | [`admin`], in a browser [`web`], [`guide::web`] |
 //! | straight to the broker | [`Producer`], [`stomp`] |
 //! | metrics | [`metrics`](mod@metrics), [`guide::metrics`] |
 //! | traces | [`traces`], [`guide::traces`] |
@@ -134,6 +134,7 @@
 //! | `tls` | TLS to the broker |
 //! | `cli` | the programs, and [`cli::subscribe`] and [`cli::calls`]; includes `relay`, `calls`, `subscriber`, `tls` and `metrics` |
 //! | `metrics` | [`metrics`](mod@metrics): counters, gauges and histograms through the crate `metrics` |
+//! | `web` | [`web`]: pages for operators, as a router of axum, and with `cli` the command `outbox web`; includes `relay` and `subscriber` |
 //! | `testing` | [`testing`]: helpers for your tests, and a broker inside the process |
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -219,6 +220,8 @@ pub mod subscriber;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod traces;
+#[cfg(feature = "web")]
+pub mod web;
 
 #[cfg(feature = "subscriber")]
 pub use callback::{

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::rows::{Cursor, Filter, Page, Row, RowDetails};
 use super::{Action, AdminError, Changed, Matching, Status, change, clean, rows, status};
 use crate::backend::{
-    AsBackend, CALLS, Dialect, Lifecycle, LifecycleTable, PUBLISHED, Storage, Table,
+    AsBackend, CALLS, Dialect, Lifecycle, LifecycleTable, Listing, PUBLISHED, Storage, Table,
 };
 
 /// Which rows an operation is on: messages of the outbox, or function calls.
@@ -68,7 +68,7 @@ impl Rows {
         if calls { Self::Calls } else { Self::Messages }
     }
 
-    pub(super) fn table(self) -> LifecycleTable {
+    pub(crate) fn table(self) -> LifecycleTable {
         match self {
             Self::Messages => PUBLISHED,
             Self::Calls => CALLS,
@@ -113,6 +113,42 @@ impl Rows {
         limit: usize,
     ) -> Result<Page<Row>, AdminError> {
         rows::list_of(self, conn, filter, after, limit)
+    }
+
+    /// Lists rows that were sent or executed, those that were written last first: at most `limit` (at least 1), after
+    /// the cursor of the page before.
+    ///
+    /// It reads the rows along an index on the time of writing. Without a filter it reads no more than it lists.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails, or the tables are missing.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// # use diesel::prelude::*;
+    /// # use diesel_outbox::migrations::Migrate;
+    /// use diesel_outbox::admin::{Filter, Rows};
+    /// # let conn = &mut SqliteConnection::establish(":memory:")?;
+    /// # conn.migrate()?;
+    /// let latest = Rows::Messages.list_done(conn, &Filter::new(), None, 10)?;
+    /// assert!(latest.rows.is_empty(), "nothing was sent yet");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn list_done<C: AsBackend>(
+        self,
+        conn: &mut C,
+        filter: &Filter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<Row>, AdminError> {
+        let limit = limit.max(1);
+        let conn = conn.as_backend();
+        // One more shows whether there is a next page.
+        let rows =
+            conn.list_succeeded(self.table(), filter, after, limit.saturating_add(1))?;
+        Ok(rows::page(rows, limit, Row::cursor_by_time))
     }
 
     /// Shows a row, as [`show`](super::show()) does.

@@ -47,10 +47,14 @@ mod error;
 mod inbox;
 mod kind;
 mod matching;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod pooled;
 mod redirect;
 mod rows;
 mod status;
 mod streams;
+#[cfg(any(feature = "cli", feature = "web"))]
+pub(crate) mod wording;
 
 pub use change::{Changed, Unchanged, cancel, delete, resend, retry, retry_all, skip};
 pub use clean::{clean_inbox, clean_outbox};

@@ -111,7 +111,7 @@ pub(crate) use lifecycle::SUCCEEDED;
 pub use lifecycle::{
     Backlog, CALLS, COUNT_LIMIT, CountedName, Execution, Failure, FailureAction, LeasedRows,
     Lifecycle, LifecycleTable, Listing, PUBLISHED, ParkedRows, RowCounts, Selected, Selection,
-    UnclaimedRows, WaitingRows,
+    UnclaimedRows, WaitingRows, WrittenRows,
 };
 #[doc(hidden)]
 pub use maintenance::{Maintenance, Table};

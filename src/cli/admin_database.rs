@@ -1,26 +1,19 @@
-//! Operations of `admin` on a connection of the pool.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+//! Operations of `admin` on a connection of the pool, with the failures of commands.
 
 use super::run::Failure;
 use crate::admin::AdminError;
+use crate::admin::pooled::{self, ChangedRows, PooledError};
 use crate::backend::{Backend, is_uuid};
-use crate::db::{Db, DbError, is_contention};
+use crate::db::Db;
 use crate::terminal;
 
-/// Runs an operation on a connection of the pool.
-async fn attempt<C: Backend, T: Send + 'static>(
-    db: &Db<C>,
-    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
-) -> Result<Result<T, AdminError>, DbError> {
-    // The pool checks its connection after a failed statement.
-    let work = move |conn: &mut C| match work(conn) {
-        Err(AdminError::Database(error) | AdminError::Tables(error)) => Err(error),
-        other => Ok(other),
-    };
-    db.run(work).await
+impl From<PooledError> for Failure {
+    fn from(error: PooledError) -> Self {
+        match error {
+            PooledError::Admin(_) | PooledError::Refused { .. } => Self::usage(error),
+            _ => Self::runtime(error),
+        }
+    }
 }
 
 /// Runs an operation; waits for locks as long as the database does.
@@ -28,53 +21,16 @@ pub(super) async fn run_on<C: Backend, T: Send + 'static>(
     db: &Db<C>,
     work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
 ) -> Result<T, Failure> {
-    attempt(db, work).await?.map_err(Failure::usage)
+    Ok(pooled::read(db, work).await?)
 }
 
-/// Maximum wait for a row that another session has locked.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many rows a change has changed so far.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ChangedRows(Arc<AtomicU64>);
-
-impl ChangedRows {
-    pub(super) fn set(&self, rows: u64) {
-        self.0.store(rows, Ordering::Relaxed);
-    }
-
-    /// What an error says about them.
-    fn so_far(&self) -> String {
-        match self.0.load(Ordering::Relaxed) {
-            0 => "nothing was changed".to_owned(),
-            rows => format!("{rows} rows were changed, the others were not"),
-        }
-    }
-}
-
-/// Changes rows. Waits for the locks of other sessions for [`LOCK_PATIENCE`].
+/// Changes rows. Waits for the locks of other sessions for a limited time.
 pub(super) async fn change<C: Backend, T: Send + 'static>(
     db: &Db<C>,
     changed: &ChangedRows,
     work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
 ) -> Result<T, Failure> {
-    let work = move |conn: &mut C| {
-        conn.wait_for_locks(LOCK_PATIENCE)?;
-        work(conn)
-    };
-    let outcome = attempt(db, work).await.map_err(|error| match error {
-        DbError::Statement(error) if is_contention(&error) => Failure::runtime(format!(
-            "{}: another database session has locked the rows for more than {} s; \
-             end that session, or try again ({error})",
-            changed.so_far(),
-            LOCK_PATIENCE.as_secs()
-        )),
-        other if changed.0.load(Ordering::Relaxed) > 0 => {
-            Failure::runtime(format!("{}: {other}", changed.so_far()))
-        }
-        other => other.into(),
-    })?;
-    outcome.map_err(|error| Failure::usage(format!("{}: {error}", changed.so_far())))
+    Ok(pooled::change(db, changed, work).await?)
 }
 
 /// The error for an id that is not a UUID and not found. A row may have an id of any form, but such an id is

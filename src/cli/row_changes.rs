@@ -3,14 +3,15 @@
 use clap::Args;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use super::admin_database::{ChangedRows, change, not_an_id, run_on};
+use super::admin_database::{change, not_an_id, run_on};
 use super::json::Object;
 use super::logging::BARS;
 use super::output::Output;
 use super::row_filter::RowFilter;
 use super::row_table::{print_rows, row_object};
 use super::run::Failure;
-use crate::admin::{self, Action, Changed, Filter, Matching, Rows, Unchanged};
+use crate::admin::pooled::ChangedRows;
+use crate::admin::{self, wording, Action, Changed, Filter, Matching, Rows, Unchanged};
 use crate::backend::{Backend, is_uuid};
 use crate::db::Db;
 
@@ -65,30 +66,12 @@ impl RowChange {
 
     /// What happened to the rows.
     fn done(&self) -> &'static str {
-        let is_call = self.selecting.calls;
-        match self.action {
-            Action::Retry if is_call => "to be executed again",
-            Action::Retry => "to be sent again",
-            Action::Cancel => "cancelled",
-            Action::Skip => "skipped",
-            Action::Resend if is_call => "to be executed a second time",
-            Action::Resend => {
-                "to be sent a second time, with the same id: an inbox that has it sees a duplicate"
-            }
-            Action::Delete => "deleted",
-        }
+        wording::done(self.of(), self.action)
     }
 
     /// The rows that it changes, of which there is this number.
     fn what(&self, rows: u64) -> String {
-        let noun = if rows == 1 { "row" } else { "rows" };
-        match self.action {
-            Action::Retry | Action::Skip | Action::Delete => format!("parked {noun}"),
-            Action::Cancel if rows == 1 => "row that waits".to_owned(),
-            Action::Cancel => "rows that wait".to_owned(),
-            Action::Resend if self.selecting.calls => format!("executed {noun}"),
-            Action::Resend => format!("sent {noun}"),
-        }
+        wording::changeable(self.of(), self.action, rows)
     }
 
     /// The filter of the rows: by their ids, or by what is given.

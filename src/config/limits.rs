@@ -202,6 +202,33 @@ pub(super) fn signing_keys(keys: &str) -> Result<(), String> {
     keys.map(drop).map_err(|reason| reason.to_string())
 }
 
+/// The users of the pages. Only programs with the feature `web` have them.
+#[cfg(feature = "web")]
+pub(super) fn web_users(users: &str) -> Result<(), String> {
+    let users = crate::web::access::Users::parse(users);
+    users.map(drop).map_err(|reason| reason.to_string())
+}
+
+#[cfg(not(feature = "web"))]
+pub(super) fn web_users(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// The rules for tokens are those for signing keys.
+pub(super) fn web_tokens(tokens: &str) -> Result<(), String> {
+    signing_keys(tokens)
+}
+
+pub(super) fn is_path(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    path.starts_with('/') && path.len() <= 255 && !path.contains("//") && path.bytes().all(is_plain)
+}
+
+pub(super) fn is_process_address(url: &str) -> bool {
+    let url = Url::parse(url.trim());
+    url.is_ok_and(|url| url.scheme() == "http" && url.host_str().is_some() && url.query().is_none())
+}
+
 pub(super) fn is_schema(name: &str) -> bool {
     (1..=63).contains(&name.len()) && !name.contains('\0')
 }

@@ -155,6 +155,52 @@ settings! {
             secret();
     }
 
+    /// The pages for operators: `outbox web`.
+    Web "Pages" {
+        /// IP address and port at which `outbox web` serves its pages.
+        ///
+        /// Other machines can connect to another address than a loopback one, so that it requires `web_users` or
+        /// `web_tokens`. Port 0 takes a free port, which is logged.
+        web_listen: SocketAddr = "127.0.0.1:8080", ADDR, choice("an IP address and a port, such as 127.0.0.1:8080");
+
+        /// Path at which `outbox web` serves its pages.
+        ///
+        /// Set it for a reverse proxy that passes the paths below one path on unchanged. A proxy that removes
+        /// this path needs no setting: all links are relative.
+        web_path: String = "/", PATH, text("a path such as /outbox, of letters, digits, `-`, `_`, `.` and `/`", limits::is_path);
+
+        /// Show the pages only: nothing can be changed.
+        web_read_only: bool = "false", BOOL, choice("true or false");
+
+        /// Users of the pages, each as `name:hash`, as `outbox hash-password` prints it; none: `outbox web` prints a random password.
+        ///
+        /// Line breaks or spaces are between them. A browser asks for the name and the password (HTTP Basic). Names
+        /// are in the log of changes.
+        web_users: Option<Secret> = "none", USERS,
+            explained("a list of one or more name:hash, with hashes of `outbox hash-password`", limits::web_users),
+            secret();
+
+        /// Tokens for programs that use the pages, each as `name:token` with a token of at least 16 bytes.
+        ///
+        /// Commas, spaces or line breaks are between them. A program sends `Authorization: Bearer TOKEN`.
+        web_tokens: Option<Secret> = "none", TOKENS,
+            explained("a list of one or more name:token", limits::web_tokens),
+            secret();
+
+        /// Names of headers and of fields in bodies whose values the pages never show; upper and lower case are the same.
+        web_redact: Vec<String> = "authorization,password,passwd,secret,token,access_token,refresh_token,api_key,apikey", NAMES,
+            list("a list of names of at most 255 characters", limits::is_destination);
+
+        /// Record in the table `outbox_trail` who changed what on the pages, besides the log.
+        web_trail: bool = "false", BOOL, choice("true or false");
+
+        /// Addresses of `metrics_listen` of relays, subscribers and executors, whose state the overview shows; may be given several times.
+        ///
+        /// Such as `http://10.0.0.7:9464`. Without them the overview shows who has leased rows, but no open circuits.
+        web_processes: Vec<String> = "", URLS,
+            list("a list of addresses such as http://10.0.0.7:9464", limits::is_process_address);
+    }
+
     /// Signed rows.
     Signing "Signing" {
         /// Keys that sign and verify rows, such as `2026-11:SECRET,2026-05:OLDER`; the first one signs, all of them verify.

@@ -103,6 +103,33 @@ impl<C: Backend> Db<C> {
         Self::new(config, address, 1).limited_by(config)
     }
 
+    /// For the pages: each operation has the time limit of our statements.
+    #[cfg(feature = "web")]
+    pub(crate) fn for_pages(config: &Config, address: &Address, connections: u32) -> Self {
+        Self::new(config, address, connections).limited_by(config)
+    }
+
+    /// The same on connections of a service's pool.
+    #[cfg(feature = "web")]
+    pub(crate) fn borrowed_for_pages(
+        config: &Config,
+        pool: ServicePool<C>,
+        connections: u32,
+    ) -> Result<Self, PoolTooSmall> {
+        let session = Session::new::<C>(config, Purpose::Commands);
+        let db = Self::borrowing(config, pool, (connections, 0), session)?;
+        Ok(db.limited_by(config))
+    }
+
+    /// The same pool for an operation without a time limit.
+    #[cfg(feature = "web")]
+    pub(crate) fn unlimited(&self) -> Self {
+        Self {
+            limit: None,
+            ..self.clone()
+        }
+    }
+
     /// For callbacks, whose statements have no limit; our own are limited by `statement_timeout`.
     pub(crate) fn for_callbacks(config: &Config, address: &Address, connections: u32) -> Self {
         let session = Session::new::<C>(config, Purpose::Callbacks);

@@ -74,7 +74,36 @@ pub trait Backlog {
 
     /// Counts the messages in the inbox, and stops at [`COUNT_LIMIT`].
     fn count_inbox(&mut self) -> QueryResult<i64>;
+
+    /// Counts the rows that were written after a time, and those that are not settled. It reads up to 1,000,000
+    /// waiting rows, and of the others up to [`COUNT_LIMIT`] for each count.
+    fn count_written(
+        &mut self,
+        table: LifecycleTable,
+        since: DateTime<Utc>,
+    ) -> QueryResult<WrittenRows>;
 }
+
+/// The rows that were written after a time, and those that are not settled.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, QueryableByName)]
+pub struct WrittenRows {
+    /// Rows that were written after the time and have succeeded.
+    #[diesel(sql_type = BigInt)]
+    pub succeeded: i64,
+    /// Rows that were written after the time and wait.
+    #[diesel(sql_type = BigInt)]
+    pub still_waiting: i64,
+    /// All rows that wait; none if there are more than are counted.
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub waiting: Option<i64>,
+    /// All parked rows; none if there are more than are counted.
+    #[diesel(sql_type = Nullable<BigInt>)]
+    pub parked: Option<i64>,
+}
+
+/// Waiting rows that are counted for a rate, at most.
+const WRITTEN_LIMIT: i64 = 1_000_000;
 
 /// The waiting rows of a stream in one situation.
 #[doc(hidden)]
@@ -359,6 +388,31 @@ macro_rules! backlog {
                 ))
                 .get_result(self)?;
                 Ok(counted.n)
+            }
+
+            fn count_written(
+                &mut self,
+                table: LifecycleTable,
+                since: DateTime<Utc>,
+            ) -> QueryResult<WrittenRows> {
+                let since = Self::time_literal(since);
+                let (by_waiting, by_parked) = (Self::BY_WAITING, Self::BY_PARKED);
+                diesel::sql_query(table.fill(&format!(
+                    "select c.succeeded, c.still_waiting,
+                        case when c.waiting < {WRITTEN_LIMIT} then c.waiting end as waiting,
+                        case when c.parked < {COUNT_LIMIT} then c.parked end as parked
+                    from (select
+                        (select count(*) from (select added from {{table}}
+                            where status = 2 and added > {since} order by added limit {COUNT_LIMIT}) s) as succeeded,
+                        (select count(*) from (select added from {{table}} {by_waiting}
+                            where status = {WAITING} order by seq desc limit {COUNT_LIMIT}) f
+                            where f.added > {since}) as still_waiting,
+                        (select count(*) from (select seq from {{table}} {by_waiting}
+                            where status = {WAITING} order by seq limit {WRITTEN_LIMIT}) w) as waiting,
+                        (select count(*) from (select seq from {{table}} {by_parked}
+                            where status = {PARKED} order by seq limit {COUNT_LIMIT}) p) as parked) c"
+                )))
+                .get_result(self)
             }
         }
     };

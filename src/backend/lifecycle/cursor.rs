@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -83,6 +84,18 @@ impl Cursor {
         // `seq` is not unique: rows that Django had sent before the adoption have 0.
         let id: Uuid = names::uuid(&self.id).unwrap_or_default();
         format!("(seq, id) > ({}, '{id}')", self.seq)
+    }
+
+    /// The condition for rows before this one, in the order of `added` and `id`; `None` if there can be none. `seq` are
+    /// microseconds then. The first part is one that each database finds by its index.
+    pub(super) fn earlier<C: Dialect>(&self) -> Option<String> {
+        let time = C::time_literal(DateTime::from_timestamp_micros(self.seq)?);
+        let id = if C::HAS_TEXT_IDS {
+            C::id_literal(&self.id).filter(|_| !self.id.contains('\0'))?
+        } else {
+            format!("'{}'", names::uuid(&self.id).unwrap_or_default())
+        };
+        Some(format!("added <= {time} and (added < {time} or id < {id})"))
     }
 }
 

@@ -48,6 +48,15 @@ impl Row {
             id: self.id.clone(),
         }
     }
+
+    /// The cursor for the rows before this one in a list that begins with the latest.
+    #[must_use]
+    pub fn cursor_by_time(&self) -> Cursor {
+        Cursor {
+            seq: self.added.timestamp_micros(),
+            id: self.id.clone(),
+        }
+    }
 }
 
 /// A row of the outbox with its headers and body.

@@ -28,6 +28,16 @@ pub trait Listing {
         limit: usize,
     ) -> QueryResult<Vec<Row>>;
 
+    /// Up to `limit` rows that succeeded and that the filter accepts, the latest first, before the cursor: its `seq`
+    /// are the microseconds from 1970 to the time of writing.
+    fn list_succeeded(
+        &mut self,
+        table: LifecycleTable,
+        filter: &Filter,
+        before: Option<&Cursor>,
+        limit: usize,
+    ) -> QueryResult<Vec<Row>>;
+
     /// The row with this id, in any spelling.
     fn find(&mut self, table: LifecycleTable, id: &str) -> QueryResult<Option<RowDetails>>;
 }
@@ -154,6 +164,34 @@ macro_rules! listing {
                 let rows: Vec<Stored> = diesel::sql_query(table.fill(&format!(
                     "select {columns} from {{table}} where {condition}
                     order by seq, id limit {limit}"
+                )))
+                .load(self)?;
+                Ok(rows.into_iter().map(|row| row.row(table)).collect())
+            }
+
+            fn list_succeeded(
+                &mut self,
+                table: LifecycleTable,
+                filter: &Filter,
+                before: Option<&Cursor>,
+                limit: usize,
+            ) -> QueryResult<Vec<Row>> {
+                let now = self.now()?;
+                let Some(mut condition) = filter.condition::<Self>(now) else {
+                    return Ok(Vec::new());
+                };
+                if let Some(cursor) = before {
+                    let Some(before) = cursor.earlier::<Self>() else {
+                        return Ok(Vec::new());
+                    };
+                    condition.push_str(" and ");
+                    condition.push_str(&before);
+                }
+                let columns = columns::<Self>(&Self::time_literal(now));
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let rows: Vec<Stored> = diesel::sql_query(table.fill(&format!(
+                    "select {columns} from {{table}} where status = {SUCCEEDED} and {condition}
+                    order by added desc, {{table}}.id desc limit {limit}"
                 )))
                 .load(self)?;
                 Ok(rows.into_iter().map(|row| row.row(table)).collect())
