@@ -146,8 +146,7 @@ impl Rows {
         let limit = limit.max(1);
         let conn = conn.as_backend();
         // One more shows whether there is a next page.
-        let rows =
-            conn.list_succeeded(self.table(), filter, after, limit.saturating_add(1))?;
+        let rows = conn.list_succeeded(self.table(), filter, after, limit.saturating_add(1))?;
         Ok(rows::page(rows, limit, Row::cursor_by_time))
     }
 

@@ -1,8 +1,6 @@
 //! Serves the metrics and the health of a program over HTTP: the setting `metrics_listen`.
 
-use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,27 +8,22 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::health::Health;
+use super::http_server;
 use super::run::Failure;
 use crate::admin::{Rows, Status};
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::metrics::{BUCKETS, DatabaseErrors, Sampler};
+use crate::runtime::shutdown::Shutdown;
 
-/// Connections that are served at the same time; further ones wait.
-const CONNECTIONS: usize = 64;
-/// How long a request, or the pause between two of them, may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Least time between two samples of the database.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a scrape waits for a sample. After that the last one is served.
@@ -85,7 +78,11 @@ impl MetricsServer {
             health,
         });
         tokio::spawn(upkeep(pages.recorded.clone()));
-        tokio::spawn(accept(listener, pages));
+        let handler = move |request: Request<Incoming>, _| {
+            let pages = Arc::clone(&pages);
+            async move { pages.answer(request).await }
+        };
+        tokio::spawn(http_server::serve(listener, Shutdown::new(), handler));
         Ok(())
     }
 }
@@ -97,45 +94,6 @@ async fn upkeep(recorded: PrometheusHandle) {
     loop {
         rounds.tick().await;
         recorded.run_upkeep();
-    }
-}
-
-async fn accept<C: Backend>(listener: TcpListener, pages: Arc<Pages<C>>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((connection, peer)) => {
-                let pages = Arc::clone(&pages);
-                tokio::spawn(async move {
-                    serve_connection(connection, peer, pages).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                // Such as too many open files.
-                tracing::debug!(error = %error, "could not accept a connection for metrics");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn serve_connection<C: Backend>(
-    connection: TcpStream,
-    peer: SocketAddr,
-    pages: Arc<Pages<C>>,
-) {
-    let service = service_fn(move |request| {
-        let pages = Arc::clone(&pages);
-        async move { Ok::<_, Infallible>(pages.answer(request).await) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_TIMEOUT)
-        .serve_connection(TokioIo::new(connection), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%peer, error = %error, "a connection for metrics has ended");
     }
 }
 

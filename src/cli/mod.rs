@@ -28,6 +28,7 @@ mod calls;
 mod dead_letters;
 mod doctor;
 mod health;
+mod http_server;
 mod json;
 pub mod logging;
 mod metrics_server;
@@ -46,6 +47,8 @@ mod service_manager;
 mod shell;
 mod status;
 mod subscribe;
+#[cfg(feature = "web")]
+mod web;
 
 pub use calls::{calls, calls_with};
 pub use outbox::outbox;

@@ -11,6 +11,8 @@ use super::json::Object;
 use super::output::Output;
 use super::row_changes::{RowChange, Selecting};
 use super::run::{Failure, arguments_of, run, run_without_database};
+#[cfg(feature = "web")]
+use super::web;
 use super::{dead_letters, doctor, row_changes, row_details, row_list, status};
 use crate::admin::{self, Action, Rows};
 use crate::backend::{Backend, is_uuid};
@@ -112,6 +114,12 @@ enum Task {
     /// List, show, replay or delete dead letters
     #[command(subcommand)]
     DeadLetters(dead_letters::Task),
+    /// Serve pages for operators in a browser
+    #[cfg(feature = "web")]
+    Web(web::Arguments),
+    /// Hash a password for a user of the pages, for the setting `web_users`
+    #[cfg(feature = "web")]
+    HashPassword(web::HashPassword),
 }
 
 impl Task {
@@ -161,6 +169,10 @@ pub fn outbox() -> ExitCode {
             });
         }
         Task::Doctor(arguments) => return doctor::run(&settings, &arguments, json),
+        #[cfg(feature = "web")]
+        Task::Web(arguments) => return web::run(&settings, &arguments),
+        #[cfg(feature = "web")]
+        Task::HashPassword(arguments) => return web::print_user(&arguments),
         other => other,
     };
     run(
@@ -222,6 +234,8 @@ async fn work<C: Backend + Migrate>(
     match task {
         // Handled above.
         Task::Migrate { .. } | Task::DeadLetters(_) | Task::Doctor(_) => {}
+        #[cfg(feature = "web")]
+        Task::Web(_) | Task::HashPassword(_) => {}
         Task::Clean {
             calls,
             older_than,

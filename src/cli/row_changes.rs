@@ -11,7 +11,7 @@ use super::row_filter::RowFilter;
 use super::row_table::{print_rows, row_object};
 use super::run::Failure;
 use crate::admin::pooled::ChangedRows;
-use crate::admin::{self, wording, Action, Changed, Filter, Matching, Rows, Unchanged};
+use crate::admin::{self, Action, Changed, Filter, Matching, Rows, Unchanged, wording};
 use crate::backend::{Backend, is_uuid};
 use crate::db::Db;
 

@@ -95,13 +95,18 @@ impl<G: FlagGroups> clap::Args for Flags<G> {
             .value_name("FILE")
             .value_parser(ValueParser::path_buf())
             .help("Read settings from this TOML file [default: outbox.toml, if it exists] [env: OUTBOX_CONFIG]");
-        keys::<G>().fold(command.arg(config), |command, key| {
-            command.arg(argument(key))
-        })
+        command.arg(config).args(Self::arguments())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
+    }
+}
+
+impl<G: FlagGroups> Flags<G> {
+    /// The flags of the settings, without `--config`.
+    pub(crate) fn arguments() -> impl Iterator<Item = Arg> {
+        keys::<G>().map(argument)
     }
 }
 

@@ -12,7 +12,7 @@ use super::site::Site;
 use super::store::Store;
 use crate::backend::{Backend, databases};
 use crate::config::Config;
-use crate::db::{Address, Db};
+use crate::db::{Address, AddressError, Db};
 
 /// Connections to the database that the pages use at the same time, at most.
 const CONNECTIONS: u32 = 4;
@@ -133,7 +133,12 @@ impl Dashboard {
     /// What the pages share.
     pub(crate) fn site(self) -> Result<Arc<Site>, WebError> {
         let access = self.access.ok_or(WebError::NoLogin)?;
-        let site = Arc::new(Site::new(self.store, self.config, access, self.is_read_only));
+        let site = Arc::new(Site::new(
+            self.store,
+            self.config,
+            access,
+            self.is_read_only,
+        ));
         if tokio::runtime::Handle::try_current().is_ok() {
             site.start_sampling();
         }
@@ -164,6 +169,9 @@ macro_rules! store_of {
 
 fn store(config: &Config, address: &Address) -> Result<Arc<dyn Store>, WebError> {
     databases!(store_of, config, address);
-    // `Address::parse` refuses the databases that are not compiled in.
-    Err(WebError::NoLogin)
+    // Only in a build without a database: `Address::parse` refuses the others.
+    Err(WebError::Address(AddressError::NotBuilt {
+        database: address.database(),
+        feature: "postgres, mysql or sqlite",
+    }))
 }

@@ -98,8 +98,14 @@ fn address(request: &Request) -> Option<IpAddr> {
 
 fn refusal(denied: Denied) -> Response {
     let (status, text) = match denied {
-        Denied::Missing => (StatusCode::UNAUTHORIZED, "log in with a name and a password"),
-        Denied::Wrong => (StatusCode::UNAUTHORIZED, "the name or the password is wrong"),
+        Denied::Missing => (
+            StatusCode::UNAUTHORIZED,
+            "log in with a name and a password",
+        ),
+        Denied::Wrong => (
+            StatusCode::UNAUTHORIZED,
+            "the name or the password is wrong",
+        ),
         Denied::Slow(_) => (
             StatusCode::TOO_MANY_REQUESTS,
             "too many wrong passwords: wait a minute, and try again",
@@ -145,15 +151,22 @@ mod tests {
     #[test]
     fn other_sites_are_refused() {
         let is_from_here = |given: &[(&'static str, &'static str)]| {
-            let headers = given
-                .iter()
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let headers = given.iter().map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            });
             super::is_from_here(&headers.collect())
         };
         let host = ("host", "a:8080");
         assert!(is_from_here(&[host]), "a program");
         assert!(is_from_here(&[host, ("origin", "http://a:8080")]));
-        assert!(is_from_here(&[("sec-fetch-site", "same-origin"), ("origin", "https://x"), host]));
+        assert!(is_from_here(&[
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "https://x"),
+            host
+        ]));
         let behind_a_proxy = [host, ("x-forwarded-host", "ops"), ("origin", "https://ops")];
         assert!(is_from_here(&behind_a_proxy));
         for refused in [

@@ -147,7 +147,9 @@ impl RowQuery {
     /// The filters in words; empty if there are none.
     pub(super) fn words(&self) -> String {
         let pairs = self.given.pairs();
-        let words: Vec<String> = pairs.map(|(name, value)| format!("{name} {value}")).collect();
+        let words: Vec<String> = pairs
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
         words.join(", ")
     }
 }
@@ -202,8 +204,14 @@ mod tests {
     fn what_cannot_be_read_is_named() {
         for (query, expected) in [
             ("state=x", "state: `x` is not waiting, parked or done"),
-            ("older-than=2x", "older-than: `2x` is not a time such as 2h or 3d 12h"),
-            ("after=x", "after: `x` is not a place that a page has linked to"),
+            (
+                "older-than=2x",
+                "older-than: `2x` is not a time such as 2h or 3d 12h",
+            ),
+            (
+                "after=x",
+                "after: `x` is not a place that a page has linked to",
+            ),
         ] {
             assert_eq!(read(query).unwrap_err().to_string(), expected);
         }

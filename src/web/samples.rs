@@ -61,9 +61,8 @@ impl Samples {
             Ok(read) => {
                 let before = last.as_ref().and_then(|last| last.read.as_ref());
                 let seconds = since.map_or(0.0, |since| seconds(since, read.now));
-                let of = |at: usize| {
-                    numbers(before.map(|before| &before[at]), &read.found[at], seconds)
-                };
+                let of =
+                    |at: usize| numbers(before.map(|before| &before[at]), &read.found[at], seconds);
                 Sample {
                     at: read.now,
                     numbers: Some([of(0), of(1)]),
@@ -80,7 +79,8 @@ impl Samples {
             }
         };
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |sample: &Sample| seconds(sample.at, sample_end(&samples)) > KEPT.as_secs_f64();
+        let is_old =
+            |sample: &Sample| seconds(sample.at, sample_end(&samples)) > KEPT.as_secs_f64();
         let old = samples.iter().take_while(|sample| is_old(sample)).count();
         samples.drain(..old);
         samples.push_back(sample);

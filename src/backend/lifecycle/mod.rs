@@ -25,7 +25,8 @@ use super::scope::Scope;
 
 pub use action::Action;
 pub use backlog::{
-    Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, UnclaimedRows, WaitingRows, WrittenRows,
+    Backlog, COUNT_LIMIT, CountedName, LeasedRows, ParkedRows, UnclaimedRows, WaitingRows,
+    WrittenRows,
 };
 pub use cursor::{Cursor, CursorError};
 pub use execution::Execution;

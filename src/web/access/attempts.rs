@@ -66,10 +66,7 @@ impl Attempts {
     }
 }
 
-fn place(
-    failures: &HashMap<Option<IpAddr>, Failures>,
-    address: Option<IpAddr>,
-) -> Option<IpAddr> {
+fn place(failures: &HashMap<Option<IpAddr>, Failures>, address: Option<IpAddr>) -> Option<IpAddr> {
     let has_room = failures.len() < ADDRESSES || failures.contains_key(&address);
     address.filter(|_| has_room)
 }

@@ -232,7 +232,10 @@ mod tests {
         let users = Users::parse(&hash_password("ann", "a:b").unwrap()).unwrap();
         let login = Login::new(Some(users), Some("ci:0123456789abcdef"));
         let user = async |headers: HeaderMap| login.user(&headers, None).await;
-        assert_eq!(user(basic_header("ann:a:b")).await, Ok(User("ann".to_owned())));
+        assert_eq!(
+            user(basic_header("ann:a:b")).await,
+            Ok(User("ann".to_owned()))
+        );
         let token = headers("bearer 0123456789abcdef");
         assert_eq!(user(token).await, Ok(User("ci".to_owned())));
         assert_eq!(user(HeaderMap::new()).await, Err(Denied::Missing));
@@ -249,7 +252,10 @@ mod tests {
         assert_eq!(user(basic_header("ann:x")).await, Err(Denied::Wrong));
         let slow = user(basic_header("ann:y")).await;
         assert!(matches!(slow, Err(Denied::Slow(_))), "{slow:?}");
-        assert_eq!(user(basic_header("ann:a:b")).await, Ok(User("ann".to_owned())));
+        assert_eq!(
+            user(basic_header("ann:a:b")).await,
+            Ok(User("ann".to_owned()))
+        );
     }
 
     #[tokio::test]
@@ -258,7 +264,10 @@ mod tests {
         assert_eq!(password.len(), RANDOM_LENGTH);
         let header = basic_header(&format!("{name}:{password}"));
         assert_eq!(login.user(&header, None).await, Ok(User(name)));
-        assert_eq!(Login::random().0.user(&header, None).await, Err(Denied::Wrong));
+        assert_eq!(
+            Login::random().0.user(&header, None).await,
+            Err(Denied::Wrong)
+        );
         assert!(!format!("{login:?}").contains(&password));
     }
 }

@@ -21,9 +21,7 @@ pub enum UsersError {
         number: usize,
     },
     /// A name is empty, too long or has other characters than the allowed ones.
-    #[error(
-        "the name of a user is not 1 to {LONGEST_NAME} letters, digits, `-`, `_`, `.` and `@`"
-    )]
+    #[error("the name of a user is not 1 to {LONGEST_NAME} letters, digits, `-`, `_`, `.` and `@`")]
     Name,
     /// A hash is not one of Argon2.
     #[error(
@@ -70,9 +68,9 @@ impl Users {
                 return Err(UsersError::Form { number });
             };
             check_name(name)?;
-            let hash = PasswordHash::new(hash)
-                .ok()
-                .filter(|hash| hash.algorithm.as_str().starts_with("argon2") && hash.hash.is_some());
+            let hash = PasswordHash::new(hash).ok().filter(|hash| {
+                hash.algorithm.as_str().starts_with("argon2") && hash.hash.is_some()
+            });
             let name = name.to_owned();
             let Some(hash) = hash else {
                 return Err(UsersError::Hash { name });
@@ -153,9 +151,24 @@ mod tests {
             ("ann", UsersError::Form { number: 1 }),
             (":$argon2id$x", UsersError::Name),
             ("a/b:x", UsersError::Name),
-            ("ann:secret", UsersError::Hash { name: "ann".to_owned() }),
-            ("ann:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ", UsersError::Hash { name: "ann".to_owned() }),
-            (&format!("{hash} {hash}"), UsersError::Twice { name: "ann".to_owned() }),
+            (
+                "ann:secret",
+                UsersError::Hash {
+                    name: "ann".to_owned(),
+                },
+            ),
+            (
+                "ann:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ",
+                UsersError::Hash {
+                    name: "ann".to_owned(),
+                },
+            ),
+            (
+                &format!("{hash} {hash}"),
+                UsersError::Twice {
+                    name: "ann".to_owned(),
+                },
+            ),
         ] {
             let error = Users::parse(text).unwrap_err();
             assert_eq!(error, expected, "{text}");

@@ -47,11 +47,7 @@ pub(super) fn lag(of: Rows, samples: &[Sample]) -> Markup {
     chart("Lag", &text, &[lag], seconds_text)
 }
 
-fn line(
-    name: &'static str,
-    samples: &[Sample],
-    value: impl Fn(&Sample) -> Option<f64>,
-) -> Line {
+fn line(name: &'static str, samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>) -> Line {
     let end = samples.last().map(|last| last.at);
     let values = samples.iter().map(|sample| {
         let age = end.map(|end| (end - sample.at).to_std().unwrap_or_default());
@@ -160,7 +156,13 @@ mod tests {
             ],
         };
         assert_eq!(segments(&line, 10.0), ["0.0,120.0 10.0,0.0", "30.0,60.0"]);
-        for (most, expected) in [(0.0, 1.0), (1.0, 1.0), (1.5, 2.0), (3.0, 5.0), (60.0, 100.0)] {
+        for (most, expected) in [
+            (0.0, 1.0),
+            (1.0, 1.0),
+            (1.5, 2.0),
+            (3.0, 5.0),
+            (60.0, 100.0),
+        ] {
             assert_eq!(nice(most), expected, "{most}");
         }
     }

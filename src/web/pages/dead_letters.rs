@@ -273,7 +273,10 @@ pub(in crate::web) async fn message(visit: Visit) -> Result<Response, PageFailur
 
 /// Counts the dead letters and asks for a confirmation.
 pub(in crate::web) async fn ask(form: Form) -> Result<Response, PageFailure> {
-    let wanted = form.fields.get("do").and_then(|wanted| wanted.split_once('.'));
+    let wanted = form
+        .fields
+        .get("do")
+        .and_then(|wanted| wanted.split_once('.'));
     let (is_replay, is_all) = match wanted {
         Some((action @ ("replay" | "drop"), scope @ ("selected" | "all"))) => {
             (action == "replay", scope == "all")

@@ -46,8 +46,8 @@ pub(in crate::web) async fn list(visit: Visit) -> Result<Response, PageFailure> 
         form.filters method="get" action="inbox" role="search" {
             (text_field("message", "Id of the message", None, ""))
             (text_field("consumer", "Consumer", given.text("consumer"), "billing"))
-            (text_field("older-than", "Handled before", given.text("older-than"), "2h"))
-            (text_field("newer-than", "Handled within", given.text("newer-than"), "3d"))
+            (text_field("older-than", "Older than", given.text("older-than"), "2h"))
+            (text_field("newer-than", "Newer than", given.text("newer-than"), "3d"))
             div.buttons {
                 button { "Filter" }
                 @if given != Parameters::default() { a href="inbox" { "Clear" } }
@@ -91,7 +91,9 @@ pub(in crate::web) async fn message(visit: Visit) -> Result<Response, PageFailur
     let id = visit.query.text("message").unwrap_or_default();
     let read = visit.site.store.find_received(id.to_owned()).await?;
     if read.found.is_empty() {
-        let text = format!("the inbox has no message `{id}`: it was not handled yet, or its row was deleted");
+        let text = format!(
+            "the inbox has no message `{id}`: it was not handled yet, or its row was deleted"
+        );
         return Err(PageFailure::not_found(text));
     }
     let shown = Shown::read(&visit.query);

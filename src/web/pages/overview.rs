@@ -63,16 +63,25 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
     };
     let failed = status.parked - status.cancelled;
     if failed > 0 {
-        let text = format!("{} {nouns} are parked: they are not tried again by themselves", count(failed));
+        let text = format!(
+            "{} {nouns} are parked: they are not tried again by themselves",
+            count(failed)
+        );
         add(true, text, tab("parked"));
     }
     if status.blocked > 0 {
-        let text = format!("{} {nouns} wait for an earlier one of their key", count(status.blocked));
+        let text = format!(
+            "{} {nouns} wait for an earlier one of their key",
+            count(status.blocked)
+        );
         add(true, text, tab("waiting"));
     }
     let lag = lag(status);
     if lag.as_secs() >= BEHIND {
-        let text = format!("the oldest of the {nouns} that could be taken waits for {}", short(lag));
+        let text = format!(
+            "the oldest of the {nouns} that could be taken waits for {}",
+            short(lag)
+        );
         add(true, text, tab("waiting"));
     }
     for calls in &status.unclaimed {
@@ -82,7 +91,10 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
         add(true, text, Some(link));
     }
     if status.retrying > 0 {
-        let text = format!("{} {nouns} have failed and are retried", count(status.retrying));
+        let text = format!(
+            "{} {nouns} have failed and are retried",
+            count(status.retrying)
+        );
         add(false, text, tab("waiting"));
     }
     notices
@@ -194,7 +206,9 @@ fn tile(name: &str, value: &str, explanation: &str, link: Option<String>) -> Mar
 fn reasons(of: Rows, status: &Status) -> Markup {
     let link = |reason: &str| {
         let error: String = reason.chars().take(100).collect();
-        Parameters::default().with("error", error).link(list_name(of))
+        Parameters::default()
+            .with("error", error)
+            .link(list_name(of))
     };
     html! {
         @if !status.reasons.is_empty() {

@@ -41,8 +41,11 @@ pub(super) fn beginning(text: &str) -> Markup {
 pub(super) fn moment(now: DateTime<Utc>, time: DateTime<Utc>) -> Markup {
     let text = time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let shown = match (now - time).to_std() {
-        Ok(age) => format!("{} ago", short(age)),
-        Err(_) => format!("in {}", short((time - now).to_std().unwrap_or_default())),
+        Ok(age) => format!("{} ago", first_unit(age)),
+        Err(_) => {
+            let left = (time - now).to_std().unwrap_or_default();
+            format!("in {}", first_unit(left))
+        }
     };
     html! { time datetime=(text) title=(text) { (shown) } }
 }
@@ -51,6 +54,13 @@ pub(super) fn moment(now: DateTime<Utc>, time: DateTime<Utc>) -> Markup {
 pub(super) fn full_moment(now: DateTime<Utc>, time: DateTime<Utc>) -> Markup {
     let text = time.to_rfc3339_opts(SecondsFormat::Millis, true);
     html! { (text) " (" (moment(now, time)) ")" }
+}
+
+/// A time span with its greatest unit: `2 h`.
+fn first_unit(time: Duration) -> String {
+    let shown = short(time);
+    let words: Vec<&str> = shown.split(' ').take(2).collect();
+    words.join(" ")
 }
 
 /// A time span with its two greatest units: `2 h 5 m`.
@@ -167,7 +177,10 @@ pub(super) fn row_table(of: Rows, now: DateTime<Utc>, rows: &[Row], is_selectabl
         Rows::Calls => "Function",
     };
     let has = |value: fn(&Row) -> bool| rows.iter().any(value);
-    let (has_stream, has_key) = (has(|row| row.stream.is_some()), has(|row| row.key.is_some()));
+    let (has_stream, has_key) = (
+        has(|row| row.stream.is_some()),
+        has(|row| row.key.is_some()),
+    );
     let has_error = has(|row| row.error.is_some());
     html! {
         div.scroll {
@@ -342,7 +355,12 @@ mod tests {
         ] {
             assert_eq!(short(Duration::from_secs(seconds)), expected);
         }
-        for (given, expected) in [(0, "0"), (999, "999"), (1_000, "1,000"), (-1_234_567, "-1,234,567")] {
+        for (given, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (-1_234_567, "-1,234,567"),
+        ] {
             assert_eq!(number(given), expected);
         }
         assert_eq!(count(99_999), "99,999");

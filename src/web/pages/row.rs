@@ -43,7 +43,9 @@ async fn page(visit: Visit, of: Rows, place: Place) -> Result<Response, PageFail
         Rows::Calls => ("Call", "Arguments"),
     };
     let pairs = stored_headers(&found.headers);
-    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
     let text = Some(found.body.as_bytes()).filter(|body| !body.is_empty());
     let content = html! {
         @if let Some(done) = visit.query.text("done") { p.notice role="status" { (notice(done)) } }
@@ -86,7 +88,10 @@ fn facts(of: Rows, found: &RowDetails, now: chrono::DateTime<chrono::Utc>) -> Ma
     let list = |name: &str, value: &Option<String>| {
         let link = value.as_deref().map(|value| {
             let address = Parameters::default().with("state", tab_of(row.state));
-            (address.with(name, value).link(list_name(of)), outside(value))
+            (
+                address.with(name, value).link(list_name(of)),
+                outside(value),
+            )
         });
         link.map(|(link, value)| html! { a href=(link) { (value) } })
     };

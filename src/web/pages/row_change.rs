@@ -62,7 +62,9 @@ pub(in crate::web) async fn ask(form: Form) -> Result<Response, PageFailure> {
     let (filter, words) = match scope {
         Scope::All => (query.filter(), query.words()),
         Scope::Selected | Scope::This if ids.is_empty() => {
-            return Err(PageFailure::bad("no row is selected: go back, and select some"));
+            return Err(PageFailure::bad(
+                "no row is selected: go back, and select some",
+            ));
         }
         Scope::Selected | Scope::This => {
             let filter = ids.iter().fold(Filter::new(), |filter, id| filter.id(id));
@@ -153,7 +155,14 @@ pub(in crate::web) async fn confirm(form: Form) -> Result<Response, PageFailure>
                 user: form.user.clone(),
                 total: rows,
                 back: Parameters::default()
-                    .with("state", if action == Action::Cancel { "waiting" } else { "parked" })
+                    .with(
+                        "state",
+                        if action == Action::Cancel {
+                            "waiting"
+                        } else {
+                            "parked"
+                        },
+                    )
                     .link(list_name(of)),
             };
             let store = Arc::clone(&form.site.store);
@@ -223,7 +232,9 @@ fn wanted(fields: &Parameters, of: Rows) -> Option<(Action, Scope)> {
 fn explanation(of: Rows, action: Action) -> &'static str {
     match action {
         Action::Retry => "They wait again, with all their attempts.",
-        Action::Cancel => "They are parked with the reason `cancelled`. Retry makes them wait again.",
+        Action::Cancel => {
+            "They are parked with the reason `cancelled`. Retry makes them wait again."
+        }
         Action::Skip => "Later rows of their keys go on; these stay parked.",
         Action::Delete => "The rows are gone afterwards, and what they say is lost.",
         Action::Resend if of == Rows::Calls => "Their effect happens a second time.",

@@ -96,8 +96,8 @@ fn filters(of: Rows, query: &RowQuery) -> Markup {
             (text_field("stream", "Stream", value("stream"), ""))
             (text_field("key", "Key", value("key"), ""))
             (text_field("error", "Error contains", value("error"), ""))
-            (text_field("older-than", "Written before", value("older-than"), "2h"))
-            (text_field("newer-than", "Written within", value("newer-than"), "3d"))
+            (text_field("older-than", "Older than", value("older-than"), "2h"))
+            (text_field("newer-than", "Newer than", value("newer-than"), "3d"))
             (text_field("id", "Id", None, ""))
             div.buttons {
                 button { "Filter" }
