@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::access::{Access, User, digest};
 use super::jobs::Jobs;
 use super::pending::PendingChanges;
+use super::processes::Processes;
 use super::redaction::Redaction;
 use super::samples::{INTERVAL, Samples};
 use super::store::Store;
@@ -25,6 +26,7 @@ pub(crate) struct Site {
     pub(super) samples: Samples,
     pub(super) jobs: Jobs,
     pub(super) pending: PendingChanges,
+    pub(super) processes: Processes,
     /// One pass over dead letters at a time: two would hide messages from each other.
     pub(super) dead_letters: Mutex<()>,
     is_sampling: AtomicBool,
@@ -56,6 +58,7 @@ impl Site {
             samples: Samples::default(),
             jobs: Jobs::default(),
             pending: PendingChanges::default(),
+            processes: Processes::default(),
             dead_letters: Mutex::default(),
             is_sampling: AtomicBool::new(false),
             form_key: rand::rng().random(),
@@ -83,7 +86,11 @@ impl Site {
                 let Some(site) = Weak::upgrade(&site) else {
                     return;
                 };
-                site.samples.take(&*site.store).await;
+                let addresses = &site.config.web_processes;
+                tokio::join!(
+                    site.samples.take(&*site.store),
+                    site.processes.ask(addresses)
+                );
             }
         });
     }
