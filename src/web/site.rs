@@ -14,6 +14,9 @@ use super::processes::Processes;
 use super::redaction::Redaction;
 use super::samples::{INTERVAL, Samples};
 use super::store::Store;
+#[cfg(feature = "cli")]
+use crate::admin::pooled::PooledError;
+use crate::backend::Change;
 use crate::config::Config;
 
 /// What the pages share.
@@ -95,10 +98,45 @@ impl Site {
         });
     }
 
+    /// Records a change: in the log, and in the table if the settings say so.
+    pub(super) async fn record(&self, change: Change) {
+        match &change.error {
+            None => tracing::info!(
+                user = change.user,
+                action = change.action,
+                target = change.target,
+                details = change.details,
+                changed = change.changed,
+                "changed on a page"
+            ),
+            Some(error) => tracing::error!(
+                user = change.user,
+                action = change.action,
+                target = change.target,
+                details = change.details,
+                changed = change.changed,
+                error,
+                "a change on a page failed"
+            ),
+        }
+        if !self.config.web_trail {
+            return;
+        }
+        if let Err(error) = self.store.record(change).await {
+            tracing::error!(error = %error, "could not record a change in the table outbox_trail");
+        }
+    }
+
     /// Fails if the tables cannot be used.
     #[cfg(feature = "cli")]
     pub(crate) async fn check(&self) -> Result<(), crate::db::DbError> {
-        self.store.check().await
+        self.store.check().await?;
+        if self.config.web_trail
+            && let Err(PooledError::Database(error)) = self.store.last_changes(1).await
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Waits for changes that are under way.

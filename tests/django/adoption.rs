@@ -227,6 +227,7 @@ fn a_step_that_was_broken_off_is_made_again() {
          drop table outbox_streams;
          drop table outbox_deliveries;
          drop table outbox_calls;
+         drop table outbox_trail;
          drop trigger outbox_wake on published;
          drop function outbox_wake();
          update pg_index set indisvalid = false where indexrelid = 'published_waiting'::regclass",
