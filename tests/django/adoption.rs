@@ -284,7 +284,7 @@ fn tables_in_a_schema_of_their_own() {
         world.database.url
     );
     let mut ours = PgConnection::establish(&with_path).unwrap();
-    assert_eq!(ours.migrate().unwrap().len(), 7);
+    assert_eq!(ours.migrate().unwrap().len(), 8);
     assert_eq!(shape(&world), before.0, "the other's are as they were");
     let waiting = "select count(*) as n from tenant.published where status in (-1, 1) and seq > 0";
     assert_eq!(number(&world, waiting), 20);
