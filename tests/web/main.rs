@@ -4,6 +4,7 @@
 mod access;
 mod client;
 mod document;
+mod paths;
 mod requests;
 mod served;
 mod subject;
