@@ -22,7 +22,7 @@ use super::output::Output;
 use super::run::{Failure, run_with};
 use crate::config::{Config, FlagGroups, Flags, Group};
 use crate::runtime::shutdown::Shutdown;
-use crate::web::{Dashboard, WebError, hash_password, routes};
+use crate::web::{Dashboard, WebError, guard, hash_password, routes};
 
 /// How long a page may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -190,8 +190,11 @@ async fn answer(pages: Router, request: hyper::Request<Incoming>, peer: SocketAd
     let mut request: Request = request.map(Body::new);
     request.extensions_mut().insert(ConnectInfo(peer));
     let answer = hyper::service::Service::call(&TowerToHyperService::new(pages), request);
-    match timeout(ANSWER_TIMEOUT, answer).await {
+    let mut answer = match timeout(ANSWER_TIMEOUT, answer).await {
         Ok(Ok(answer)) => answer,
         Err(_) => StatusCode::GATEWAY_TIMEOUT.into_response(),
-    }
+    };
+    // Those from outside of `web_path` too.
+    guard::protect(&mut answer);
+    answer
 }

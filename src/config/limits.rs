@@ -10,7 +10,7 @@ use super::Secret;
 use super::log_filter;
 use super::value::shorten;
 use crate::column_widths as width;
-use crate::signing::Keys;
+use crate::signing::{Keys, KeysError};
 use crate::stomp::{OF_SUBSCRIBE, Options, Version};
 
 /// A value that is not allowed.
@@ -216,7 +216,19 @@ pub(super) fn web_users(_: &str) -> Result<(), String> {
 
 /// The rules for tokens are those for signing keys.
 pub(super) fn web_tokens(tokens: &str) -> Result<(), String> {
-    signing_keys(tokens)
+    let reason = match Keys::parse(tokens) {
+        Ok(_) => return Ok(()),
+        Err(KeysError::None) => "there is no token".to_owned(),
+        Err(KeysError::Form { number }) => {
+            format!("token {number} has no `:` between the name and the token")
+        }
+        Err(KeysError::Id { number }) => {
+            format!("the name of token {number} is not 1 to 40 letters, digits, `-`, `_` and `.`")
+        }
+        Err(KeysError::Short { id }) => format!("the token of `{id}` has fewer than 16 bytes"),
+        Err(KeysError::Twice { id }) => format!("two tokens have the name `{id}`"),
+    };
+    Err(reason)
 }
 
 pub(super) fn is_path(path: &str) -> bool {

@@ -62,8 +62,8 @@ impl Dashboard {
         Self::on(store(config, &address)?, config)
     }
 
-    /// Pages on a pool of the application, of which they borrow up to four connections. Its `max_size` must be
-    /// greater.
+    /// Pages on a pool of the application, of which they borrow up to four connections. Its `max_size` must leave
+    /// room for the application.
     ///
     /// # Errors
     ///

@@ -37,6 +37,12 @@ pub(super) async fn check(
         Ok(()) => next.run(request).await,
         Err(refused) => refused,
     };
+    protect(&mut response);
+    response
+}
+
+/// Sets the headers that every answer has.
+pub(crate) fn protect(response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -52,7 +58,6 @@ pub(super) async fn check(
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 async fn admit(site: &Site, request: &mut Request) -> Result<(), Response> {

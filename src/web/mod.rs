@@ -13,7 +13,7 @@ mod dashboard;
 mod document;
 mod error;
 mod failure;
-mod guard;
+pub(crate) mod guard;
 mod jobs;
 mod pages;
 mod parameters;

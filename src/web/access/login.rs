@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::Rng as _;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::attempts::Attempts;
 use super::{User, Users};
@@ -40,7 +40,7 @@ pub(in crate::web) struct Login {
     /// The digests of credentials that were verified, with the names of their users.
     verified: Mutex<HashMap<Digest, String>>,
     attempts: Attempts,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 // It contains secrets.
@@ -78,7 +78,7 @@ impl Login {
             key: rand::rng().random(),
             verified: Mutex::default(),
             attempts: Attempts::default(),
-            places: Semaphore::new(VERIFICATIONS),
+            places: Arc::new(Semaphore::new(VERIFICATIONS)),
         };
         let parts = tokens.unwrap_or_default();
         let parts = parts.split([',', ' ', '\t', '\r', '\n']);
@@ -123,18 +123,21 @@ impl Login {
         if let Some(name) = self.known(&digest) {
             return Ok(User(name));
         }
-        let pause = self.attempts.pause(address, Instant::now());
-        if !pause.is_zero() {
-            return Err(Denied::Slow(pause));
-        }
+        self.check_pause(address)?;
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(Denied::Wrong);
+        };
+        // Once more: attempts at the same time have waited for the places together.
+        self.check_pause(address)?;
+        // Counted first: the client may close the connection before the end.
+        self.attempts.failed(address, Instant::now());
         if let Some(Credentials::Basic { name, password }) = credentials
-            && self.verify(&name, password).await
+            && self.verify(&name, password, place).await
         {
             self.attempts.succeeded(address);
             self.remember(digest, &name);
             return Ok(User(name));
         }
-        self.attempts.failed(address, Instant::now());
         Err(Denied::Wrong)
     }
 
@@ -152,12 +155,25 @@ impl Login {
         found.or_else(|| verified.get(digest)).cloned()
     }
 
-    async fn verify(&self, name: &str, password: String) -> bool {
-        let (Some(users), Ok(_place)) = (self.users.clone(), self.places.acquire().await) else {
+    fn check_pause(&self, address: Option<IpAddr>) -> Result<(), Denied> {
+        let pause = self.attempts.pause(address, Instant::now());
+        match pause.is_zero() {
+            true => Ok(()),
+            false => Err(Denied::Slow(pause)),
+        }
+    }
+
+    /// The place is free again when the password was hashed, even if nobody waits for the result any more.
+    async fn verify(&self, name: &str, password: String, place: OwnedSemaphorePermit) -> bool {
+        let Some(users) = self.users.clone() else {
             return false;
         };
         let name = name.to_owned();
-        let verified = tokio::task::spawn_blocking(move || users.verify(&name, &password));
+        let verified = tokio::task::spawn_blocking(move || {
+            let verified = users.verify(&name, &password);
+            drop(place);
+            verified
+        });
         verified.await.unwrap_or(false)
     }
 

@@ -35,8 +35,13 @@ impl Program {
     }
 
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with_output(command, Stdio::null())
+    }
+
+    /// [`spawn`](Self::spawn) with this standard output.
+    pub fn spawn_with_output(command: &mut Command, output: impl Into<Stdio>) -> Self {
         let mut child = command
-            .stdout(Stdio::null())
+            .stdout(output)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

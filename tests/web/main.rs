@@ -1,0 +1,34 @@
+//! The pages for operators: the program `outbox web` on each database, and the pages in an application on axum.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod access;
+mod client;
+mod document;
+mod paths;
+mod requests;
+mod served;
+mod subject;
+
+use outbox_test_support as support;
+
+macro_rules! on_each_database {
+    ($($module:ident: $($case:ident),*;)*) => {
+        on_each_database!(@ "sqlite", on_sqlite, diesel::SqliteConnection, Some(crate::support::sqlite::<diesel::SqliteConnection>()); $($module: $($case),*;)*);
+        on_each_database!(@ "mysql", on_mysql, diesel::MysqlConnection, crate::support::mysql::<diesel::MysqlConnection>(); $($module: $($case),*;)*);
+        on_each_database!(@ "postgres", on_postgres, diesel::PgConnection, crate::support::postgres::<diesel::PgConnection>(); $($module: $($case),*;)*);
+    };
+    (@ $feature:literal, $on:ident, $connection:ty, $open:expr; $($module:ident: $($case:ident),*;)*) => {
+        #[cfg(feature = $feature)]
+        mod $on {
+            $(mod $module {
+                $(#[test]
+                fn $case() {
+                    let Some(database) = $open else { return };
+                    crate::$module::$case::<$connection>(&database);
+                })*
+            })*
+        }
+    };
+}
+
+on_each_database! {}
