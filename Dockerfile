@@ -7,7 +7,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN cargo install --locked --path . --features postgres,mysql,cli --root /programs
+RUN cargo install --locked --path . --features postgres,mysql,cli,web --root /programs
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -73,12 +73,12 @@ files:
 ## All of it, and each part alone, as users choose them. Tests and examples always have SQLite and the programs.
 clippy: tools
 	cargo clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
-	for part in sqlite postgres mysql postgres,stomp postgres,relay sqlite,calls sqlite,subscriber mysql,relay,tls sqlite,cli postgres,cli mysql,cli; do \
+	for part in sqlite postgres mysql postgres,stomp postgres,relay sqlite,calls sqlite,subscriber mysql,relay,tls sqlite,web sqlite,cli postgres,cli mysql,cli; do \
 		cargo clippy --lib --features $$part -- -D warnings || exit 1; done
-	cargo clippy --lib --bins --features $(FEATURES),cli -- -D warnings
+	cargo clippy --lib --bins --features $(FEATURES),cli,web -- -D warnings
 
 docs: tools
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES),cli,testing,msgpack
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features $(FEATURES),cli,web,testing,msgpack
 
 ## The README's first command, and all examples with the features that they get by themselves. `make test` runs each
 ## to its end: tests/examples.rs.

@@ -57,13 +57,14 @@ impl From<diesel::result::Error> for Error {
 }
 
 /// Tables that the migrations make.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     "published",
     "received",
     "outbox_calls",
     "outbox_deliveries",
     "outbox_jobs",
     "outbox_streams",
+    "outbox_trail",
 ];
 
 /// Whether the error says that one of our tables is missing, or a column of one: by the sentences of

@@ -16,6 +16,7 @@
 //! | [`traces`] | spans of messages and calls, OpenTelemetry |
 //! | [`deployment`] | units for systemd, manifests for Kubernetes |
 //! | [`rows`] | `outbox list`, `show`, `retry` and others: look at rows and change them |
+//! | [`web`] | the pages for operators in a browser |
 //! | [`json`] | what `outbox --json` prints |
 //! | [`databases`] | what differs between databases; schemas, poolers, errors |
 //! | [`brokers`] | what differs between brokers; destinations and queues |
@@ -60,6 +61,7 @@ macro_rules! pages {
         #[doc = "[servers.md#mysql-97]: crate::guide::servers#mysql-97"]
         #[doc = "[servers.md#rabbitmq-4]: crate::guide::servers#rabbitmq-4"]
         #[doc = "[rows.md]: crate::guide::rows"]
+        #[doc = "[web.md]: crate::guide::web"]
         #[doc = "[json.md]: crate::guide::json"]
         #[doc = "[signing.md]: crate::guide::signing"]
         #[doc = "[stomp.md]: crate::guide::stomp"]
@@ -89,6 +91,7 @@ pages! {
     traces: "traces.md",
     deployment: "deployment.md",
     rows: "rows.md",
+    web: "web.md",
     json: "json.md",
     databases: "databases.md",
     brokers: "brokers.md",

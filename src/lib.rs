@@ -157,6 +157,8 @@ mod engine;
 mod error;
 #[cfg(any(feature = "subscriber", feature = "calls"))]
 mod error_text;
+#[cfg(any(feature = "cli", feature = "web"))]
+mod http_client;
 mod json;
 mod message;
 mod moment;

@@ -153,6 +153,30 @@ mod own_tables {
     }
 
     diesel::table! {
+        use diesel::sql_types::{BigInt, Nullable, Text};
+
+        /// Who changed what on the pages for operators.
+        outbox_trail (id) {
+            /// A UUIDv7.
+            id -> Text,
+            /// When the change ended.
+            added -> crate::schema::Utc,
+            /// The user.
+            name -> Text,
+            /// The change, such as `retry`.
+            action -> Text,
+            /// What was changed, such as `messages`.
+            target -> Text,
+            /// Which of them.
+            details -> Text,
+            /// The number of rows or messages that were changed.
+            changed -> BigInt,
+            /// Why the change failed, if it did.
+            error -> Nullable<Text>,
+        }
+    }
+
+    diesel::table! {
         use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
         use crate::schema::{Json, Utc, Uuid};
 
@@ -199,4 +223,6 @@ mod own_tables {
         }
     }
 }
-pub(crate) use own_tables::{outbox_calls, outbox_deliveries, outbox_jobs, outbox_streams};
+pub(crate) use own_tables::{
+    outbox_calls, outbox_deliveries, outbox_jobs, outbox_streams, outbox_trail,
+};

@@ -82,6 +82,7 @@ mod server;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod session;
 mod storage;
+mod trail;
 mod watch;
 
 use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
@@ -134,6 +135,8 @@ pub use server::{TooOld, Unsuitable};
 #[doc(hidden)]
 pub use storage::Storage;
 #[doc(hidden)]
+pub use trail::{Change, Trail};
+#[doc(hidden)]
 pub use watch::Listened;
 
 /// A database that this crate supports.
@@ -161,6 +164,7 @@ pub trait Backend:
     + Inbox
     + InboxListing
     + Maintenance
+    + Trail
     + R2D2Connection
     + Send
     + Sized

@@ -5,17 +5,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST};
-use hyper_util::rt::TokioIo;
+use hyper::header::{ACCEPT, AUTHORIZATION};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
 use super::check::Check;
 use super::report::Report;
 use crate::config::Config;
+use crate::http_client::{self, GetError};
 use crate::stomp::{Endpoint, Tls};
 
 const NAME: &str = "broker.management";
@@ -179,7 +179,7 @@ impl Management {
             .await
             .map_err(unreachable)?;
         if self.scheme != "https" {
-            return self.exchange(TokioIo::new(stream), path).await;
+            return self.exchange(stream, path).await;
         }
         let tls = self.tls.prepare().await.map_err(unreachable)?;
         let stream = self
@@ -187,33 +187,23 @@ impl Management {
             .connect(tls, &self.host, stream)
             .await
             .map_err(unreachable)?;
-        self.exchange(TokioIo::new(stream), path).await
+        self.exchange(stream, path).await
     }
 
     async fn exchange<S>(&self, stream: S, path: &str) -> Result<(u16, Bytes), ManagementError>
     where
-        S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
-            .await
-            .map_err(unreachable)?;
-        let connection = tokio::spawn(connection);
-        let request = hyper::Request::get(format!("{}{path}", self.prefix))
-            .header(HOST, self.place())
-            .header(AUTHORIZATION, &self.authorization)
-            .header(ACCEPT, "application/json")
-            .body(Empty::<Bytes>::new())
-            .map_err(unreachable)?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(unreachable)?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), LONGEST).collect().await;
-            let body = body.map_err(|error| ManagementError::Unreadable(error.to_string()))?;
-            Ok((status, body.to_bytes()))
-        };
-        let answer = answer.await;
-        connection.abort();
-        answer
+        let path = format!("{}{path}", self.prefix);
+        let headers = [
+            (AUTHORIZATION, self.authorization.as_str()),
+            (ACCEPT, "application/json"),
+        ];
+        let answer = http_client::get(stream, &self.place(), &path, &headers, LONGEST).await;
+        answer.map_err(|error| match error {
+            GetError::Exchange(error) => unreachable(error),
+            GetError::Body(error) => ManagementError::Unreadable(error.to_string()),
+        })
     }
 }
 

@@ -111,13 +111,14 @@ trait Steps {
 }
 
 /// The tables that a migration creates.
-pub(crate) const TABLES: [&str; 6] = [
+pub(crate) const TABLES: [&str; 7] = [
     "published",
     "received",
     "outbox_jobs",
     "outbox_streams",
     "outbox_deliveries",
     "outbox_calls",
+    "outbox_trail",
 ];
 
 macro_rules! migrate {

@@ -89,14 +89,6 @@ impl Jobs {
                 Ok(outcome) => outcome,
                 Err(error) => Err(format!("the change was interrupted: {error}")),
             };
-            match &outcome {
-                Ok(done) => {
-                    tracing::info!(user = %running.user, change = running.title, done, "change finished");
-                }
-                Err(error) => {
-                    tracing::error!(user = %running.user, change = running.title, error, "change failed");
-                }
-            }
             running.outcome.send_replace(Some(outcome));
         });
         job

@@ -18,6 +18,7 @@ mod jobs;
 mod pages;
 mod parameters;
 mod pending;
+mod processes;
 mod redaction;
 pub(crate) mod routes;
 mod row_query;

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use super::failure::PageFailure;
 use super::guard;
 use super::pages::{
-    assets, dead_letters, inbox, job, overview, row, row_change, rows, stream_change,
+    assets, dead_letters, inbox, job, overview, row, row_change, rows, stream_change, trail,
 };
 use super::site::Site;
 
@@ -30,6 +30,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/confirm", post(row_change::confirm))
         .route("/change-stream", post(stream_change::change))
         .route("/job", get(job::page))
+        .route("/trail", get(trail::page))
         .route(assets::STYLE, get(assets::style))
         .route(assets::SCRIPT, get(assets::script))
         .fallback(async || PageFailure::not_found("there is no such page"))

@@ -10,9 +10,13 @@ use tokio::sync::Mutex;
 use super::access::{Access, User, digest};
 use super::jobs::Jobs;
 use super::pending::PendingChanges;
+use super::processes::Processes;
 use super::redaction::Redaction;
 use super::samples::{INTERVAL, Samples};
 use super::store::Store;
+#[cfg(feature = "cli")]
+use crate::admin::pooled::PooledError;
+use crate::backend::Change;
 use crate::config::Config;
 
 /// What the pages share.
@@ -25,6 +29,7 @@ pub(crate) struct Site {
     pub(super) samples: Samples,
     pub(super) jobs: Jobs,
     pub(super) pending: PendingChanges,
+    pub(super) processes: Processes,
     /// One pass over dead letters at a time: two would hide messages from each other.
     pub(super) dead_letters: Mutex<()>,
     is_sampling: AtomicBool,
@@ -56,6 +61,7 @@ impl Site {
             samples: Samples::default(),
             jobs: Jobs::default(),
             pending: PendingChanges::default(),
+            processes: Processes::default(),
             dead_letters: Mutex::default(),
             is_sampling: AtomicBool::new(false),
             form_key: rand::rng().random(),
@@ -83,15 +89,54 @@ impl Site {
                 let Some(site) = Weak::upgrade(&site) else {
                     return;
                 };
-                site.samples.take(&*site.store).await;
+                let addresses = &site.config.web_processes;
+                tokio::join!(
+                    site.samples.take(&*site.store),
+                    site.processes.ask(addresses)
+                );
             }
         });
+    }
+
+    /// Records a change: in the log, and in the table if the settings say so.
+    pub(super) async fn record(&self, change: Change) {
+        match &change.error {
+            None => tracing::info!(
+                user = change.user,
+                action = change.action,
+                target = change.target,
+                details = change.details,
+                changed = change.changed,
+                "changed on a page"
+            ),
+            Some(error) => tracing::error!(
+                user = change.user,
+                action = change.action,
+                target = change.target,
+                details = change.details,
+                changed = change.changed,
+                error,
+                "a change on a page failed"
+            ),
+        }
+        if !self.config.web_trail {
+            return;
+        }
+        if let Err(error) = self.store.record(change).await {
+            tracing::error!(error = %error, "could not record a change in the table outbox_trail");
+        }
     }
 
     /// Fails if the tables cannot be used.
     #[cfg(feature = "cli")]
     pub(crate) async fn check(&self) -> Result<(), crate::db::DbError> {
-        self.store.check().await
+        self.store.check().await?;
+        if self.config.web_trail
+            && let Err(PooledError::Database(error)) = self.store.last_changes(1).await
+        {
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Waits for changes that are under way.

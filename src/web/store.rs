@@ -8,7 +8,7 @@ use crate::admin::{
     self, Action, Changed, Cursor, Filter, InboxFilter, Matching, Page, ReceivedDetails,
     ReceivedRow, Row, RowDetails, Rows, Status, Stream, Totals,
 };
-use crate::backend::{Backend, WrittenRows};
+use crate::backend::{Backend, Change, WrittenRows};
 use crate::db::{Db, DbError};
 
 /// The result of an operation.
@@ -90,6 +90,12 @@ pub(super) trait Store: Send + Sync + 'static {
         change: FilteredChange,
         listed: usize,
     ) -> Answer<'_, Read<(Matching, Vec<Row>)>>;
+
+    /// Records a change in the table of changes.
+    fn record(&self, change: Change) -> Answer<'_, ()>;
+
+    /// The last changes, the latest first.
+    fn last_changes(&self, limit: i64) -> Answer<'_, Read<Vec<(DateTime<Utc>, Change)>>>;
 
     /// Changes the rows that were counted. It has no time limit.
     fn apply(&self, matching: Matching, changed: ChangedRows) -> Answer<'_, u64>;
@@ -182,6 +188,14 @@ impl<C: Backend> Store for Db<C> {
             let first = matching.first(conn, listed)?;
             Ok((matching, first))
         })
+    }
+
+    fn record(&self, entry: Change) -> Answer<'_, ()> {
+        change(self, move |conn: &mut C| Ok(conn.record_change(&entry)?))
+    }
+
+    fn last_changes(&self, limit: i64) -> Answer<'_, Read<Vec<(DateTime<Utc>, Change)>>> {
+        read(self, move |conn: &mut C| Ok(conn.last_changes(limit)?))
     }
 
     fn apply(&self, matching: Matching, changed: ChangedRows) -> Answer<'_, u64> {

@@ -227,6 +227,7 @@ fn a_step_that_was_broken_off_is_made_again() {
          drop table outbox_streams;
          drop table outbox_deliveries;
          drop table outbox_calls;
+         drop table outbox_trail;
          drop trigger outbox_wake on published;
          drop function outbox_wake();
          update pg_index set indisvalid = false where indexrelid = 'published_waiting'::regclass",
@@ -283,7 +284,7 @@ fn tables_in_a_schema_of_their_own() {
         world.database.url
     );
     let mut ours = PgConnection::establish(&with_path).unwrap();
-    assert_eq!(ours.migrate().unwrap().len(), 7);
+    assert_eq!(ours.migrate().unwrap().len(), 8);
     assert_eq!(shape(&world), before.0, "the other's are as they were");
     let waiting = "select count(*) as n from tenant.published where status in (-1, 1) and seq > 0";
     assert_eq!(number(&world, waiting), 20);

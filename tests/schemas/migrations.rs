@@ -21,7 +21,7 @@ fn the_outbox_of_another_service_further_on_in_the_path_is_left_alone() {
 
     let mut ours = place.connect("tenant,public");
     let versions = ours.migrate().unwrap();
-    assert_eq!(versions.len(), 7, "{versions:?}");
+    assert_eq!(versions.len(), 8, "{versions:?}");
     assert_eq!(
         place.objects("tenant"),
         before,
@@ -192,7 +192,7 @@ fn two_schemas_migrate_side_by_side_and_beside_no_older_version() {
         old.batch_execute(&format!("select pg_advisory_unlock({OLD_LOCK})"))
             .unwrap();
         let versions: usize = runs.into_iter().map(|run| run.join().unwrap().len()).sum();
-        assert_eq!(versions, 14, "each schema once");
+        assert_eq!(versions, 16, "each schema once");
     });
     let held = "select count(*) as n from pg_locks where locktype = 'advisory'
         and database = (select oid from pg_database where datname = current_database())";

@@ -18,7 +18,7 @@ impl MigrationDialect for MysqlConnection {
     const SOURCE: EmbeddedMigrations = embed_migrations!("migrations/mysql");
     const SQL: &'static [Script] = scripts!("mysql": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
         "2026-11-21-000003_deliveries",
-        "2026-11-28-000004_calls");
+        "2026-11-28-000004_calls", "2026-11-29-000005_trail");
     // A BEGIN would release the locks, and DDL is never part of a transaction.
     const REVERTS_IN_TRANSACTION: bool = false;
 

@@ -356,6 +356,7 @@ alter table received
 drop table outbox_jobs;
 drop table outbox_streams;
 drop table outbox_deliveries;
+drop table if exists outbox_trail;
 drop table outbox_migrations";
 
 /// Conditions that prevent giving the tables back, each with its reason.

@@ -13,7 +13,7 @@ impl MigrationDialect for PgConnection {
     const SOURCE: EmbeddedMigrations = embed_migrations!("migrations/postgres");
     const SQL: &'static [Script] = scripts!("postgres": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
         "2026-11-21-000003_wake", "2026-11-21-000004_deliveries", "2026-11-27-000005_schemas",
-        "2026-11-28-000006_calls", "2026-11-28-000007_parked");
+        "2026-11-28-000006_calls", "2026-11-28-000007_parked", "2026-11-29-000008_trail");
 
     fn one_at_a_time<T>(
         &mut self,

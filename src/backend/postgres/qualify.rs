@@ -130,13 +130,14 @@ impl<Q: Query> Query for Qualified<Q> {
 impl<Q, C> diesel::RunQueryDsl<C> for Qualified<Q> {}
 
 /// Our tables.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "published",
     "received",
     "outbox_jobs",
     "outbox_streams",
     "outbox_deliveries",
     "outbox_calls",
+    "outbox_trail",
     "outbox_migrations",
 ];
 /// The function of our trigger, which has the same name.

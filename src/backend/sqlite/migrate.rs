@@ -11,7 +11,7 @@ impl MigrationDialect for SqliteConnection {
     const SOURCE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
     const SQL: &'static [Script] = scripts!("sqlite": "2026-11-21-000001_outbox", "2026-11-21-000002_streams",
         "2026-11-21-000003_deliveries",
-        "2026-11-28-000004_calls", "2026-11-28-000005_parked");
+        "2026-11-28-000004_calls", "2026-11-28-000005_parked", "2026-11-29-000006_trail");
 
     fn one_at_a_time<T>(
         &mut self,

@@ -14,6 +14,7 @@ use super::parts::{
 };
 use super::row_change::visit_of;
 use crate::admin::dead_letters::{DeadLetter, DeadLetters, Selection};
+use crate::backend::Change;
 use crate::message::dead_letter_headers::ATTEMPTS;
 use crate::web::failure::PageFailure;
 use crate::web::jobs::{Job, Task};
@@ -84,7 +85,7 @@ impl Query {
         ];
         let words = named.into_iter();
         let words = words.filter_map(|(name, value)| Some(format!("{name} {}", value?)));
-        let selected = (!self.ids.is_empty()).then(|| format!("{} selected", self.ids.len()));
+        let selected = (!self.ids.is_empty()).then(|| format!("ids {}", self.ids.join(", ")));
         words.chain(selected).collect::<Vec<_>>().join(", ")
     }
 }
@@ -366,15 +367,18 @@ pub(super) fn start(form: &Form, change: PendingChange) -> Result<Arc<Job>, Page
         return Err(super::row::unknown_action());
     };
     let name = if is_replay { "replay" } else { "delete" };
-    tracing::info!(
-        user = %form.user,
-        change = name,
-        of = "dead letters",
-        queue,
-        messages = total,
-        filter,
-        "change confirmed on a page"
-    );
+    let change = Change {
+        user: form.user.0.clone(),
+        action: name.to_owned(),
+        target: format!("dead letters of {queue}"),
+        details: if filter.is_empty() {
+            "all".to_owned()
+        } else {
+            filter
+        },
+        changed: 0,
+        error: None,
+    };
     let task = Task {
         title: format!("{name} {} dead letters of {queue}", number(total)),
         user: form.user.clone(),
@@ -397,6 +401,12 @@ pub(super) fn start(form: &Form, change: PendingChange) -> Result<Arc<Job>, Page
             true => dead_letters.replay_with(&selection, count).await,
             false => dead_letters.delete_with(&selection, count).await,
         };
+        let change = Change {
+            changed: done,
+            error: outcome.as_ref().err().map(ToString::to_string),
+            ..change
+        };
+        site.record(change).await;
         match outcome {
             Ok(found) if is_replay => Ok(format!("{} sent back", found.selected)),
             Ok(found) => Ok(format!("{} deleted", found.selected)),

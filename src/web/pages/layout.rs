@@ -16,14 +16,16 @@ pub(super) enum Place {
     Calls,
     Inbox,
     DeadLetters,
+    Trail,
 }
 
-const PLACES: [(Place, &str, &str); 5] = [
+const PLACES: [(Place, &str, &str); 6] = [
     (Place::Overview, "./", "Overview"),
     (Place::Messages, "messages", "Messages"),
     (Place::Calls, "calls", "Calls"),
     (Place::Inbox, "inbox", "Inbox"),
     (Place::DeadLetters, "dead-letters", "Dead letters"),
+    (Place::Trail, "trail", "Changes"),
 ];
 
 /// A page of the site.
@@ -37,6 +39,7 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     pub(super) fn with(&self, content: &Markup) -> Response {
+        let has_trail = self.visit.site.config.web_trail;
         html(html! {
             (DOCTYPE)
             html lang="en" {
@@ -46,7 +49,7 @@ impl Page<'_> {
                     header {
                         a.brand href="./" { "outbox" }
                         nav aria-label="Pages" {
-                            @for (place, link, name) in PLACES {
+                            @for (place, link, name) in PLACES.into_iter().filter(|(place, ..)| *place != Place::Trail || has_trail) {
                                 @if place == self.place {
                                     a href=(link) aria-current="page" { (name) }
                                 } @else {

@@ -12,3 +12,4 @@ pub(super) mod row;
 pub(super) mod row_change;
 pub(super) mod rows;
 pub(super) mod stream_change;
+pub(super) mod trail;

@@ -6,10 +6,11 @@ use maud::{Markup, html};
 
 use super::chart;
 use super::layout::{Page, Place};
-use super::parts::{beginning, count, form_token, list_name, moment, outside, short};
+use super::parts::{self, beginning, count, form_token, list_name, moment, outside, short};
 use crate::admin::{LeaseHolder, NamedCount, Rows, Status, StreamStatus, UnclaimedCalls};
 use crate::web::failure::PageFailure;
 use crate::web::parameters::Parameters;
+use crate::web::processes::Process;
 use crate::web::samples::{Sample, lag};
 use crate::web::store::Numbers;
 use crate::web::visit::Visit;
@@ -21,13 +22,15 @@ pub(in crate::web) async fn page(visit: Visit) -> Result<Response, PageFailure> 
     let read = visit.site.store.numbers().await?;
     let samples = visit.site.samples.all();
     let (now, numbers) = (read.now, read.found);
+    let processes = visit.site.processes.all();
     let content = html! {
         h1.visually-hidden { "Overview" }
-        (attention(&numbers))
+        (attention(&numbers, &processes))
         (running(&visit))
         (table(&visit, Rows::Messages, &numbers.messages, numbers.totals.sent, now, &samples))
         (table(&visit, Rows::Calls, &numbers.calls, numbers.totals.executed, now, &samples))
         (streams(&visit, &numbers))
+        (process_table(&processes))
         p.hint { "Inbox: " a href="inbox" { (count(numbers.totals.received)) " messages handled" } " and not deleted yet." }
     };
     let page = Page {
@@ -100,8 +103,33 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
     notices
 }
 
-fn attention(numbers: &Numbers) -> Markup {
+/// What is wrong with processes.
+fn process_notices(processes: &[Process]) -> impl Iterator<Item = Notice> {
+    let texts = processes.iter().flat_map(|process| {
+        let address = &process.address;
+        match &process.state {
+            Err(error) => vec![format!("the process at {address} does not answer: {error}")],
+            Ok(state) => {
+                let problems = state.problems.iter();
+                let problems =
+                    problems.map(|problem| format!("the process at {address}: {problem}"));
+                let circuits = state.open_circuits.iter();
+                let circuits = circuits
+                    .map(|it| format!("the circuit of {it} is open in the process at {address}"));
+                problems.chain(circuits).collect()
+            }
+        }
+    });
+    texts.map(|text| Notice {
+        is_serious: true,
+        text,
+        link: Some("#processes".to_owned()),
+    })
+}
+
+fn attention(numbers: &Numbers, processes: &[Process]) -> Markup {
     let mut all = notices(Rows::Messages, &numbers.messages);
+    all.extend(process_notices(processes));
     all.extend(notices(Rows::Calls, &numbers.calls));
     let paused = numbers.streams.iter().filter(|stream| stream.is_paused);
     all.extend(paused.map(|stream| Notice {
@@ -296,6 +324,52 @@ fn streams(visit: &Visit, numbers: &Numbers) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The processes that the settings name.
+fn process_table(processes: &[Process]) -> Markup {
+    html! {
+        @if processes.is_empty() {
+            p.hint { "With " code { "web_processes" } " this page shows whether relays, subscribers and executors work, and their open circuits." }
+        } @else {
+            section aria-labelledby="processes" {
+                h2 id="processes" { "Processes" }
+                div.scroll {
+                    table.rows {
+                        thead { tr { th { "Process" } th { "State" } th { "Since its start" } th { "Open circuits" } th { "Asked" } } }
+                        tbody { @for process in processes { (process_row(process)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn process_row(process: &Process) -> Markup {
+    let asked = moment(Utc::now(), process.asked);
+    html! {
+        tr {
+            td data-label="Process" { (outside(&process.address)) }
+            @match &process.state {
+                Err(error) => {
+                    td data-label="State" { span.state data-state="parked" { "no answer" } " " (outside(error)) }
+                    td {}
+                    td {}
+                },
+                Ok(state) => {
+                    td data-label="State" {
+                        @if state.problems.is_empty() { span.state data-state="sent" { "ready" } }
+                        @else { span.state data-state="parked" { "not ready" } " " (outside(&state.problems.join("; "))) }
+                    }
+                    td data-label="Since its start" {
+                        @for (at, (what, number)) in state.work.iter().enumerate() { @if at > 0 { ", " } (parts::number(*number)) " " (what) }
+                    }
+                    td data-label="Open circuits" { @if state.open_circuits.is_empty() { "none" } @else { (outside(&state.open_circuits.join(", "))) } }
+                },
+            }
+            td data-label="Asked" { (asked) }
         }
     }
 }

@@ -14,6 +14,7 @@ use super::parts::{
 use super::row::unknown_action;
 use super::rows::action_names;
 use crate::admin::{Action, Filter, Rows, wording};
+use crate::backend::Change;
 use crate::web::failure::PageFailure;
 use crate::web::jobs::{Job, Task};
 use crate::web::parameters::{Parameters, link};
@@ -68,7 +69,7 @@ pub(in crate::web) async fn ask(form: Form) -> Result<Response, PageFailure> {
         }
         Scope::Selected | Scope::This => {
             let filter = ids.iter().fold(Filter::new(), |filter, id| filter.id(id));
-            (filter, format!("{} selected", ids.len()))
+            (filter, format!("ids {}", ids.join(", ")))
         }
     };
     let change = FilteredChange {
@@ -141,15 +142,14 @@ pub(in crate::web) async fn confirm(form: Form) -> Result<Response, PageFailure>
             let rows = matching.rows();
             let (name, _) = action_names(of, action);
             let what = wording::changeable(of, action, rows);
-            tracing::info!(
-                user = %form.user,
-                change = name,
-                of = list_name(of),
-                rows,
-                filter,
-                destination,
-                "change confirmed on a page"
-            );
+            let change = Change {
+                user: form.user.0.clone(),
+                action: name.to_owned(),
+                target: list_name(of).to_owned(),
+                details: details(&filter, destination.as_deref()),
+                changed: 0,
+                error: None,
+            };
             let task = Task {
                 title: format!("{name} {} {what}", number(rows)),
                 user: form.user.clone(),
@@ -165,15 +165,17 @@ pub(in crate::web) async fn confirm(form: Form) -> Result<Response, PageFailure>
                     )
                     .link(list_name(of)),
             };
-            let store = Arc::clone(&form.site.store);
+            let site = Arc::clone(&form.site);
             form.site.jobs.start(task, move |changed| async move {
-                match store.apply(matching, changed).await {
-                    Ok(rows) => {
-                        let done = wording::done(of, action);
-                        Ok(format!("{} {done}", number(rows)))
-                    }
-                    Err(error) => Err(error.to_string()),
-                }
+                let outcome = site.store.apply(matching, changed.clone()).await;
+                let outcome = outcome.map_err(|error| error.to_string());
+                let change = Change {
+                    changed: changed.get(),
+                    error: outcome.as_ref().err().cloned(),
+                    ..change
+                };
+                site.record(change).await;
+                outcome.map(|rows| format!("{} {}", number(rows), wording::done(of, action)))
             })
         }
         PendingChange::DeadLetters { .. } => dead_letters::start(&form, change)?,
@@ -203,17 +205,26 @@ async fn change_one(
         }
         _ => store.act(of, action, ids).await?,
     };
-    tracing::info!(
-        user = %form.user,
-        change = name,
-        of = list_name(of),
-        id,
-        destination,
-        rows = changed.rows,
-        "changed on a page"
-    );
+    let change = Change {
+        user: form.user.0.clone(),
+        action: name.to_owned(),
+        target: list_name(of).to_owned(),
+        details: details(&format!("id {id}"), destination.as_deref()),
+        changed: changed.rows as u64,
+        error: None,
+    };
+    form.site.record(change).await;
     let done = if changed.rows > 0 { name } else { "nothing" };
     Ok(redirect(&format!("{}&done={done}", row_link(of, id))))
+}
+
+/// Which rows a change is about, in words.
+fn details(filter: &str, destination: Option<&str>) -> String {
+    let filter = if filter.is_empty() { "all" } else { filter };
+    match destination {
+        Some(destination) => format!("{filter}, new destination {destination}"),
+        None => filter.to_owned(),
+    }
 }
 
 fn wanted(fields: &Parameters, of: Rows) -> Option<(Action, Scope)> {

@@ -3,6 +3,7 @@
 use axum::response::Response;
 
 use super::parts::redirect;
+use crate::backend::Change;
 use crate::web::failure::PageFailure;
 use crate::web::visit::Form;
 
@@ -17,7 +18,14 @@ pub(in crate::web) async fn change(form: Form) -> Result<Response, PageFailure> 
         .store
         .set_paused(stream.to_owned(), is_paused)
         .await?;
-    let change = if is_paused { "pause" } else { "resume" };
-    tracing::info!(user = %form.user, change, stream, "changed on a page");
+    let change = Change {
+        user: form.user.0.clone(),
+        action: if is_paused { "pause" } else { "resume" }.to_owned(),
+        target: "stream".to_owned(),
+        details: stream.to_owned(),
+        changed: 1,
+        error: None,
+    };
+    form.site.record(change).await;
     Ok(redirect("./#streams"))
 }

@@ -28,7 +28,7 @@ fn a_healthy_deployment_is_all_ok<C: Backend + Migrate>(database: &TestDatabase)
         )
         .has("database.migrations", "ok", "were run")
         .has("database.indexes", "ok", "all ")
-        .has("database.rights", "ok", "6 tables")
+        .has("database.rights", "ok", "7 tables")
         .has("database.writable", "ok", "takes writes")
         .has(
             "broker.heartbeats",
@@ -236,6 +236,7 @@ fn rights_that_are_missing_on_mysql_are_named() {
         "outbox_streams",
         "outbox_deliveries",
         "outbox_calls",
+        "outbox_trail",
     ] {
         user.may(&format!(
             "grant select, insert, update, delete on {name}.{table} to '{{}}'@'%'"
