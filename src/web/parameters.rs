@@ -79,7 +79,10 @@ mod tests {
         let link = given.link("rows");
         let (page, query) = link.split_once('?').unwrap();
         assert_eq!(page, "rows");
-        assert!(query.starts_with("id=") && query.is_ascii() && !query.contains(' '), "{query}");
+        assert!(
+            query.starts_with("id=") && query.is_ascii() && !query.contains(' '),
+            "{query}"
+        );
         let read = Parameters::parse(query.as_bytes());
         assert_eq!(read, given);
         assert_eq!(read.all("id").collect::<Vec<_>>(), ["a b&c=\u{1b}é", ""]);

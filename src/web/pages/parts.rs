@@ -165,7 +165,7 @@ pub(super) fn text_field(name: &str, label: &str, value: Option<&str>, example: 
     html! {
         label {
             span { (label) }
-            input type="text" name=(name) value=(value.unwrap_or_default()) placeholder=(example);
+            input type="text" name=(name) value=(value.unwrap_or_default()) placeholder=(&*terminal::escaped(example));
         }
     }
 }
