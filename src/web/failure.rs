@@ -70,6 +70,11 @@ impl From<PooledError> for PageFailure {
                     "{error}. A filter that matches few of many sent rows reads all of them: limit it with newer-than."
                 ),
             ),
+            PooledError::Database(database) if !database.is_outage() => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The database refused",
+                error,
+            ),
             PooledError::Database(_) | PooledError::Interrupted { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database is not available",

@@ -13,7 +13,7 @@ use crate::served::{ANN, OUTBOX, Served, web, web_with_tokens};
 use crate::subject::connect;
 use crate::support;
 use crate::support::TestDatabase;
-use crate::support::program::Program;
+use crate::support::program::{Program, wait_until};
 
 const PASSWORD: &str = "correct horse: battery ☕";
 
@@ -53,6 +53,9 @@ fn a_random_password_is_printed_once_and_works() {
         command.env("RUST_LOG", "trace");
         let program = Program::spawn_with_output(&mut command, File::create(&path).unwrap());
         let served = Served::of(program);
+        wait_until("the password is printed", || {
+            fs::read_to_string(&path).unwrap().contains("password")
+        });
         let output = fs::read_to_string(path).unwrap();
         let line = output.lines().find(|line| line.contains("password "));
         let (_, password) = line.unwrap().split_once("password ").unwrap();

@@ -4,6 +4,9 @@
 mod access;
 mod client;
 mod document;
+mod hidden;
+mod hostile;
+mod lists;
 mod paths;
 mod requests;
 mod served;
@@ -31,4 +34,9 @@ macro_rules! on_each_database {
     };
 }
 
-on_each_database! {}
+on_each_database! {
+    hidden: bodies_and_values_are_shown_on_request_but_not_those_of_some_names;
+    hostile: texts_from_outside_are_never_markup;
+    lists: pages_have_every_row_once, filters_are_in_the_address,
+        an_id_leads_to_its_row_and_a_row_to_what_blocks_it, the_inbox_is_listed;
+}

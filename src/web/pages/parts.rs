@@ -165,7 +165,7 @@ pub(super) fn text_field(name: &str, label: &str, value: Option<&str>, example: 
     html! {
         label {
             span { (label) }
-            input type="text" name=(name) value=(value.unwrap_or_default()) placeholder=(example);
+            input type="text" name=(name) value=(value.unwrap_or_default()) placeholder=(&*terminal::escaped(example));
         }
     }
 }
@@ -307,8 +307,8 @@ pub(super) fn body(
                 Some(body) => {
                     p.hint {
                         (number(body.len() as u64)) " bytes. "
-                        @if shown.body { a href=(other.link(page, address)) { "Hide it" } }
-                        @else if body.len() > LONGEST_BODY { "It is too long for a page: " code { "outbox show --body" } " prints it." }
+                        @if body.len() > LONGEST_BODY { "It is too long for a page: " code { "outbox show --body" } " prints it." }
+                        @else if shown.body { a href=(other.link(page, address)) { "Hide it" } }
                         @else { a href=(other.link(page, address)) { "Show it" } }
                     }
                     @if shown.body && body.len() <= LONGEST_BODY { (body_text(body, &site.redaction)) }
