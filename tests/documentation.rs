@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 #[cfg(feature = "sqlite")]
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use diesel_outbox::metrics::{Emitter, SERIES};
 
@@ -353,14 +353,22 @@ fn the_commands_in_the_pages_are_understood() {
     let program = Path::new(env!("CARGO_BIN_EXE_outbox"));
     let path = std::env::var("PATH").unwrap();
     let path = format!("{}:{path}", program.parent().unwrap().display());
+    // Commands may write files.
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    fs::write(&password, "a password\n").unwrap();
     let run = |command: &str| {
+        // It runs until it is stopped.
+        let is_server = command.starts_with("outbox web");
+        let command = format!("{command}{}", if is_server { " --help" } else { "" });
         let mut shell = Command::new("sh");
         shell
-            .args(["-c", command])
+            .args(["-c", &command])
+            .current_dir(&directory)
             .env("PATH", &path)
             .env("DATABASE_URL", &database.url)
             .env("STOMP_URL", "stomp://127.0.0.1:1/")
-            .stdin(Stdio::null());
+            .stdin(fs::File::open(&password).unwrap());
         shell.output().unwrap()
     };
     assert!(run("outbox migrate").status.success());
