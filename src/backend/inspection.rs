@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::Backend;
-use super::lifecycle::WAITING;
+use super::lifecycle::{SUCCEEDED, WAITING};
 use crate::migrations::Migrate;
 
 /// A table of the outbox.
@@ -79,18 +79,24 @@ pub(crate) struct SessionLimits {
     pub(crate) connections: Option<ConnectionsLeft>,
 }
 
-/// A destination of waiting rows.
+/// A destination of rows that wait or were sent.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
-pub(crate) struct WaitingDestination {
+pub(crate) struct UsedDestination {
     #[diesel(sql_type = Text)]
     pub(crate) destination: String,
-    /// The number of these rows.
+    /// The number of rows that wait.
     #[diesel(sql_type = BigInt)]
     pub(crate) waiting: i64,
+    /// The number of rows among the last [`READ_SENT_ROWS`] that were sent.
+    #[diesel(sql_type = BigInt)]
+    pub(crate) sent: i64,
 }
 
 /// Maximum number of waiting rows that are read for their destinations.
 pub(crate) const READ_ROWS: i64 = 100_000;
+
+/// Maximum number of sent rows that are read for their destinations.
+pub(crate) const READ_SENT_ROWS: i64 = 1_000;
 
 /// Statements that only read, on one database.
 pub(crate) trait Inspection: Backend + Migrate {
@@ -144,16 +150,26 @@ pub(crate) trait Inspection: Backend + Migrate {
         Ok(SessionLimits::default())
     }
 
-    /// The destinations of the first [`READ_ROWS`] waiting rows.
-    fn waiting_destinations(&mut self) -> QueryResult<Vec<WaitingDestination>>;
+    /// The destinations of the first [`READ_ROWS`] waiting rows, and of the [`READ_SENT_ROWS`] sent rows that were
+    /// written last.
+    fn used_destinations(&mut self) -> QueryResult<Vec<UsedDestination>>;
 }
 
-/// The statement for [`Inspection::waiting_destinations`].
-pub(super) fn waiting_destinations() -> String {
+/// The statement for [`Inspection::used_destinations`].
+pub(super) fn used_destinations() -> String {
     format!(
-        "select destination, count(*) as waiting from (
-            select destination from published where status = {WAITING} order by seq limit {READ_ROWS}
-        ) of_waiting group by destination order by destination"
+        "select destination, count(case when is_sent = 0 then 1 end) as waiting,
+            count(case when is_sent = 1 then 1 end) as sent
+        from (
+            select destination, 0 as is_sent from (
+                select destination from published where status = {WAITING} order by seq limit {READ_ROWS}
+            ) of_waiting
+            union all
+            select destination, 1 as is_sent from (
+                select destination from published where status = {SUCCEEDED} order by added desc
+                limit {READ_SENT_ROWS}
+            ) of_sent
+        ) of_used group by destination order by destination"
     )
 }
 

@@ -105,7 +105,12 @@ fn print(of: Rows, found: &RowDetails, now: DateTime<Utc>, with_body: bool, out:
     field(out, "written", Some(&moment(row.added)));
     field(out, done, row.sent_at.map(moment).as_deref());
     if row.attempts > 0 {
-        let attempts = format!("{} of its attempts", row.attempts);
+        let noun = if row.attempts == 1 {
+            "attempt"
+        } else {
+            "attempts"
+        };
+        let attempts = format!("{} {noun}", row.attempts);
         field(out, "failed", Some(&attempts));
     }
     field(out, "error", row.error.as_deref());

@@ -8,7 +8,7 @@ use super::management::Management;
 use super::queues::Subscribed;
 use super::report::Report;
 use super::{alarms, queues, routes};
-use crate::backend::inspection::WaitingDestination;
+use crate::backend::inspection::UsedDestination;
 use crate::config::Config;
 use crate::stomp::{Client, Error, ErrorKind, Options, TlsError};
 
@@ -24,11 +24,11 @@ struct Tried {
     client: Result<Client, Error>,
 }
 
-/// Checks the broker, and where the waiting rows and the subscriptions' messages go.
+/// Checks the broker, and where rows and the subscriptions' messages go.
 pub(super) async fn check(
     config: &Config,
     queues: &[Subscribed],
-    waiting: Option<&[WaitingDestination]>,
+    used: Option<&[UsedDestination]>,
     report: &mut Report,
 ) {
     let Ok(options) = config.stomp_options() else {
@@ -54,6 +54,13 @@ pub(super) async fn check(
         .iter()
         .find_map(|tried| Some((tried.client.as_ref().ok()?, &tried.options)))
     else {
+        if !queues.is_empty() || used.is_some_and(|used| !used.is_empty()) {
+            report.push(Check::unknown(
+                routes::NAME,
+                "no broker can be used; the queues are not checked either",
+                "run this again when a broker answers",
+            ));
+        }
         return;
     };
     let management = match options.endpoint() {
@@ -63,7 +70,7 @@ pub(super) async fn check(
         _ => None,
     };
     alarms::check(client, management.as_ref(), report).await;
-    routes::check(client.broker(), management.as_ref(), waiting, report).await;
+    routes::check(client.broker(), management.as_ref(), used, report).await;
     queues::check(client.broker(), management.as_ref(), queues, report).await;
     for tried in &all {
         if let Ok(client) = &tried.client {

@@ -7,7 +7,7 @@ use super::expected::Expected;
 use super::queues::Subscribed;
 use super::report::Report;
 use super::{connections, indexes, migrations, rights, statistics};
-use crate::backend::inspection::{FoundTable, Inspection, READ_ROWS, WaitingDestination};
+use crate::backend::inspection::{FoundTable, Inspection, READ_ROWS, UsedDestination};
 use crate::config::Config;
 use crate::db::{Address, Db, DbError};
 
@@ -28,7 +28,7 @@ pub(super) async fn check<C: Inspection>(
     address: &Address,
     queues: &[Subscribed],
     report: &mut Report,
-) -> Option<Vec<WaitingDestination>> {
+) -> Option<Vec<UsedDestination>> {
     let mut database = Database {
         db: Db::<C>::for_checks(config, address),
         config,
@@ -53,11 +53,11 @@ pub(super) async fn check<C: Inspection>(
     if !tables.iter().any(is_readable_outbox) {
         return None;
     }
-    let waiting = database
-        .ask("database.waiting", C::waiting_destinations)
+    let used = database
+        .ask("database.waiting", C::used_destinations)
         .await?;
-    database.waiting(&waiting);
-    Some(waiting)
+    database.waiting(&used);
+    Some(used)
 }
 
 /// Whether this is the outbox, and its rows may be read.
@@ -203,8 +203,9 @@ impl<C: Inspection> Database<'_, C> {
         }
     }
 
-    fn waiting(&mut self, waiting: &[WaitingDestination]) {
-        let rows: i64 = waiting.iter().map(|one| one.waiting).sum();
+    fn waiting(&mut self, used: &[UsedDestination]) {
+        let rows: i64 = used.iter().map(|one| one.waiting).sum();
+        let destinations = used.iter().filter(|one| one.waiting > 0).count();
         let is_part = rows >= READ_ROWS;
         let first = if is_part { "the first " } else { "" };
         self.push(Check::ok(
@@ -212,7 +213,7 @@ impl<C: Inspection> Database<'_, C> {
             format_args!(
                 "{first}{}, {}",
                 counted(rows, "waiting row"),
-                counted(waiting.len(), "destination")
+                counted(destinations, "destination")
             ),
         ));
     }

@@ -33,7 +33,7 @@ mod routes;
 mod settings;
 mod statistics;
 
-use crate::backend::inspection::WaitingDestination;
+use crate::backend::inspection::UsedDestination;
 use crate::config::{Config, ConfigError, SubscriptionConfig};
 use crate::db::Address;
 
@@ -50,11 +50,11 @@ pub async fn examine(config: &Config, subscriptions: &[SubscriptionConfig]) -> R
     let mut report = Report::default();
     let all: Vec<&SubscriptionConfig> = config.subscription.iter().chain(subscriptions).collect();
     let queues = settings::check(config, &all, &mut report);
-    let waiting = match address(config, &mut report) {
+    let used = match address(config, &mut report) {
         Some(address) => on_database(config, &address, &queues, &mut report).await,
         None => None,
     };
-    broker::check(config, &queues, waiting.as_deref(), &mut report).await;
+    broker::check(config, &queues, used.as_deref(), &mut report).await;
     report
 }
 
@@ -90,7 +90,7 @@ async fn on_database(
     address: &Address,
     queues: &[queues::Subscribed],
     report: &mut Report,
-) -> Option<Vec<WaitingDestination>> {
+) -> Option<Vec<UsedDestination>> {
     macro_rules! check {
         ($module:ident: $connection:ty) => {
             if address.is_for::<$connection>() {

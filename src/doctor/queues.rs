@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::check::{Check, counted};
+use super::check::{Check, Verdict, counted};
 use super::management::{Management, ManagementError};
 use super::report::Report;
 use super::routes::{Binding, TOPICS};
@@ -179,6 +179,7 @@ async fn with_management(
     let name = one.queue.name.as_str();
     let is_existing = matches!(one.queue.kind(), Destination::ExistingQueue(_));
     let found: Option<QueueObject> = management.object("queues", name, "").await?;
+    let mut has_our_arguments = true;
     let mut push = |check: Check| report.push(check.about(name));
     match &found {
         None if is_existing => push(Check::error(
@@ -204,8 +205,10 @@ async fn with_management(
             ));
             if !is_existing {
                 let headers = one.queue.subscribe(broker).headers;
-                push(arguments(found, &headers));
-                if let Some(check) = binding(management, one).await? {
+                let check = arguments(found, &headers);
+                has_our_arguments = check.verdict == Verdict::Ok;
+                push(check);
+                if let Some(check) = binding(management, one, start(has_our_arguments)).await? {
                     push(check);
                 }
             }
@@ -213,7 +216,8 @@ async fn with_management(
         }
     }
     if one.dead_letter != DeadLetter::None {
-        let check = dead_letters(broker, management, one, found.is_some()).await?;
+        let advice = start(has_our_arguments);
+        let check = dead_letters(broker, management, one, found.is_some(), advice).await?;
         report.push(check.about(&dead_letter_queue(name)));
     }
     Ok(())
@@ -228,16 +232,51 @@ fn arguments(found: &QueueObject, headers: &Headers) -> Check {
                 "`subscribe` is refused (precondition_failed): {}",
                 all.join(", ")
             ),
-            "set queue_headers to the queue's arguments; or, when the queue is empty, delete it and start \
-             `subscribe`, which creates it",
+            about_arguments(found, headers),
         ),
     }
+}
+
+/// What to do if `subscribe` is needed, which a queue with other arguments refuses.
+fn start(has_our_arguments: bool) -> &'static str {
+    match has_our_arguments {
+        true => "start `subscribe` once; it creates the queue or binds it",
+        false => "correct the arguments of the queue first, then start `subscribe` once",
+    }
+}
+
+/// What to do about other arguments. `queue_headers` cannot remove an argument, nor change those for dead letters.
+fn about_arguments(found: &QueueObject, headers: &Headers) -> String {
+    let recreate = "when the queue is empty, delete it, and start `subscribe`, which creates it";
+    let with_theirs = found.arguments.iter().filter_map(|(name, value)| {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let is_ours = headers.iter().any(|(own, _)| own == name);
+        (!is_ours).then(|| (name.clone(), text))
+    });
+    let with_theirs: Vec<(String, String)> = with_theirs.collect();
+    let mut all: Vec<(String, String)> = headers
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    all.extend(with_theirs.iter().cloned());
+    if with_theirs.is_empty() || !found.differences(&all).is_empty() {
+        return recreate.to_owned();
+    }
+    let lines: Vec<String> = with_theirs
+        .iter()
+        .map(|(name, value)| format!("\"{name}:{value}\""))
+        .collect();
+    format!("set queue_headers = [{}]; or, {recreate}", lines.join(", "))
 }
 
 /// Whether the queue gets the messages of its topic or exchange; `None` if it is itself the destination.
 async fn binding(
     management: &Management,
     one: &Subscribed,
+    advice: &str,
 ) -> Result<Option<Check>, ManagementError> {
     let (source, key) = match one.queue.kind() {
         Destination::Topic(name) => (TOPICS.to_owned(), decoded(name)),
@@ -252,12 +291,12 @@ async fn binding(
     Ok(Some(
         match bindings.unwrap_or_default().iter().any(is_bound) {
             true => Check::ok(BINDING, format_args!("bound to {destination}")),
-            false => Check::warning(
+            false => Check::error(
                 BINDING,
                 format_args!(
                     "not bound to {destination}: the broker does not put its messages here"
                 ),
-                "start `subscribe` once; it binds the queue",
+                advice,
             ),
         },
     ))
@@ -295,10 +334,10 @@ async fn dead_letters(
     management: &Management,
     one: &Subscribed,
     is_queue_there: bool,
+    advice: &str,
 ) -> Result<Check, ManagementError> {
     let name = dead_letter_queue(&one.queue.name);
     let found: Option<QueueObject> = management.object("queues", &name, "").await?;
-    let advice = "start `subscribe` once; it creates the queue";
     let Some(found) = found else {
         return Ok(match is_queue_there {
             true => Check::error(
@@ -375,6 +414,16 @@ mod tests {
             ),
             "{check:?}"
         );
+        let mut more = declared.clone();
+        more["arguments"]["x-max-length"] = 10.into();
+        let advice = arguments(&found(more.clone()), &headers).advice.unwrap();
+        assert!(
+            advice.starts_with("set queue_headers = [\"x-max-length:10\"]; or"),
+            "{advice}"
+        );
+        more["arguments"] = serde_json::json!({"x-max-length": 10});
+        let advice = arguments(&found(more), &headers).advice.unwrap();
+        assert!(advice.starts_with("when the queue is empty"), "{advice}");
         let with = subscribed(|config| {
             config.queue_headers = vec!["x-message-ttl:1000".to_owned(), "x-priority:5".to_owned()];
         });

@@ -1,18 +1,18 @@
-//! Where the messages of waiting rows go: RabbitMQ confirms and drops a message that no queue is bound for.
+//! Where the messages of rows go that wait or were sent lately: RabbitMQ confirms and drops a message that no queue is bound for.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::check::{Check, counted};
+use super::check::{Check, Verdict, counted};
 use super::management::{Management, ManagementError};
 use super::queues::QueueObject;
 use super::report::Report;
-use crate::backend::inspection::WaitingDestination;
+use crate::backend::inspection::{READ_SENT_ROWS, UsedDestination};
 use crate::broker::Broker;
 use crate::broker::destination::{Destination, decoded};
 
-const NAME: &str = "broker.route";
+pub(super) const NAME: &str = "broker.route";
 
 /// The exchange of `/topic/…` on RabbitMQ.
 pub(super) const TOPICS: &str = "amq.topic";
@@ -44,19 +44,19 @@ struct Exchange {
 pub(super) async fn check(
     broker: Broker,
     management: Option<&Management>,
-    waiting: Option<&[WaitingDestination]>,
+    used: Option<&[UsedDestination]>,
     report: &mut Report,
 ) {
-    let Some(waiting) = waiting else {
+    let Some(used) = used else {
         return;
     };
-    if waiting.is_empty() {
+    if used.is_empty() {
         return report.push(Check::ok(
             NAME,
-            "no row waits, so there is no destination to check",
+            "no row waits or was sent, so there is no destination to check",
         ));
     }
-    let (known, unknown): (Vec<_>, Vec<_>) = waiting
+    let (known, unknown): (Vec<_>, Vec<_>) = used
         .iter()
         .partition(|one| broker.quirks().knows(Destination::parse(&one.destination)));
     for one in unknown {
@@ -65,7 +65,7 @@ pub(super) async fn check(
             NAME,
             format_args!(
                 "{}, and {} does not know such a destination",
-                counted(one.waiting, "waiting row"),
+                rows(one),
                 quirks.name()
             ),
             format_args!(
@@ -88,7 +88,10 @@ pub(super) async fn check(
                 "give the user of the management API the right to read this virtual host",
             ),
         };
-        report.push(check.about(&one.destination));
+        // What was sent to a good destination is no news.
+        if one.waiting > 0 || check.verdict == Verdict::Error {
+            report.push(check.about(&one.destination));
+        }
     }
     if known.len() > MOST {
         report.push(Check::unknown(
@@ -100,9 +103,9 @@ pub(super) async fn check(
 }
 
 /// What no STOMP frame shows.
-fn untold(broker: Broker, known: &[&WaitingDestination]) -> Check {
-    let drops = |one: &&&WaitingDestination| {
-        !matches!(Destination::parse(&one.destination), Destination::Queue(_))
+fn untold(broker: Broker, known: &[&UsedDestination]) -> Check {
+    let drops = |one: &&&UsedDestination| {
+        one.waiting > 0 && !matches!(Destination::parse(&one.destination), Destination::Queue(_))
     };
     let all: Vec<&str> = known
         .iter()
@@ -139,12 +142,20 @@ fn untold(broker: Broker, known: &[&WaitingDestination]) -> Check {
     )
 }
 
+/// The rows of a destination, in words.
+fn rows(one: &UsedDestination) -> String {
+    let waiting = (one.waiting > 0).then(|| counted(one.waiting, "waiting row"));
+    let sent = (one.sent > 0 && one.waiting == 0)
+        .then(|| format!("{} of the last {READ_SENT_ROWS} sent rows", one.sent));
+    waiting.or(sent).unwrap_or_default()
+}
+
 async fn of(
-    one: &WaitingDestination,
+    one: &UsedDestination,
     management: &Management,
     exchanges: &mut HashMap<String, Option<Exchange>>,
 ) -> Result<Check, ManagementError> {
-    let rows = counted(one.waiting, "waiting row");
+    let rows = rows(one);
     let (exchange, key) = match Destination::parse(&one.destination) {
         Destination::Topic(name) => (TOPICS.to_owned(), decoded(name)),
         Destination::Exchange(name, key) => (decoded(name), decoded(key.unwrap_or_default())),

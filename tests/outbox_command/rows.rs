@@ -142,7 +142,7 @@ pub(crate) fn a_row_is_shown_with_its_history<C: Backend>(database: &TestDatabas
     .unwrap();
     let shown = outbox(database, &["show", FAILED])
         .says("state         parked")
-        .says("failed        50 of its attempts")
+        .says("failed        50 attempts")
         .says("error         refused")
         .says("blocks        the later rows of its key")
         .says("body          2 bytes; --body prints them");

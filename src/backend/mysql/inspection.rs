@@ -10,7 +10,7 @@ use super::Variable;
 use crate::backend::dialect::Dialect;
 use crate::backend::inspection::{
     ConnectionsLeft, FoundIndex, FoundTable, IndexRow, Inspection, Named, RIGHTS, Recorded,
-    SessionLimits, WaitingDestination, read_versions, table_list, waiting_destinations,
+    SessionLimits, UsedDestination, read_versions, table_list, used_destinations,
 };
 use crate::backend::qualify::RunQueryDsl;
 use crate::backend::schemas::Tables;
@@ -114,7 +114,7 @@ impl Inspection for MysqlConnection {
         })
     }
 
-    fn waiting_destinations(&mut self) -> QueryResult<Vec<WaitingDestination>> {
-        diesel::sql_query(waiting_destinations()).load(self)
+    fn used_destinations(&mut self) -> QueryResult<Vec<UsedDestination>> {
+        diesel::sql_query(used_destinations()).load(self)
     }
 }

@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use super::qualify::schema_name;
 use crate::backend::inspection::{
     ConnectionsLeft, FoundIndex, FoundTable, FoundTrigger, IndexRow, Inspection, Named, RIGHTS,
-    Recorded, SessionLimits, TableStatistics, WaitingDestination, read_versions, table_list,
-    waiting_destinations,
+    Recorded, SessionLimits, TableStatistics, UsedDestination, read_versions, table_list,
+    used_destinations,
 };
 use crate::backend::qualify::RunQueryDsl;
 
@@ -256,7 +256,7 @@ impl Inspection for PgConnection {
         })
     }
 
-    fn waiting_destinations(&mut self) -> QueryResult<Vec<WaitingDestination>> {
-        diesel::sql_query(waiting_destinations()).load(self)
+    fn used_destinations(&mut self) -> QueryResult<Vec<UsedDestination>> {
+        diesel::sql_query(used_destinations()).load(self)
     }
 }

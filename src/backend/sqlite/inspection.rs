@@ -4,8 +4,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::backend::inspection::{
-    FoundIndex, FoundTable, IndexRow, Inspection, Named, Recorded, WaitingDestination,
-    read_versions, table_list, waiting_destinations,
+    FoundIndex, FoundTable, IndexRow, Inspection, Named, Recorded, UsedDestination, read_versions,
+    table_list, used_destinations,
 };
 use crate::backend::qualify::RunQueryDsl;
 
@@ -61,7 +61,7 @@ impl Inspection for SqliteConnection {
         }
     }
 
-    fn waiting_destinations(&mut self) -> QueryResult<Vec<WaitingDestination>> {
-        diesel::sql_query(waiting_destinations()).load(self)
+    fn used_destinations(&mut self) -> QueryResult<Vec<UsedDestination>> {
+        diesel::sql_query(used_destinations()).load(self)
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, SecondsFormat};
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
 use super::verifier::Rejected;
@@ -150,13 +151,16 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The broker's certificate has expired.
-    #[error("the broker's certificate has expired: {source}")]
+    #[error("the broker's certificate has expired{}", at(source))]
     Expired {
         /// The error from the TLS library, with the times.
         source: rustls::Error,
     },
     /// The broker's certificate is not valid yet.
-    #[error("the broker's certificate is not valid yet (check this machine's clock): {source}")]
+    #[error(
+        "the broker's certificate is not valid yet (check this machine's clock){}",
+        at(source)
+    )]
     NotYetValid {
         /// The error from the TLS library, with the times.
         source: rustls::Error,
@@ -323,9 +327,49 @@ impl TlsError {
     }
 }
 
+/// When a certificate has expired, or becomes valid, and what time it is now, if the TLS library says so. Its own text
+/// has seconds since 1970.
+fn at(source: &rustls::Error) -> String {
+    let date = |time: rustls::pki_types::UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).ok();
+        let time = seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        time.map_or_else(String::new, |time| {
+            time.to_rfc3339_opts(SecondsFormat::Secs, true)
+        })
+    };
+    let rustls::Error::InvalidCertificate(reason) = source else {
+        return String::new();
+    };
+    match reason {
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!(" at {}; it is {} now", date(*not_after), date(*time))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!(": from {} on; it is {} now", date(*not_before), date(*time))
+        }
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_certificates_are_dates() {
+        let time = |seconds| {
+            rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+        };
+        let reason = CertificateError::ExpiredContext {
+            time: time(1_796_000_000),
+            not_after: time(1_793_923_200),
+        };
+        let error = TlsError::of(rustls::Error::InvalidCertificate(reason), false);
+        assert_eq!(
+            error.to_string(),
+            "the broker's certificate has expired at 2026-11-06T00:00:00Z; it is 2026-11-30T00:53:20Z now"
+        );
+    }
 
     #[test]
     fn alerts_for_a_missing_certificate_differ_between_brokers() {

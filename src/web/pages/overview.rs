@@ -56,6 +56,10 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
         Rows::Calls => (list_name(of), "calls"),
     };
     let tab = |state: &str| Some(Parameters::default().with("state", state).link(list));
+    let some = |rows: i64, state: &str| match rows {
+        1 => format!("1 {} is {state}", nouns.trim_end_matches('s')),
+        _ => format!("{} {nouns} are {state}", count(rows)),
+    };
     let mut notices = Vec::new();
     let mut add = |is_serious, text: String, link| {
         notices.push(Notice {
@@ -66,18 +70,17 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
     };
     let failed = status.parked - status.cancelled;
     if failed > 0 {
-        let text = format!(
-            "{} {nouns} are parked: they are not tried again by themselves",
-            count(failed)
-        );
+        let text = format!("{}: not tried again by itself", some(failed, "parked"));
         add(true, text, tab("parked"));
     }
     if status.blocked > 0 {
         let text = format!(
-            "{} {nouns} wait for an earlier one of their key",
-            count(status.blocked)
+            "{} by an earlier one of its key",
+            some(status.blocked, "blocked")
         );
-        add(true, text, tab("waiting"));
+        // What blocks is parked, or pauses after a failure.
+        let blocking = if failed > 0 { "parked" } else { "waiting" };
+        add(true, text, tab(blocking));
     }
     let lag = lag(status);
     if lag.as_secs() >= BEHIND {
@@ -94,10 +97,7 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
         add(true, text, Some(link));
     }
     if status.retrying > 0 {
-        let text = format!(
-            "{} {nouns} have failed and are retried",
-            count(status.retrying)
-        );
+        let text = format!("{} after a failure", some(status.retrying, "retried"));
         add(false, text, tab("waiting"));
     }
     notices

@@ -107,7 +107,7 @@ fn facts(of: Rows, found: &RowDetails, now: chrono::DateTime<chrono::Utc>) -> Ma
                 (field("Key", list("key", &row.key)))
                 (field("Blocked by", waits_for))
                 (field("Blocks", row.blocks_key.then(|| html! { "the later rows of its key" })))
-                (field("Written", Some(html! { (full_moment(now, row.added)) ", place " (row.seq) })))
+                (field("Written", Some(html! { (full_moment(now, row.added)) ", as number " (row.seq) })))
                 (field("Failed attempts", (row.attempts > 0).then(|| html! { (row.attempts) })))
                 (field("Error", text(&row.error)))
                 (field(due, row.due_at.map(|time| full_moment(now, time))))

@@ -55,7 +55,7 @@ pub(in crate::web) async fn ask(form: Form) -> Result<Response, PageFailure> {
     let destination = destination
         .filter(|_| action == Action::Retry)
         .map(str::to_owned);
-    if scope == Scope::This && matches!(action, Action::Retry | Action::Cancel | Action::Skip) {
+    if scope == Scope::This && matches!(action, Action::Retry | Action::Cancel) {
         return change_one(&form, of, action, destination).await;
     }
     let query = RowQuery::read(&form.fields)?;
@@ -242,11 +242,15 @@ fn wanted(fields: &Parameters, of: Rows) -> Option<(Action, Scope)> {
 
 fn explanation(of: Rows, action: Action) -> &'static str {
     match action {
-        Action::Retry => "They wait again, with all their attempts.",
+        Action::Retry => {
+            "They are tried again at once; their failed attempts do not count any more."
+        }
         Action::Cancel => {
             "They are parked with the reason `cancelled`. Retry makes them wait again."
         }
-        Action::Skip => "Later rows of their keys go on; these stay parked.",
+        Action::Skip => {
+            "The later rows of their keys are taken without these, which stay parked: the order of these keys is given up."
+        }
         Action::Delete => "The rows are gone afterwards, and what they say is lost.",
         Action::Resend if of == Rows::Calls => "Their effect happens a second time.",
         Action::Resend => {

@@ -145,6 +145,9 @@ fn actions(of: Rows, query: &RowQuery) -> Markup {
                     }
                 }
             }
+            @if query.tab == Tab::Waiting && of == Rows::Messages {
+                p.hint { "To send rows to another destination, cancel them, and retry them among the parked ones." }
+            }
             @if query.tab == Tab::Parked && of == Rows::Messages {
                 (text_field("destination", "Retry with another destination", None, "/topic/orders.v1"))
             }

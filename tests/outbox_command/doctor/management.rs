@@ -52,6 +52,12 @@ impl World {
         .unwrap();
     }
 
+    fn mark_as_sent(&self) {
+        let mut conn = PgConnection::establish(&self.database.url).unwrap();
+        conn.batch_execute("update published set status = 2, sent_at = now()")
+            .unwrap();
+    }
+
     /// A subscriber of the topic that is called like the queue.
     fn subscribe(&self) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_subscribe"));
@@ -139,6 +145,11 @@ fn queues_bindings_and_dead_letters_are_checked() {
             "queue.arguments",
             "error",
             "x-message-ttl is not set, ours 1000",
+        )
+        .has(
+            "queue.arguments",
+            "error",
+            "when the queue is empty, delete it, and start `subscribe`",
         );
     run(&[("OUTBOX_DEAD_LETTER_HEADERS", "x-max-length:5")])
         .only(&["settings.subscription", "queue.dead_letters"])
@@ -169,6 +180,16 @@ fn queues_bindings_and_dead_letters_are_checked() {
         "does not exist: the broker drops messages that it moves there",
     );
     world.delete(name);
+    // A row that was sent to nobody.
+    world.write(&topic);
+    world.mark_as_sent();
+    run(&[])
+        .only(&["broker.route", "queue", "queue.dead_letters"])
+        .has(
+            "broker.route",
+            "error",
+            "1 of the last 1000 sent rows, and no queue is bound",
+        );
     world.write(&format!("/amq/queue/{name}"));
     run(&[])
         .only(&["broker.route", "queue", "queue.dead_letters"])
