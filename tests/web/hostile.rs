@@ -80,6 +80,15 @@ fn write_hostile<C: Subject>(conn: &mut C) -> Vec<String> {
     ];
     write(conn, &rows);
     write_calls(conn, &rows);
+    let unclaimed = literal::<C>(&format!("{HOSTILE} unclaimed"));
+    write_calls(
+        conn,
+        &[NewRow {
+            destination: &unclaimed,
+            attempts: 0,
+            ..row(5, ROW)
+        }],
+    );
     let leased = NewRow {
         due_at: LATER,
         ..row(4, ROW)
@@ -87,12 +96,12 @@ fn write_hostile<C: Subject>(conn: &mut C) -> Vec<String> {
     write(conn, &[leased]);
     conn.batch_execute(&format!(
         "update published set lease_token = '{token}' where id = {};
-         update outbox_calls set retry = 0, added = '2001-01-01 00:00:00.000000' where id = {};
+         update outbox_calls set added = '2001-01-01 00:00:00.000000' where id = {};
          insert into outbox_streams (name, paused) values ({short}, true);
          insert into received (id, msg_id, consumer, headers, body)
          values ({}, {text}, {text}, {headers}, {body})",
         quoted[4],
-        quoted[2],
+        quoted[5],
         quoted[5],
         token = id(99),
         text = literal::<C>(&HOSTILE.chars().take(100).collect::<String>()),
