@@ -188,6 +188,10 @@ pub(crate) fn selected_rows_are_changed<C: Subject>(database: &TestDatabase) {
         .says(&numbers[1])
         .lacks(&numbers[2]);
     assert_eq!(count(&mut conn, "status = 1"), 0, "not yet");
+    // "Back" leads to the list.
+    ann.visit(&asked.link("Back"))
+        .is(200)
+        .says("Parked messages");
     confirm(ann, &asked).says("2 to be sent again");
     assert_eq!(
         (
@@ -359,7 +363,7 @@ pub(crate) fn streams_are_paused_and_resumed<C: Subject>(database: &TestDatabase
     let paused = |conn: &mut C| {
         conn.number("select count(*) as n from outbox_streams where paused and name = 'mail <b>'")
     };
-    let page = ann.get("").is(200).says("Nothing needs attention");
+    let page = ann.get("").is(200).says("All is well");
     let stream = page.form("change-stream");
     let done = ann.send_and_follow(&page, &stream.clone().press("pause"));
     let done = done

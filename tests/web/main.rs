@@ -3,7 +3,9 @@
 
 mod access;
 mod actions;
+mod browser;
 mod client;
+mod dead_letters;
 mod document;
 mod hidden;
 mod hostile;
