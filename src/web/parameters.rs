@@ -42,6 +42,12 @@ impl Parameters {
         }
     }
 
+    /// The others than those with this name.
+    pub(super) fn without(&self, name: &str) -> Self {
+        let others = self.0.iter().filter(|(given, _)| given != name);
+        Self(others.cloned().collect())
+    }
+
     /// The names and values.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.0.iter();

@@ -1,6 +1,9 @@
 //! Lists of rows, and a row with all it holds.
 
-use diesel_outbox::admin::{self, Cursor, Filter, Page, Row, RowState};
+use std::sync::{Arc, Mutex};
+
+use diesel::connection::InstrumentationEvent;
+use diesel_outbox::admin::{self, Cursor, Filter, Page, Row, RowState, Rows};
 
 use super::*;
 
@@ -119,6 +122,148 @@ pub(crate) fn rows_are_filtered_by_state<C: Subject>(url: &str) {
     }
     let two = Filter::new().state(RowState::Sent).state(RowState::Parked);
     assert_eq!(ids(&mut conn, &two), written[..2]);
+}
+
+/// Those that were written last come first, also of those that were written at the same time.
+pub(crate) fn the_latest_rows_that_were_sent_come_first<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let conn = &mut conn;
+    let mut expected = Vec::new();
+    for (at, id) in write_all(conn, 24).into_iter().enumerate() {
+        // Three of each eight wait; the others have four times.
+        let (time, status) = (at / 3 % 4, if at % 8 < 3 { 1 } else { 2 });
+        let stream = if at % 2 == 0 { "'mail'" } else { "null" };
+        execute(
+            conn,
+            &format!(
+                "update published set status = {status}, stream = {stream},
+                     added = '2026-01-02 03:04:05.00000{time}' where id = '{id}'"
+            ),
+        );
+        if status == 2 {
+            expected.push((time, id.to_string(), at % 2 == 0));
+        }
+    }
+    expected.sort();
+    expected.reverse();
+    let mut pages = |filter: &Filter, limit: usize| {
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = Rows::Messages.list_done(conn, filter, after.as_ref(), limit);
+            let page = page.unwrap();
+            assert!(
+                (1..=limit.max(1)).contains(&page.rows.len()),
+                "no empty page"
+            );
+            assert!(page.rows.iter().all(|row| row.state == RowState::Sent));
+            ids.extend(page.rows.into_iter().map(|row| row.id));
+            // A cursor survives its way through an address.
+            after = page.next.map(|cursor| cursor.to_string().parse().unwrap());
+            if after.is_none() {
+                return ids;
+            }
+        }
+    };
+    let all: Vec<String> = expected.iter().map(|(_, id, _)| id.clone()).collect();
+    for limit in [0, 1, 2, 4, 15, usize::MAX] {
+        assert_eq!(pages(&Filter::new(), limit), all, "{limit}");
+    }
+    let mail = expected.iter().filter(|(.., is_mail)| *is_mail);
+    let mail: Vec<String> = mail.map(|(_, id, _)| id.clone()).collect();
+    assert_eq!(pages(&Filter::new().stream("mail"), 2), mail);
+    let none = Filter::new().state(RowState::Parked);
+    let calls = Rows::Calls
+        .list_done(conn, &Filter::new(), None, 9)
+        .unwrap();
+    assert_eq!(calls.rows, []);
+    let parked = Rows::Messages.list_done(conn, &none, None, 9).unwrap();
+    assert_eq!((parked.rows, parked.next), (vec![], None));
+}
+
+/// A page of sent rows costs no more than its rows, however many were sent.
+pub(crate) fn a_page_of_sent_rows_is_found_by_an_index<C: Subject>(url: &str) {
+    const SENT: i64 = 20_000;
+    let mut conn = connect::<C>(url);
+    let conn = &mut conn;
+    let columns = "id, destination, body, status, added";
+    let statement = match C::NAME {
+        "PostgreSQL" => format!(
+            "insert into published ({columns}) select gen_random_uuid(), '/queue/a', '{{}}', 2,
+                 timestamptz '2026-01-01 00:00:00+00' + (n / 3) * interval '1 ms'
+             from generate_series(1, {SENT}) n; analyze published"
+        ),
+        "SQLite" => format!(
+            "with recursive counted(n) as (select 1 union all select n + 1 from counted where n < {SENT})
+             insert into published ({columns}) select printf('018bcfe5-6800-7707-8707-%012d', n), '/queue/a', '{{}}', 2,
+                 printf('2026-01-01 00:00:%02d.%06d', n / 3000, n / 3 % 1000)
+             from counted; analyze"
+        ),
+        _ => format!(
+            "insert into published ({columns})
+             with recursive counted as (select 1 as n union all select n + 1 from counted where n < {SENT})
+             select concat('018bcfe5-6800-7707-8707-', lpad(n, 12, '0')), '/queue/a', '{{}}', 2,
+                 timestamp('2026-01-01 00:00:00') + interval n div 3 * 1000 microsecond
+             from counted"
+        ),
+    };
+    if C::NAME == "MySQL/MariaDB" {
+        // Its limits of recursion: MariaDB's and MySQL's.
+        let _ = conn.batch_execute("set max_recursive_iterations = 100000");
+        let _ = conn.batch_execute("set cte_max_recursion_depth = 100000");
+    }
+    execute(conn, &statement);
+    let all = "select count(*) as n from published where status = 2";
+    assert_eq!(conn.number(all), SENT);
+    let first = Rows::Messages
+        .list_done(conn, &Filter::new(), None, 50)
+        .unwrap();
+    let mut cursor = first.next;
+    let mut pages = |conn: &mut C| {
+        for _ in 0..4 {
+            let page = Rows::Messages.list_done(conn, &Filter::new(), cursor.as_ref(), 50);
+            let page = page.unwrap();
+            assert_eq!(page.rows.len(), 50);
+            cursor = page.next;
+        }
+    };
+    if C::NAME == "PostgreSQL" {
+        let rows = "select coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint as n
+            from pg_stat_xact_user_tables where relname = 'published'";
+        let scans = "select seq_scan::bigint as n from pg_stat_xact_user_tables where relname = 'published'";
+        conn.atomically(|conn| {
+            let before = (conn.number(rows), conn.number(scans));
+            pages(conn);
+            let read = conn.number(rows) - before.0;
+            assert!((200..400).contains(&read), "{read} rows were read");
+            assert_eq!(conn.number(scans), before.1, "a sequential scan");
+            Ok::<_, diesel::result::Error>(())
+        })
+        .unwrap();
+        return;
+    }
+    let statements = statements_of(conn, pages);
+    let list = statements
+        .iter()
+        .find(|it| it.contains("order by added desc"));
+    let (sql, _) = list.unwrap().split_once(" -- binds").unwrap();
+    if C::NAME == "SQLite" {
+        let plan = conn.texts(&format!("explain query plan {sql}"));
+        assert!(plan[0].contains("published_settled"), "{plan:#?}");
+        assert!(plan.iter().all(|line| !line.contains("SCAN")), "{plan:#?}");
+    }
+}
+
+/// The statements that the work executes.
+fn statements_of<C: Subject>(conn: &mut C, work: impl FnOnce(&mut C)) -> Vec<String> {
+    let statements = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&statements);
+    conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
+            seen.lock().unwrap().push(query.to_string());
+        }
+    });
+    work(conn);
+    statements.lock().unwrap().clone()
 }
 
 pub(crate) fn filters_take_texts_literally<C: Subject>(url: &str) {
@@ -266,7 +411,7 @@ pub(crate) fn a_row_is_shown_by_its_id_in_any_spelling<C: Subject>(url: &str) {
         let shown = admin::show(&mut conn, &spelling).unwrap();
         assert_eq!(shown.unwrap().row.id, id.to_string(), "{spelling}");
     }
-    for unknown in ["", "4711", "it's", "a\0b", "%"] {
+    for unknown in ["", "4711", "it's", "a\0b", "%", "é"] {
         assert_eq!(
             admin::show(&mut conn, unknown).unwrap(),
             None,

@@ -148,7 +148,8 @@ suite! {
         holders_of_leases_have_names, sent_rows_are_not_read;
     sampler: a_sample_sets_the_gauges;
     lists: pages_have_every_row_once, rows_that_change_between_pages_move_no_other,
-        rows_are_filtered_by_state, filters_take_texts_literally, a_row_shows_where_it_stands,
+        rows_are_filtered_by_state, the_latest_rows_that_were_sent_come_first,
+        a_page_of_sent_rows_is_found_by_an_index, filters_take_texts_literally, a_row_shows_where_it_stands,
         a_row_is_shown_by_its_id_in_any_spelling, a_pooled_connection_will_do;
     changes: parked_rows_are_retried, waiting_rows_are_cancelled, skipped_rows_block_no_key,
         ids_are_taken_in_any_spelling, all_parked_rows_are_retried,

@@ -24,7 +24,7 @@ fn database() -> TestDatabase {
 }
 
 /// A user as `outbox hash-password` prints it.
-fn hashed(name: &str, password: &str) -> String {
+pub(crate) fn hashed(name: &str, password: &str) -> String {
     let mut child = Command::new(OUTBOX)
         .args(["hash-password", name])
         .stdin(Stdio::piped())

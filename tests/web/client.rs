@@ -176,7 +176,11 @@ impl Client {
         fields: &[(String, String)],
     ) -> Answer {
         let mut encoded = url::form_urlencoded::Serializer::new(String::new());
-        encoded.extend_pairs(fields);
+        // As browsers do: https://html.spec.whatwg.org/multipage/form-control-infrastructure.html
+        for (name, value) in fields {
+            let lines = value.replace("\r\n", "\n").replace('\n', "\r\n");
+            encoded.append_pair(name, &lines);
+        }
         let body = encoded.finish();
         let mut all = vec![("content-type", "application/x-www-form-urlencoded")];
         all.extend_from_slice(headers);

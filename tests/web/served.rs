@@ -69,10 +69,15 @@ impl Served {
     }
 
     /// Stops the program. Returns the lines of its log.
-    pub(crate) fn stop(mut self) -> Vec<String> {
+    pub(crate) fn stop(self) -> Vec<String> {
         self.program.signal("TERM");
+        self.ended(0)
+    }
+
+    /// Waits for the end with this exit code. Returns the lines of the log.
+    pub(crate) fn ended(mut self, code: i32) -> Vec<String> {
         let status = self.program.ended();
-        assert_eq!(status.code(), Some(0), "{:#?}", self.program.lines());
+        assert_eq!(status.code(), Some(code), "{:#?}", self.program.lines());
         self.program.lines().to_vec()
     }
 }

@@ -401,7 +401,7 @@ macro_rules! lifecycle {
                 id: &str,
                 statuses: &[i32],
             ) -> QueryResult<Vec<i64>> {
-                if !Self::HAS_TEXT_IDS {
+                if !Self::HAS_TEXT_IDS || Self::id_literal(id).is_none() {
                     return Ok(Vec::new());
                 }
                 let spellings = names::spellings(id);

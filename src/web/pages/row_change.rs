@@ -58,7 +58,8 @@ pub(in crate::web) async fn ask(form: Form) -> Result<Response, PageFailure> {
     if scope == Scope::This && matches!(action, Action::Retry | Action::Cancel) {
         return change_one(&form, of, action, destination).await;
     }
-    let query = RowQuery::read(&form.fields)?;
+    // An id is a box of the list, and none of its filters.
+    let query = RowQuery::read(&form.fields.without("id"))?;
     let ids: Vec<&str> = form.fields.all("id").filter(|id| !id.is_empty()).collect();
     let (filter, words) = match scope {
         Scope::All => (query.filter(), query.words()),
