@@ -89,6 +89,11 @@ impl Quirks for RabbitMq {
         false
     }
 
+    /// 4.3.6 (<https://github.com/rabbitmq/rabbitmq-server/pull/16106>), unless `max_headers` is set.
+    fn max_headers(&self) -> Option<usize> {
+        Some(100)
+    }
+
     /// In milliseconds from now.
     fn expiry(&self, after: Duration) -> (String, String) {
         ("expiration".to_owned(), after.as_millis().to_string())

@@ -280,6 +280,22 @@ impl Place {
         })
     }
 
+    /// The version of RabbitMQ, such as (4, 3, 6).
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn rabbitmq_version(&self) -> (u32, u32, u32) {
+        let options = Options::from_url(&self.broker.url).unwrap();
+        let server = self.runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            let server = client.server().to_owned();
+            client.disconnect().await.unwrap();
+            server
+        });
+        let version = server.strip_prefix("RabbitMQ/").unwrap();
+        let mut parts = version.split('.').map(|part| part.parse().unwrap());
+        let mut part = || parts.next().unwrap();
+        (part(), part(), part())
+    }
+
     /// Sends this many copies of a body to a dead-letter queue.
     #[cfg(feature = "sqlite")]
     pub(crate) fn send_letters(&self, count: usize, body: &[u8]) {
