@@ -177,6 +177,8 @@ pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
         ErrorKind::RefusedLogin
     } else if body.contains("is larger than configured max size") {
         ErrorKind::MessageTooLarge
+    } else if message == "precondition_failed" && body.contains("invalid arg ") {
+        ErrorKind::InvalidArgument
     } else if message == "precondition_failed"
         && !body.contains("delivery tag")
         && !body.contains("delivery acknowledgement")

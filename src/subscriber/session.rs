@@ -182,6 +182,17 @@ impl<C: Backend> Subscriber<C> {
         {
             return Err(ConnectFailure::Unknown(error));
         }
+        if !was_subscribed {
+            match queue.is_stream(connector, client.broker()).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    return Err(ConnectFailure::Unknown(QueueError::Stream(
+                        queue.name.clone(),
+                    )));
+                }
+                Err(error) => return Err(ConnectFailure::Lost(error)),
+            }
+        }
         match queue.open(connector, &client).await {
             Ok(subscription) => {
                 tracing::info!(
@@ -246,7 +257,7 @@ async fn passes(pause: Duration, shutdown: &Shutdown) -> bool {
 enum ConnectFailure {
     /// The settings are wrong; a retry would not help.
     Final(stomp::Error),
-    /// The broker does not know the destination.
+    /// The broker does not know the destination, or it cannot be subscribed to.
     Unknown(QueueError),
     /// The broker refuses the subscription, which it accepted before or may accept later.
     Refused(stomp::Error),

@@ -48,6 +48,8 @@ mod own_start;
 mod place;
 #[cfg(feature = "testing")]
 mod poisoned;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod queue_types;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod refusals;
 #[cfg(feature = "testing")]
@@ -73,6 +75,8 @@ mod stranger;
 mod survivors;
 #[cfg(feature = "sqlite")]
 mod unreadable;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod virtual_host;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
@@ -301,7 +305,10 @@ mod foreign {
             letters_outlive_what_deletes_the_queue_of_their_messages;
             many_headers: a_letter_with_many_headers_keeps_them,
                 a_letter_from_a_queue_of_others_says_what_it_lacks,
-                a_row_with_many_headers_says_why_it_is_refused;);
+                a_row_with_many_headers_says_why_it_is_refused;
+            queue_types: quorum_queues_may_be_the_default,
+                a_quorum_queue_gives_up_a_message_after_its_limit,
+                at_least_once_dead_lettering_loses_nothing, a_stream_is_refused;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,

@@ -161,6 +161,21 @@ impl Place {
         place
     }
 
+    /// The same in another virtual host.
+    #[cfg(all(feature = "sqlite", feature = "testing"))]
+    pub(crate) fn in_virtual_host(&self, name: &str) -> Self {
+        let url = self.broker.url.trim_end_matches('/');
+        Self {
+            database: TestDatabase::at(self.database.url.clone()),
+            broker: BrokerPlace {
+                url: format!("{url}/{name}"),
+                guard: Box::new(()),
+            },
+            name: self.name.clone(),
+            runtime: Runtime::new().unwrap(),
+        }
+    }
+
     pub(crate) fn connect<C: Subject>(&self) -> C {
         let mut conn = C::establish(&self.database.url).unwrap();
         if C::NAME == "SQLite" {
