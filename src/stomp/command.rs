@@ -1,6 +1,5 @@
 //! Commands from the handles to the task that owns the socket.
 
-#[cfg(any(feature = "relay", feature = "subscriber"))]
 use std::collections::HashSet;
 use std::fmt;
 
@@ -63,7 +62,6 @@ impl SendFrame {
     }
 
     /// The number of headers with different names, those that the client adds included.
-    #[cfg(any(feature = "relay", feature = "subscriber"))]
     pub(crate) fn header_count(&self) -> usize {
         const OF_THE_CLIENT: usize = 3; // destination, receipt, content-length
         let names: HashSet<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();

@@ -305,6 +305,7 @@ mod foreign {
             letters_outlive_what_deletes_the_queue_of_their_messages;
             many_headers: a_letter_with_many_headers_keeps_them,
                 a_letter_from_a_queue_of_others_says_what_it_lacks,
+                a_replay_says_which_letter_has_too_many_headers,
                 a_row_with_many_headers_says_why_it_is_refused;
             queue_types: quorum_queues_may_be_the_default,
                 a_quorum_queue_gives_up_a_message_after_its_limit,

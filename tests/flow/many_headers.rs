@@ -4,7 +4,8 @@ use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry};
 
 use crate::amqp::Publisher;
-use crate::place::{Consumer, Place, Subject, next};
+use crate::dead_letters::run;
+use crate::place::{Consumer, Place, Subject, next, wait_until};
 
 const HEADERS: usize = 150;
 
@@ -86,6 +87,30 @@ pub(crate) fn a_letter_from_a_queue_of_others_says_what_it_lacks<C: Subject>(pla
     assert_eq!(many.header("outbox-defects"), expected.as_deref());
     assert_eq!(count < HEADERS, has_max_headers(place));
     assert!(count >= 80, "{count}");
+}
+
+/// A message that the broker does not accept any more stays, and those with fewer headers are sent back.
+pub(crate) fn a_replay_says_which_letter_has_too_many_headers<C: Subject>(place: &Place) {
+    place.declare::<C>();
+    publish(place);
+    let settings = place.settings().set("dead_letter", "broker");
+    let consumer = place.subscribe_with(&fails::<C>(), "it", &settings.build().unwrap());
+    wait_until("both are dead letters", || {
+        run(place, "list", &[]).1.contains("2 listed of 2")
+    });
+    assert_eq!(consumer.stop().dead, 2);
+    let (code, output) = run(place, "replay", &["--all"]);
+    if has_max_headers(place) {
+        assert_eq!(code, Some(1), "{output}");
+        let expected = "the message many was not sent back: the broker closed the connection";
+        assert!(output.contains(expected), "{output}");
+        let list = run(place, "list", &[]).1;
+        assert!(list.contains("1 listed of 1"), "{list}");
+        assert!(list.contains("many"), "{list}");
+    } else {
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.contains("2 sent back of 2"), "{output}");
+    }
 }
 
 /// A row that the broker does not accept says why, and the row behind it is sent.
