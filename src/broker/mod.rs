@@ -63,6 +63,15 @@ impl Broker {
         }
     }
 
+    /// Those of these headers, written `name:value`, that look like queue arguments and that the broker ignores.
+    #[cfg(feature = "subscriber")]
+    pub(crate) fn ignored_arguments(self, headers: &[String]) -> Vec<&str> {
+        let headers = headers.iter().map(String::as_str);
+        headers
+            .filter(|header| self == Self::RabbitMq && rabbitmq::ignores_argument(header))
+            .collect()
+    }
+
     /// Headers of a SUBSCRIBE that a stream accepts and any other queue refuses as an invalid argument; `None` if the
     /// broker has no streams. The subscription gets only messages that arrive after it.
     #[cfg(feature = "subscriber")]

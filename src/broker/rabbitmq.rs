@@ -31,6 +31,27 @@ const DELETING: [&str; 6] = [
     "x-overflow",
 ];
 
+/// Headers with the prefix `x-` that mean something in a SUBSCRIBE; RabbitMQ ignores others, such as `x-overflow`
+/// (`rabbit_stomp_headers.hrl` of the plugin).
+#[cfg(feature = "subscriber")]
+const OF_SUBSCRIBE: [&str; 15] = [
+    "x-queue-name",
+    "x-queue-type",
+    "x-priority",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-max-age",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-offset",
+    "x-stream-filter",
+    "x-stream-filter-size-bytes",
+];
+
 /// The answers of RabbitMQ.
 #[derive(Debug)]
 pub(super) struct RabbitMq;
@@ -164,6 +185,13 @@ pub(crate) fn deletes_messages(header: &str) -> bool {
     header.split_once(':').is_some_and(|(name, value)| {
         DELETING.contains(&name) && (name, value) != ("auto-delete", "false")
     })
+}
+
+/// Whether RabbitMQ ignores this header of a SUBSCRIBE, written `name:value`, which looks like a queue argument.
+#[cfg(feature = "subscriber")]
+pub(super) fn ignores_argument(header: &str) -> bool {
+    let name = header.split(':').next().unwrap_or_default();
+    name.starts_with("x-") && !OF_SUBSCRIBE.contains(&name)
 }
 
 /// The subject of an ERROR with these texts, in lower case; `None` if it is none of RabbitMQ's.

@@ -94,6 +94,7 @@ impl<C: Backend> Subscriber<C> {
                 engine.metrics.reconnects.increment(1);
             } else {
                 self.warn_of_rejected(client.broker());
+                self.warn_of_ignored(client.broker());
             }
             was_subscribed = true;
             self.monitor.connected();
@@ -159,6 +160,22 @@ impl<C: Backend> Subscriber<C> {
                  dead_letter = \"outbox\" keeps it in `{}`",
                 queue.dead_letters(broker, DeadLetter::Outbox)
             );
+        }
+    }
+
+    /// Warns of queue arguments that the broker does not take from a STOMP client.
+    fn warn_of_ignored(&self, broker: Broker) {
+        let queue = &self.settings.queue;
+        for headers in [&queue.headers, &queue.dead_letter_headers] {
+            let ignored = broker.ignored_arguments(headers);
+            if !ignored.is_empty() {
+                tracing::warn!(
+                    queue = queue.name,
+                    headers = ignored.join(", "),
+                    "RabbitMQ ignores these queue arguments of STOMP clients; set them in a policy"
+                );
+                return;
+            }
         }
     }
 

@@ -134,14 +134,16 @@ pub(crate) fn at_least_once_dead_lettering_loses_nothing<C: Subject>(place: &Pla
         &place.name,
         r#"{"dead-letter-strategy":"at-least-once","overflow":"reject-publish"}"#,
     );
+    host.set_policy(
+        &format!("DLQ.{}", place.name),
+        r#"{"max-length":1,"overflow":"reject-publish"}"#,
+    );
     let settings = place
         .settings()
         .set("dead_letter", "broker")
         .set("queue_headers", "x-queue-type:quorum")
-        .set(
-            "dead_letter_headers",
-            "x-max-length:1,x-overflow:reject-publish",
-        )
+        // The maximum length of a quorum queue is not exact.
+        .set("dead_letter_headers", "x-queue-type:classic")
         .build()
         .unwrap();
     let consumer = subscribed(place, &fails::<C>(), &settings);
@@ -155,6 +157,28 @@ pub(crate) fn at_least_once_dead_lettering_loses_nothing<C: Subject>(place: &Pla
     });
     assert_eq!(consumer.stop().dead, MESSAGES as u64);
     assert!(command(place, "list", &[]).contains("1 listed of 1"));
+}
+
+/// Only some arguments of a queue are taken from a STOMP client.
+pub(crate) fn an_ignored_argument_is_warned_of<C: Subject>(place: &Place) {
+    let warnings = |headers: &str| {
+        let settings = place.settings().set("queue_headers", headers).build();
+        let (consumer, log) = place.subscribe_logged(&works::<C>(), &settings.unwrap());
+        wait_until("it has subscribed", || {
+            log.count("subscribed destination=") == 1
+        });
+        consumer.stop();
+        assert_eq!(
+            log.count("x-overflow:reject-publish"),
+            log.count("RabbitMQ ignores these")
+        );
+        log.count("RabbitMQ ignores these")
+    };
+    assert_eq!(
+        warnings("x-expires:600000,x-max-length:9,x-overflow:reject-publish"),
+        1
+    );
+    assert_eq!(warnings("x-expires:600000,x-max-length:9"), 0);
 }
 
 /// A stream keeps no acknowledgements, so messages would be skipped in silence.
