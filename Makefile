@@ -13,7 +13,7 @@ TARGET ?= decoder
 SECONDS ?= 1200
 
 .PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls check files ci fmt fmt-check clippy docs examples servers servers-down \
-	servers-current servers-current-down test-matrix tools
+	servers-current servers-current-down test-matrix test-current tools
 
 test: tools
 	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
@@ -23,6 +23,12 @@ test: tools
 ## and stay there; `scripts/current-servers remove` deletes them.
 test-matrix: tools
 	FEATURES=$(FEATURES) scripts/test-matrix $(RELEASES)
+
+## The part of it that belongs to `make ci`: each newer database and RabbitMQ 4.3, without ActiveMQ.
+test-current: tools
+	FEATURES=$(FEATURES) ALONE=1 TESTS_trixie="storage:mysql outbox:mysql" \
+		TESTS_sid="storage outbox stomp_broker:rabbitmq flow:on_mysql::rabbitmq,foreign" \
+		scripts/test-matrix
 
 ## Looks for bytes that the STOMP client stumbles over: `make fuzz TARGET=client SECONDS=60`, without
 ## them the decoder, for 20 minutes. It installs cargo-fuzz where that is missing. `make test` runs the

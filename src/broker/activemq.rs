@@ -64,6 +64,10 @@ impl Quirks for ActiveMq {
         true
     }
 
+    fn max_headers(&self) -> Option<usize> {
+        None
+    }
+
     /// In milliseconds since 1970.
     fn expiry(&self, after: Duration) -> (String, String) {
         let now = u128::try_from(Utc::now().timestamp_millis()).unwrap_or(0);

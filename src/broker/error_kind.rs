@@ -14,6 +14,8 @@ pub enum ErrorKind {
     RefusedDestination,
     /// The queue exists with other arguments.
     PreconditionFailed,
+    /// Queues of this type do not have one of the arguments, such as dead letters of a stream.
+    InvalidArgument,
     /// The message is longer than the broker accepts.
     MessageTooLarge,
     /// An exchange or a queue does not exist.
@@ -52,7 +54,11 @@ impl ErrorKind {
                 " (another subscriber has this queue of this topic, and ActiveMQ lets in one at a \
                  time: this one waits for its turn; for several, use a virtual topic)"
             }
-            Self::RefusedDestination | Self::NotFound | Self::Cancelled | Self::Other => "",
+            Self::RefusedDestination
+            | Self::InvalidArgument
+            | Self::NotFound
+            | Self::Cancelled
+            | Self::Other => "",
         }
     }
 }

@@ -63,6 +63,26 @@ impl Broker {
         }
     }
 
+    /// Those of these headers, written `name:value`, that look like queue arguments and that the broker ignores.
+    #[cfg(feature = "subscriber")]
+    pub(crate) fn ignored_arguments(self, headers: &[String]) -> Vec<&str> {
+        let headers = headers.iter().map(String::as_str);
+        headers
+            .filter(|header| self == Self::RabbitMq && rabbitmq::ignores_argument(header))
+            .collect()
+    }
+
+    /// Headers of a SUBSCRIBE that a stream accepts and any other queue refuses as an invalid argument; `None` if the
+    /// broker has no streams. The subscription gets only messages that arrive after it.
+    #[cfg(feature = "subscriber")]
+    pub(crate) fn stream_probe(self) -> Option<Headers> {
+        (self == Self::RabbitMq).then(|| {
+            [("x-stream-offset", "next"), ("prefetch-count", "1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into()
+        })
+    }
+
     /// The value of OpenTelemetry's attribute `messaging.system`, if the broker has one.
     pub(crate) fn messaging_system(self) -> Option<&'static str> {
         match self {

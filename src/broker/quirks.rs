@@ -52,6 +52,10 @@ pub(crate) trait Quirks: Sync {
     /// Whether a message may be sent with the `user-id` of another user.
     fn accepts_foreign_user_id(&self) -> bool;
 
+    /// The maximum number of headers with different names in a frame that is sent, if some versions have one. They
+    /// close the connection at a frame with more, without an ERROR.
+    fn max_headers(&self) -> Option<usize>;
+
     /// The header by which a message expires after this time.
     fn expiry(&self, after: Duration) -> (String, String);
 

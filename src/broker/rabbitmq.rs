@@ -31,6 +31,27 @@ const DELETING: [&str; 6] = [
     "x-overflow",
 ];
 
+/// Headers with the prefix `x-` that mean something in a SUBSCRIBE; RabbitMQ ignores others, such as `x-overflow`
+/// (`rabbit_stomp_headers.hrl` of the plugin).
+#[cfg(feature = "subscriber")]
+const OF_SUBSCRIBE: [&str; 15] = [
+    "x-queue-name",
+    "x-queue-type",
+    "x-priority",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-expires",
+    "x-message-ttl",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-max-age",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-offset",
+    "x-stream-filter",
+    "x-stream-filter-size-bytes",
+];
+
 /// The answers of RabbitMQ.
 #[derive(Debug)]
 pub(super) struct RabbitMq;
@@ -87,6 +108,11 @@ impl Quirks for RabbitMq {
     /// <https://www.rabbitmq.com/docs/validated-user-id>.
     fn accepts_foreign_user_id(&self) -> bool {
         false
+    }
+
+    /// 4.3.6 (<https://github.com/rabbitmq/rabbitmq-server/pull/16106>), unless `max_headers` is set.
+    fn max_headers(&self) -> Option<usize> {
+        Some(100)
     }
 
     /// In milliseconds from now.
@@ -161,6 +187,13 @@ pub(crate) fn deletes_messages(header: &str) -> bool {
     })
 }
 
+/// Whether RabbitMQ ignores this header of a SUBSCRIBE, written `name:value`, which looks like a queue argument.
+#[cfg(feature = "subscriber")]
+pub(super) fn ignores_argument(header: &str) -> bool {
+    let name = header.split(':').next().unwrap_or_default();
+    name.starts_with("x-") && !OF_SUBSCRIBE.contains(&name)
+}
+
 /// The subject of an ERROR with these texts, in lower case; `None` if it is none of RabbitMQ's.
 pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
     let kind = if body.starts_with("virtual host") {
@@ -172,6 +205,8 @@ pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
         ErrorKind::RefusedLogin
     } else if body.contains("is larger than configured max size") {
         ErrorKind::MessageTooLarge
+    } else if message == "precondition_failed" && body.contains("invalid arg ") {
+        ErrorKind::InvalidArgument
     } else if message == "precondition_failed"
         && !body.contains("delivery tag")
         && !body.contains("delivery acknowledgement")

@@ -1,5 +1,6 @@
 //! Commands from the handles to the task that owns the socket.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -58,6 +59,13 @@ impl SendFrame {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// The number of headers with different names, those that the client adds included.
+    pub(crate) fn header_count(&self) -> usize {
+        const OF_THE_CLIENT: usize = 3; // destination, receipt, content-length
+        let names: HashSet<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        names.len() + OF_THE_CLIENT
     }
 }
 

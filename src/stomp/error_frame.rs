@@ -148,6 +148,12 @@ mod tests {
             ),
             (
                 "precondition_failed",
+                "PRECONDITION_FAILED - invalid arg 'x-dead-letter-exchange' for queue 'q' in vhost '/' of queue type \
+                 rabbit_stream_queue",
+                InvalidArgument,
+            ),
+            (
+                "precondition_failed",
                 "PRECONDITION_FAILED - message size 9 is larger than configured max size 8",
                 MessageTooLarge,
             ),

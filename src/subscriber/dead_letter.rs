@@ -5,13 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::acks::is_answered;
-use super::dead_letter_queue::{DeadLetterQueue, Unsent};
+use super::dead_letter_queue::{AfterRefusal, DeadLetterQueue, Unsent};
 use super::job::Job;
 use super::retry_send::RetrySend;
 use super::settings::Settings;
 use crate::broker::dead_letter_queue;
 use crate::message::dead_letter_headers::{
-    ATTEMPTS, CONSUMER, DEFECTS, DESTINATION, ERROR, FIRST, LAST, QUEUE, USER, USER_ID, own_headers,
+    ATTEMPTS, CONSUMER, DEFECTS, DESTINATION, ERROR, FIRST, LAST, QUEUE, USER, USER_ID,
+    is_own_header, own_headers,
 };
 use crate::runtime::outage::Outage;
 use crate::stomp::defect::listed;
@@ -71,7 +72,7 @@ pub(super) fn frame(delivery: &Delivery, history: &FailureHistory, broker: Broke
     }
     if !delivery.defects().is_empty() {
         // A faulty sender may have made them too long to be sent.
-        headers.truncate(MOST_HEADERS);
+        keep_headers(&mut headers, MOST_HEADERS);
         let mut left = LONGEST_HEADERS;
         headers.retain(|(name, value)| {
             let is_fit = !name.contains('\0') && !value.contains('\0');
@@ -96,17 +97,48 @@ pub(super) fn frame(delivery: &Delivery, history: &FailureHistory, broker: Broke
     }
 }
 
+/// Keeps at most so many of these headers: first those by which a receiver recognises and reads the message.
+fn keep_headers(headers: &mut Vec<(String, String)>, most: usize) {
+    let is_needed = |name: &str| {
+        name.starts_with("dop-") || matches!(name, "cap-msg-id" | "content-type" | "key")
+    };
+    if headers.len() > most {
+        headers.sort_by_key(|(name, _)| !is_needed(name));
+        headers.truncate(most);
+    }
+}
+
+/// Leaves out this many of the message's own headers, and says so in the dead letter.
+fn shorten(frame: &mut SendFrame, excess: usize) {
+    let (mut own, mut others): (Vec<_>, Vec<_>) = std::mem::take(&mut frame.headers)
+        .into_iter()
+        .partition(|(name, _)| is_own_header(name));
+    let count = own.len();
+    keep_headers(&mut own, count.saturating_sub(excess));
+    let omitted = format!("{} of {count} headers are left out", count - own.len());
+    match others.iter_mut().find(|(name, _)| name == DEFECTS) {
+        Some((_, defects)) => *defects = format!("{defects}; {omitted}"),
+        None => others.push((DEFECTS.to_owned(), omitted)),
+    }
+    own.append(&mut others);
+    frame.headers = own;
+}
+
 /// Sends the dead letter, waits for its receipt, and only then acknowledges the message, so that one of the
 /// two always exists. If the broker does not respond, it retries; also if the broker refuses the dead
 /// letter and would lose a rejected message. Returns whether the broker has the answer.
+///
+/// If the dead letter has more headers than the broker accepts, the message is rejected, and the broker moves it with
+/// all its headers. A queue of others has no dead letters: then some headers are left out.
 pub(super) async fn deliver(
     client: &Client,
     queue: &DeadLetterQueue,
-    (frame, kept): (SendFrame, Option<Kept>),
+    (mut frame, kept): (SendFrame, Option<Kept>),
     delivery: &Delivery,
     retry_send: &RetrySend,
 ) -> bool {
     let mut refusals = Refusals::new(retry_send);
+    let broker = client.broker();
     loop {
         match queue.send(client, &frame, retry_send).await {
             Ok(()) => break,
@@ -115,23 +147,34 @@ pub(super) async fn deliver(
             }
             // The shutdown signal was given.
             Err(Unsent::Interrupted(error)) => return is_unknown(&error),
-            Err(Unsent::Refused(error)) if queue.is_safe_to_reject(client.broker(), &error) => {
-                tracing::error!(
-                    error = %error,
-                    "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
-                );
-                drop((frame, kept));
-                if !queue.is_declared(client, retry_send).await {
-                    return false;
+            Err(Unsent::Refused(error)) => match queue.after_refusal(&frame, broker, &error) {
+                AfterRefusal::Reject => {
+                    tracing::error!(
+                        error = %error,
+                        headers = frame.header_count(),
+                        "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
+                    );
+                    drop((frame, kept));
+                    if !queue.is_declared(client, retry_send).await {
+                        return false;
+                    }
+                    let nack = || client.nack(delivery, false);
+                    return is_answered(client, retry_send.once(client, nack)).await;
                 }
-                let nack = || client.nack(delivery, false);
-                return is_answered(client, retry_send.once(client, nack)).await;
-            }
-            Err(Unsent::Refused(error)) => {
-                if !refusals.passed(client, queue.queue(), &error).await {
-                    return is_unknown(&error);
+                AfterRefusal::Shorten(excess) => {
+                    tracing::warn!(
+                        headers = frame.header_count(),
+                        excess,
+                        "the dead letter has more headers than the broker accepts; it is sent without some of them"
+                    );
+                    shorten(&mut frame, excess);
                 }
-            }
+                AfterRefusal::Wait => {
+                    if !refusals.passed(client, queue.queue(), &error).await {
+                        return is_unknown(&error);
+                    }
+                }
+            },
         }
     }
     // While the receipt is awaited, the message must not count as received.

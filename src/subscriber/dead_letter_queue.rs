@@ -34,6 +34,17 @@ pub(super) enum Unsent {
     Refused(Error),
 }
 
+/// What keeps a message whose dead letter was refused.
+#[derive(Debug)]
+pub(super) enum AfterRefusal {
+    /// The broker moves it if it is rejected.
+    Reject,
+    /// Without this many of its headers the dead letter may be accepted.
+    Shorten(usize),
+    /// The dead letter may be accepted later.
+    Wait,
+}
+
 /// The dead-letter queue of a subscription. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct DeadLetterQueue {
@@ -111,20 +122,35 @@ impl DeadLetterQueue {
         &self.name
     }
 
-    /// Whether a message can be rejected without being lost after its dead letter was refused for this
-    /// reason. RabbitMQ drops what is rejected from a queue that we have not declared. And it closes
-    /// the connection without an ERROR if a queue does not take the dead letter
-    /// (`x-overflow: reject-publish`): it drops what it dead-letters to such a queue.
-    pub(super) fn is_safe_to_reject(&self, broker: Broker, error: &Error) -> bool {
-        let has_no_error_frame = matches!(
+    /// What keeps the message after its dead letter was refused for this reason. RabbitMQ drops what is rejected
+    /// from a queue that we have not declared. And it closes the connection without an ERROR if a queue does not
+    /// take the dead letter (`x-overflow: reject-publish`), and drops what it dead-letters to such a queue; or if the
+    /// dead letter has too many headers.
+    pub(super) fn after_refusal(
+        &self,
+        frame: &SendFrame,
+        broker: Broker,
+        error: &Error,
+    ) -> AfterRefusal {
+        let takes_rejected = broker.quirks().always_keeps_rejected()
+            || self.queue.is_declared_with_dead_letters(broker);
+        let is_closed_without_error = matches!(
             error,
             Error::ConnectionLost {
                 error_frame: None,
                 ..
             }
         );
-        broker.quirks().always_keeps_rejected()
-            || self.queue.is_declared_with_dead_letters(broker) && !has_no_error_frame
+        let excess = self.excess_headers(frame, broker);
+        match excess.filter(|_| is_closed_without_error) {
+            // One more header says what was left out.
+            Some(excess) if !takes_rejected => AfterRefusal::Shorten(excess + 1),
+            None if !takes_rejected => AfterRefusal::Wait,
+            None if is_closed_without_error && !broker.quirks().always_keeps_rejected() => {
+                AfterRefusal::Wait
+            }
+            _ => AfterRefusal::Reject,
+        }
     }
 
     /// Declares the queue if that was not done just now, so that the broker finds it. Returns whether the
@@ -152,6 +178,14 @@ impl DeadLetterQueue {
         }
         *declared = Some(Instant::now());
         true
+    }
+
+    /// By how many headers the dead letter exceeds the broker's limit, together with those that declare the queue.
+    fn excess_headers(&self, frame: &SendFrame, broker: Broker) -> Option<usize> {
+        let most = broker.quirks().max_headers()?;
+        let declaring = self.declaring(frame, broker);
+        let count = declaring.as_ref().unwrap_or(frame).header_count();
+        (count > most).then(|| count - most)
     }
 
     /// The dead letter as a frame that declares its queue; `None` if this broker needs none.

@@ -158,6 +158,34 @@ impl Queue {
         client.subscribe(self.subscribe(broker)).await
     }
 
+    /// Whether it is a stream. Only a queue that others have declared can be one: a stream cannot have the arguments of
+    /// ours. Asked on a connection of its own, which the broker closes if the queue is none.
+    pub(super) async fn is_stream(
+        &self,
+        connector: &Connector,
+        broker: Broker,
+    ) -> Result<bool, Error> {
+        let Some(headers) = broker.stream_probe() else {
+            return Ok(false);
+        };
+        if !matches!(self.kind(), Destination::ExistingQueue(_)) {
+            return Ok(false);
+        }
+        let client = connector.connect_once().await?;
+        let probe = Subscribe {
+            destination: self.destination.clone(),
+            headers,
+        };
+        let probed = client.subscribe(probe).await;
+        client.abort();
+        match probed {
+            Ok(_) => Ok(true),
+            // The error of another kind is that of the subscription itself.
+            Err(error) if error.error_frame().is_some() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The queue that messages without another attempt go to.
     pub(crate) fn dead_letters(&self, broker: Broker, by: DeadLetter) -> String {
         match by {

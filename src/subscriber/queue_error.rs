@@ -48,6 +48,12 @@ pub enum QueueError {
         /// The name that was given.
         given: String,
     },
+    /// The queue is a stream.
+    #[error(
+        "the queue `{0}` is a stream: a stream does not keep which messages a subscriber has acknowledged, so that \
+         messages which arrive while no subscriber runs would be lost; use a quorum queue or a classic queue"
+    )]
+    Stream(String),
     /// RabbitMQ cannot send to a queue with `%2F` in its name.
     #[error(
         "RabbitMQ cannot send to a queue `{0}`, because it reads %2F as a slash: name the queue, with a \

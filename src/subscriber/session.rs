@@ -94,6 +94,7 @@ impl<C: Backend> Subscriber<C> {
                 engine.metrics.reconnects.increment(1);
             } else {
                 self.warn_of_rejected(client.broker());
+                self.warn_of_ignored(client.broker());
             }
             was_subscribed = true;
             self.monitor.connected();
@@ -162,6 +163,22 @@ impl<C: Backend> Subscriber<C> {
         }
     }
 
+    /// Warns of queue arguments that the broker does not take from a STOMP client.
+    fn warn_of_ignored(&self, broker: Broker) {
+        let queue = &self.settings.queue;
+        for headers in [&queue.headers, &queue.dead_letter_headers] {
+            let ignored = broker.ignored_arguments(headers);
+            if !ignored.is_empty() {
+                tracing::warn!(
+                    queue = queue.name,
+                    headers = ignored.join(", "),
+                    "RabbitMQ ignores these queue arguments of STOMP clients; set them in a policy"
+                );
+                return;
+            }
+        }
+    }
+
     /// Connects and subscribes.
     async fn connect(
         &self,
@@ -181,6 +198,17 @@ impl<C: Backend> Subscriber<C> {
             && !was_subscribed
         {
             return Err(ConnectFailure::Unknown(error));
+        }
+        if !was_subscribed {
+            match queue.is_stream(connector, client.broker()).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    return Err(ConnectFailure::Unknown(QueueError::Stream(
+                        queue.name.clone(),
+                    )));
+                }
+                Err(error) => return Err(ConnectFailure::Lost(error)),
+            }
         }
         match queue.open(connector, &client).await {
             Ok(subscription) => {
@@ -246,7 +274,7 @@ async fn passes(pause: Duration, shutdown: &Shutdown) -> bool {
 enum ConnectFailure {
     /// The settings are wrong; a retry would not help.
     Final(stomp::Error),
-    /// The broker does not know the destination.
+    /// The broker does not know the destination, or it cannot be subscribed to.
     Unknown(QueueError),
     /// The broker refuses the subscription, which it accepted before or may accept later.
     Refused(stomp::Error),

@@ -35,6 +35,8 @@ mod letters;
 mod locks;
 #[cfg(feature = "testing")]
 mod managed;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod many_headers;
 #[cfg(all(feature = "postgres", feature = "testing"))]
 mod own_language;
 #[cfg(all(feature = "mysql", feature = "testing"))]
@@ -46,6 +48,8 @@ mod own_start;
 mod place;
 #[cfg(feature = "testing")]
 mod poisoned;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod queue_types;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod refusals;
 #[cfg(feature = "testing")]
@@ -71,6 +75,8 @@ mod stranger;
 mod survivors;
 #[cfg(feature = "sqlite")]
 mod unreadable;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod virtual_host;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
@@ -296,7 +302,14 @@ mod foreign {
             a_subscription_takes_a_queue_that_others_have_declared,
             a_queue_of_others_without_letters_is_warned_of,
             letters_find_their_queue_though_it_has_expired, a_full_queue_loses_no_message,
-            letters_outlive_what_deletes_the_queue_of_their_messages;);
+            letters_outlive_what_deletes_the_queue_of_their_messages;
+            many_headers: a_letter_with_many_headers_keeps_them,
+                a_letter_from_a_queue_of_others_says_what_it_lacks,
+                a_replay_says_which_letter_has_too_many_headers,
+                a_row_with_many_headers_says_why_it_is_refused;
+            queue_types: quorum_queues_may_be_the_default,
+                a_quorum_queue_gives_up_a_message_after_its_limit,
+                at_least_once_dead_lettering_loses_nothing, an_ignored_argument_is_warned_of, a_stream_is_refused;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,

@@ -161,6 +161,21 @@ impl Place {
         place
     }
 
+    /// The same in another virtual host.
+    #[cfg(all(feature = "sqlite", feature = "testing"))]
+    pub(crate) fn in_virtual_host(&self, name: &str) -> Self {
+        let url = self.broker.url.trim_end_matches('/');
+        Self {
+            database: TestDatabase::at(self.database.url.clone()),
+            broker: BrokerPlace {
+                url: format!("{url}/{name}"),
+                guard: Box::new(()),
+            },
+            name: self.name.clone(),
+            runtime: Runtime::new().unwrap(),
+        }
+    }
+
     pub(crate) fn connect<C: Subject>(&self) -> C {
         let mut conn = C::establish(&self.database.url).unwrap();
         if C::NAME == "SQLite" {
@@ -278,6 +293,22 @@ impl Place {
             client.disconnect().await.unwrap();
             broker
         })
+    }
+
+    /// The version of RabbitMQ, such as (4, 3, 6).
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn rabbitmq_version(&self) -> (u32, u32, u32) {
+        let options = Options::from_url(&self.broker.url).unwrap();
+        let server = self.runtime.block_on(async {
+            let client = Client::connect(&options).await.unwrap();
+            let server = client.server().to_owned();
+            client.disconnect().await.unwrap();
+            server
+        });
+        let version = server.strip_prefix("RabbitMQ/").unwrap();
+        let mut parts = version.split('.').map(|part| part.parse().unwrap());
+        let mut part = || parts.next().unwrap();
+        (part(), part(), part())
     }
 
     /// Sends this many copies of a body to a dead-letter queue.

@@ -141,7 +141,9 @@ pub(crate) fn from_a_queue_of_others_their_letters_are_ours<C: Subject>(place: &
         let letter = next(&letters);
         let why = letter.header("outbox-error").unwrap();
         let defects = letter.header("outbox-defects").unwrap();
-        assert_eq!(why, format!("the message cannot be read: {defects}"));
+        // RabbitMQ 4.3 does not accept all headers, which is one more defect.
+        let defect = why.strip_prefix("the message cannot be read: ").unwrap();
+        assert!(defects.starts_with(defect), "{why}: {defects}");
         assert!(letter.headers.len() < 1000 && letter.body.len() <= BODY);
         assert_eq!(letter.header("x-first-death-queue"), None, "by NACK");
     }

@@ -38,12 +38,39 @@ pub enum DeadLettersError {
         "the subscription to the dead letters ended; what was not sent back or deleted is still there: {0}"
     )]
     Lost(#[source] Error),
+    /// The broker closed the connection at a message with many headers.
+    #[error(
+        "the message {id} was not sent back: the broker closed the connection, and the message has more than 100 \
+         headers, which RabbitMQ 4.3 does not accept unless `max_headers` of rabbitmq_stomp is set in \
+         advanced.config; messages with fewer headers were sent back"
+    )]
+    TooManyHeaders {
+        /// The message's id.
+        id: String,
+        /// How the connection ended.
+        source: Error,
+    },
     /// The setting `stomp_url` is wrong.
     #[error("stomp_url: {0}")]
     Url(#[from] stomp::UrlError),
     /// The broker failed or refused.
     #[error("the broker: {0}")]
     Broker(#[from] Error),
+}
+
+impl DeadLettersError {
+    /// The error of a message with more headers than some brokers accept.
+    pub(super) fn of_many_headers(self, id: String) -> Self {
+        match self {
+            Self::Broker(source)
+                if matches!(source, Error::ConnectionLost { .. })
+                    && source.error_frame().is_none() =>
+            {
+                Self::TooManyHeaders { id, source }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Maps an error that says that the queue does not exist.

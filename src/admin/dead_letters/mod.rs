@@ -45,6 +45,7 @@ use queue_watch::QueueWatch;
 use reading::{RETURN, Reading};
 
 use crate::config::Config;
+use crate::stomp::{Client, SendFrame};
 
 /// Messages that are sent back at a time.
 const WINDOW: usize = 100;
@@ -219,23 +220,21 @@ async fn remove_from(
 ) -> Result<Summary, DeadLettersError> {
     let (reads, writes) = (reading.reads().clone(), reading.writes().clone());
     let (reads, writes) = (&reads, &writes);
+    let most = writes.broker().quirks().max_headers();
+    let is_too_many = |frame: &SendFrame| most.is_some_and(|most| frame.header_count() > most);
     let mut found = Summary::default();
     let mut under_way = FuturesUnordered::new();
+    let mut doubtful = Vec::new();
     while let Some(dead_letter) = reading.next().await? {
         if !found.add(&dead_letter, selection) {
             continue;
         }
         let frame = (removal == Removal::Replay).then(|| reading.original(&dead_letter));
-        under_way.push(async move {
-            if let Some(frame) = frame {
-                writes.send(frame).await?;
-            }
-            if let Some(watch) = watch {
-                watch.check().await?;
-            }
-            reads.ack_unconfirmed(&dead_letter.delivery)?;
-            Ok::<_, DeadLettersError>(())
-        });
+        if frame.as_ref().is_some_and(is_too_many) {
+            doubtful.push((dead_letter, frame));
+            continue;
+        }
+        under_way.push(remove_one((reads, writes), watch, dead_letter, frame));
         while under_way.len() >= WINDOW
             && let Some(outcome) = under_way.next().await
         {
@@ -249,7 +248,34 @@ async fn remove_from(
     }
     // The broker has read the ACKs when it answers.
     reads.ping().await?;
+    // The broker may close the connection at these, so they stop no others.
+    if !doubtful.is_empty() {
+        for (dead_letter, frame) in doubtful {
+            let id = dead_letter.id().to_owned();
+            let removed = remove_one((reads, writes), watch, dead_letter, frame).await;
+            removed.map_err(|error| error.of_many_headers(id))?;
+            done();
+        }
+        reads.ping().await?;
+    }
     Ok(found)
+}
+
+/// Sends a message back if there is a frame for it, and removes it from the dead letters.
+async fn remove_one(
+    (reads, writes): (&Client, &Client),
+    watch: Option<&QueueWatch>,
+    dead_letter: DeadLetter,
+    frame: Option<SendFrame>,
+) -> Result<(), DeadLettersError> {
+    if let Some(frame) = frame {
+        writes.send(frame).await?;
+    }
+    if let Some(watch) = watch {
+        watch.check().await?;
+    }
+    reads.ack_unconfirmed(&dead_letter.delivery)?;
+    Ok(())
 }
 
 /// How many messages an earlier operation has left just now.

@@ -216,7 +216,10 @@ impl StompDelivery {
             tracing::debug!(id = %row.id(), error = %error, "closed with this row alone in flight");
             if self.suspects.count_close(row.row()) {
                 let claimed = &row.claimed;
-                let advice = advice(error, &claimed.destination, claimed.body.len());
+                let frame = frame::frame(row, usize::MAX);
+                let header_count = frame.map_or(0, |frame| frame.header_count());
+                let length = claimed.body.len();
+                let advice = advice(error, &claimed.destination, length, header_count);
                 return Outcome::Refused(format!("{CLOSED_AT}: {error}{advice}"));
             }
         }

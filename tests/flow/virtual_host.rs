@@ -1,0 +1,71 @@
+//! A virtual host of RabbitMQ for one case, by its management API.
+
+use crate::support::{self, http};
+
+/// A virtual host. It is deleted at the end.
+pub(crate) struct VirtualHost {
+    address: String,
+    pub(crate) name: String,
+}
+
+impl VirtualHost {
+    /// With queues of this type as its default, which RabbitMQ has from 3.11 on.
+    pub(crate) fn new(name: &str, queue_type: &str) -> Option<Self> {
+        let url = support::server(
+            "OUTBOX_TEST_RABBITMQ_MANAGEMENT",
+            "RabbitMQ's management API",
+        )?;
+        let address = url.trim_end_matches('/').rsplit('@').next().unwrap();
+        let host = Self {
+            address: address.to_owned(),
+            name: name.to_owned(),
+        };
+        let body = format!(r#"{{"default_queue_type":"{queue_type}"}}"#);
+        host.put(&format!("vhosts/{name}"), &body);
+        host.put(
+            &format!("permissions/{name}/guest"),
+            r#"{"configure":".*","write":".*","read":".*"}"#,
+        );
+        Some(host)
+    }
+
+    /// Sets a policy for the queues of this name.
+    pub(crate) fn set_policy(&self, queue: &str, definition: &str) {
+        let body =
+            format!(r#"{{"pattern":"^{queue}$","apply-to":"queues","definition":{definition}}}"#);
+        self.put(&format!("policies/{}/{queue}", self.name), &body);
+    }
+
+    /// Declares a durable queue of this type.
+    pub(crate) fn declare(&self, queue: &str, queue_type: &str) {
+        let body = format!(r#"{{"durable":true,"arguments":{{"x-queue-type":"{queue_type}"}}}}"#);
+        self.put(&format!("queues/{}/{queue}", self.name), &body);
+    }
+
+    /// A queue as the API describes it; `None` if it does not exist.
+    pub(crate) fn queue(&self, queue: &str) -> Option<serde_json::Value> {
+        let answer = self.request("GET", &format!("queues/{}/{queue}", self.name), "");
+        (answer.status == 200).then(|| serde_json::from_str(&answer.body).unwrap())
+    }
+
+    fn put(&self, path: &str, body: &str) {
+        let answer = self.request("PUT", path, body);
+        assert!(matches!(answer.status, 201 | 204), "{path}: {answer:?}");
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> http::Answer {
+        let length = body.len();
+        // guest:guest
+        let request = format!(
+            "{method} /api/{path} HTTP/1.0\r\nhost: test\r\nauthorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        http::request(&self.address, &request)
+    }
+}
+
+impl Drop for VirtualHost {
+    fn drop(&mut self) {
+        self.request("DELETE", &format!("vhosts/{}", self.name), "");
+    }
+}
