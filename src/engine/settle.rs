@@ -123,7 +123,9 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             self.release_backlog();
         }
         let is_busy = !self.backlog.is_empty() && !self.run.is_stopping();
-        let enough = self.settings.window / 2;
+        // Half of what may be delivered and not settled beside the rows in flight.
+        let most = 2 * self.settings.window;
+        let enough = most.saturating_sub(self.delivery.in_flight()) / 2;
         let Some(outcomes) = self.settlement.take_due(is_busy, enough) else {
             return;
         };

@@ -57,11 +57,12 @@ from (
 const FITS: &str = "r.body_size <= ?5 and (r.total <= ?3 or r.nth = 1)";
 
 const PARTS: ClaimParts = ClaimParts {
-    accepted: "\
-(?4 = '[]' or coalesce({row}.stream in (select value from json_each(?4)), 0))
-and (?5 = '[]' or {row}.{target} in (select value from json_each(?5)))
-and not coalesce({row}.stream in (select value from json_each(?6)), 0)
-and {row}.{target} not in (select value from json_each(?7))",
+    accepted: [
+        "coalesce({row}.stream in (select value from json_each(?4)), 0)",
+        "{row}.{target} in (select value from json_each(?5))",
+        "not coalesce({row}.stream in (select value from json_each(?6)), 0)",
+        "{row}.{target} not in (select value from json_each(?7))",
+    ],
     ruled_key: "\
 coalesce({row}.key, (select value from json_each(?8) as rule where rule.key = {row}.stream),
     (select value from json_each(?9) as rule where rule.key = {row}.{target}))",
