@@ -220,11 +220,12 @@ impl From<Executable> for Leased {
 macro_rules! load_leased {
     ($table:expr, $query:expr, $conn:expr) => {{
         use $crate::backend::claimed::{Columns, Executable, Leased};
+        use $crate::backend::qualify::RunQueryDsl;
         if $table.is_executed {
-            let rows: Vec<Executable> = $query.load($conn)?;
+            let rows: Vec<Executable> = RunQueryDsl::load($query, $conn)?;
             rows.into_iter().map(Leased::from).collect::<Vec<_>>()
         } else {
-            let rows: Vec<Columns> = $query.load($conn)?;
+            let rows: Vec<Columns> = RunQueryDsl::load($query, $conn)?;
             rows.into_iter().map(Leased::from).collect::<Vec<_>>()
         }
     }};
