@@ -217,6 +217,7 @@ impl From<Executable> for Leased {
 }
 
 /// Loads leased rows: of a table whose rows are executed, with the columns of calls.
+#[allow(unused_macros)]
 macro_rules! load_leased {
     ($table:expr, $query:expr, $conn:expr) => {{
         use $crate::backend::claimed::{Columns, Executable, Leased};
@@ -230,6 +231,7 @@ macro_rules! load_leased {
         }
     }};
 }
+#[allow(unused_imports)]
 pub(super) use load_leased;
 
 /// The columns of a leased row. The body is left out if there is no room for it, or if it is too

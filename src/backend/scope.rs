@@ -85,6 +85,7 @@ pub struct Filter {
     pub(super) own_keys: Vec<String>,
     pub(super) own_tokens: Vec<Uuid>,
     pub(super) from: Option<i64>,
+    #[allow(dead_code)] // not every database needs it
     pub(super) is_crowded: bool,
     pub(super) not_rows: Vec<i64>,
     pub(super) not_keys: Vec<String>,

@@ -225,11 +225,11 @@ pub(super) fn lease_rows(
     }
     let claimed: Option<String> =
         diesel::select(current_setting("outbox.claimed", true)).get_result(conn)?;
-    let Said {
+    let ClaimReport {
         taken,
         missed,
         size,
-    } = Said::parse(claimed.as_deref().unwrap_or_default(), token)
+    } = ClaimReport::parse(claimed.as_deref().unwrap_or_default(), token)
         .ok_or_else(|| DeserializationError("the setting outbox.claimed was changed".into()))?;
     let mut locked = Vec::new();
     if !missed.is_empty() {
@@ -292,7 +292,7 @@ pub(super) fn await_claims(conn: &mut PgConnection, table: LifecycleTable) -> Qu
 
 /// What a claim has written into the setting of the session.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct ClaimReport {
     /// The claimed rows, each with its wait.
     taken: Vec<(Uuid, Wait)>,
     /// The rows that were locked.
@@ -301,8 +301,8 @@ struct Said {
     size: Option<usize>,
 }
 
-impl Said {
-    /// Parses what the claim under this token said.
+impl ClaimReport {
+    /// Parses the report of the claim under this token.
     fn parse(text: &str, token: Uuid) -> Option<Self> {
         let rest = text.strip_prefix(&token.to_string())?.strip_prefix('/')?;
         let (taken, rest) = rest.split_once('/')?;
@@ -329,22 +329,22 @@ mod tests {
     #[test]
     fn what_was_claimed_is_read_from_the_session() {
         let (token, a, b) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
-        let read = |text: &str| Said::parse(text, token);
-        let said = |taken, missed, size| {
-            Some(Said {
+        let read = |text: &str| ClaimReport::parse(text, token);
+        let report = |taken, missed, size| {
+            Some(ClaimReport {
                 taken,
                 missed,
                 size,
             })
         };
-        assert_eq!(read(&format!("{token}///")), said(vec![], vec![], None));
+        assert_eq!(read(&format!("{token}///")), report(vec![], vec![], None));
         let wait = |microseconds, was_leased| Wait {
             time: Duration::from_micros(microseconds),
             was_leased,
         };
         assert_eq!(
             read(&format!("{token}/{a}:14,{b}:1/{b}/28")),
-            said(
+            report(
                 vec![(a, wait(7, false)), (b, wait(0, true))],
                 vec![b],
                 Some(28)
