@@ -6,8 +6,9 @@ use super::scope::{Filter, Freshness};
 /// One database's SQL for the optional parts of a claim. `{row}` is replaced by the
 /// row's name, `{key}` by its key.
 pub(super) struct ClaimParts {
-    /// Whether the filter accepts a row for its stream and target.
-    pub(super) accepted: &'static str,
+    /// Whether the filter accepts a row for its stream and target: by the streams to claim, the targets to claim, the
+    /// paused streams and the open circuits.
+    pub(super) accepted: [&'static str; 4],
     /// A row's key, if there is a rule for it.
     pub(super) ruled_key: &'static str,
     /// Tables of the keys whose rows this relay has leased: `own`, and of those `own_blocked`
@@ -32,15 +33,30 @@ pub(super) struct ClaimParts {
 const BEFORE_ALL: i64 = i64::MIN + 1;
 
 impl ClaimParts {
+    /// The conditions of a filter that has some.
+    fn accepted(&self, filter: &Filter) -> String {
+        let lists = [
+            &filter.streams,
+            &filter.destinations,
+            &filter.paused,
+            &filter.open_circuits,
+        ];
+        let conditions = self.accepted.iter().zip(lists);
+        let conditions = conditions.filter(|(_, list)| *list != "[]");
+        let conditions: Vec<&str> = conditions.map(|(condition, _)| *condition).collect();
+        conditions.join(" and ")
+    }
+
     /// A claim with its parts filled in: `{accepted}`, `{from}`, `{own}`, `{none_blocking}`,
     /// `{none_behind}`, `{none_excluded}`, `{others}`, `{order}`, `{stamp}`, `{key}`.
     pub(super) fn fill(&self, claim: &str, table: LifecycleTable, filter: &Filter) -> String {
         let of = |text: &str, row: &str| text.replace("{row}", row);
         let (mut accepted, mut none_excluded) = (String::new(), String::new());
         if filter.has_conditions {
-            accepted = format!("and {}", of(self.accepted, "p"));
+            let conditions = self.accepted(filter);
+            accepted = format!("and {}", of(&conditions, "p"));
             // A row that is due later blocks its key, or this relay has leased it.
-            let refused = format!("p.seq and not ({})", of(self.accepted, "e"));
+            let refused = format!("p.seq and not ({})", of(&conditions, "e"));
             let kept_back = self.behind.replace(self.first, &refused);
             none_excluded = format!("and not ({kept_back})");
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text};
 use uuid::Uuid;
 
 use super::names;
@@ -98,14 +98,17 @@ impl ClaimResult {
 
 /// The columns that only the table of function calls has.
 #[doc(hidden)]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct CallColumns {
     /// How the arguments are stored.
+    #[diesel(sql_type = Text)]
     pub encoding: String,
     /// The arguments, if they are not JSON.
+    #[diesel(sql_type = Nullable<Binary>)]
     pub payload: Option<Vec<u8>>,
     /// Whether its holder's lease has ended since it was last released or settled, and, minus 1, how many of
     /// its executions ended with their process.
+    #[diesel(sql_type = Integer)]
     pub crashes: i32,
 }
 
@@ -179,10 +182,62 @@ pub struct Claim {
     pub mean_size: Option<usize>,
 }
 
-/// A leased row as it is read. The body is left out if there is no room for it, or if it is too
+/// A leased row as it is read.
+#[derive(Debug)]
+pub(super) struct Leased {
+    columns: Columns,
+    call: Option<CallColumns>,
+}
+
+/// A leased call as it is read.
+#[derive(QueryableByName)]
+pub(super) struct Executable {
+    #[diesel(embed)]
+    columns: Columns,
+    #[diesel(embed)]
+    call: CallColumns,
+}
+
+impl From<Columns> for Leased {
+    fn from(columns: Columns) -> Self {
+        Self {
+            columns,
+            call: None,
+        }
+    }
+}
+
+impl From<Executable> for Leased {
+    fn from(row: Executable) -> Self {
+        Self {
+            columns: row.columns,
+            call: Some(row.call),
+        }
+    }
+}
+
+/// Loads leased rows: of a table whose rows are executed, with the columns of calls.
+#[allow(unused_macros)]
+macro_rules! load_leased {
+    ($table:expr, $query:expr, $conn:expr) => {{
+        use $crate::backend::claimed::{Columns, Executable, Leased};
+        use $crate::backend::qualify::RunQueryDsl;
+        if $table.is_executed {
+            let rows: Vec<Executable> = RunQueryDsl::load($query, $conn)?;
+            rows.into_iter().map(Leased::from).collect::<Vec<_>>()
+        } else {
+            let rows: Vec<Columns> = RunQueryDsl::load($query, $conn)?;
+            rows.into_iter().map(Leased::from).collect::<Vec<_>>()
+        }
+    }};
+}
+#[allow(unused_imports)]
+pub(super) use load_leased;
+
+/// The columns of a leased row. The body is left out if there is no room for it, or if it is too
 /// large to be sent.
 #[derive(Debug, QueryableByName)]
-pub(super) struct Leased {
+pub(super) struct Columns {
     #[diesel(sql_type = BigInt)]
     seq: i64,
     #[diesel(sql_type = Text)]
@@ -199,9 +254,10 @@ pub(super) struct Leased {
     retry: i32,
     #[diesel(sql_type = Bool)]
     expired: bool,
-    #[diesel(sql_type = BigInt)]
-    size: i64,
-    /// The size of the body in bytes, if there may be room for it.
+    /// The size of what is sent of the row, in bytes; `None` if all of the row was read.
+    #[diesel(sql_type = Nullable<BigInt>)]
+    size: Option<i64>,
+    /// The size of the body in bytes, if there may be room for it; `None` if all of the row was read.
     #[diesel(sql_type = Nullable<BigInt>)]
     body_size: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
@@ -213,11 +269,18 @@ pub(super) struct Leased {
 impl Leased {
     #[allow(dead_code)] // not every database needs it
     pub(super) fn seq(&self) -> i64 {
-        self.seq
+        self.columns.seq
     }
 
-    fn uuid(&self) -> Option<Uuid> {
-        names::uuid(&self.id)
+    /// The size of what is sent of the row, in bytes.
+    fn size(&self) -> usize {
+        if let Some(size) = self.columns.size {
+            return bytes(size);
+        }
+        let payload = self.call.as_ref().and_then(|call| call.payload.as_ref());
+        let texts = [&self.columns.body, &self.columns.headers].into_iter();
+        let texts = texts.flatten().map(String::len);
+        texts.chain(payload.map(Vec::len)).sum()
     }
 }
 
@@ -227,7 +290,10 @@ pub(super) fn sort(mut result: ClaimResult, room: Room) -> (Claim, Vec<RowKey>) 
     let mut leased = std::mem::take(&mut result.rows);
     let locked = std::mem::take(&mut result.locked);
     // Neither RETURNING nor a plain SELECT promises an order.
-    leased.sort_unstable_by(|a, b| (a.seq, &a.id).cmp(&(b.seq, &b.id)));
+    leased.sort_unstable_by(|a, b| {
+        let (a, b) = (&a.columns, &b.columns);
+        (a.seq, &a.id).cmp(&(b.seq, &b.id))
+    });
     let mut first_locked: HashMap<&str, i64> = HashMap::new();
     for row in &locked {
         if let Some(key) = &row.key {
@@ -240,20 +306,22 @@ pub(super) fn sort(mut result: ClaimResult, room: Room) -> (Claim, Vec<RowKey>) 
         ..Claim::default()
     };
     let mut back = Vec::new();
-    let bytes: usize = leased.iter().map(|row| size(row.size)).sum();
-    claim.mean_size = bytes.checked_div(leased.len());
+    let total: usize = leased.iter().map(Leased::size).sum();
+    claim.mean_size = total.checked_div(leased.len());
     let mut is_full = false;
-    for row in leased {
-        let uuid = row.uuid();
+    for leased in leased {
+        let size = leased.size();
+        let Leased { columns: row, call } = leased;
+        let uuid = names::uuid(&row.id);
         let (seq, id) = (row.seq, uuid.unwrap_or_default());
         let is_behind = row
             .key
             .as_deref()
             .is_some_and(|key| first_locked.get(key).is_some_and(|first| *first < seq));
-        let too_large = row.body_size.map(size).filter(|it| *it > room.largest);
+        let too_large = row.body_size.map(bytes).filter(|it| *it > room.largest);
         let body = row.body.or_else(|| too_large.map(|_| String::new()));
-        is_full |= body.is_none()
-            || (claim.rows.is_empty() && !room.any_first && size(row.size) > room.bytes);
+        is_full |=
+            body.is_none() || (claim.rows.is_empty() && !room.any_first && size > room.bytes);
         let (Some(body), false, false) = (body, is_behind, is_full) else {
             claim.too_many += usize::from(!is_behind);
             back.push(RowKey { seq, id });
@@ -272,7 +340,7 @@ pub(super) fn sort(mut result: ClaimResult, room: Room) -> (Claim, Vec<RowKey>) 
             retry: row.retry,
             expired: row.expired,
             too_large,
-            call: None,
+            call,
             wait: result.wait(seq, id),
         });
     }
@@ -280,6 +348,6 @@ pub(super) fn sort(mut result: ClaimResult, room: Room) -> (Claim, Vec<RowKey>) 
     (claim, back)
 }
 
-fn size(bytes: i64) -> usize {
-    usize::try_from(bytes).unwrap_or_default()
+fn bytes(size: i64) -> usize {
+    usize::try_from(size).unwrap_or_default()
 }

@@ -26,6 +26,9 @@ pub struct Scope {
     pub own_tokens: Vec<Uuid>,
     /// Not the rows before this `seq`, and no later rows of the keys that wait there.
     pub from: Option<i64>,
+    /// Many rows may wait behind a blocked row of their key. A claim from the beginning then finds the keys with
+    /// many rows first, and examines each of them once, where the database does not do that anyway.
+    pub is_crowded: bool,
     /// Not these rows, by their `seq`.
     pub not_rows: Vec<i64>,
     /// No rows of these keys.
@@ -82,6 +85,8 @@ pub struct Filter {
     pub(super) own_keys: Vec<String>,
     pub(super) own_tokens: Vec<Uuid>,
     pub(super) from: Option<i64>,
+    #[allow(dead_code)] // not every database needs it
+    pub(super) is_crowded: bool,
     pub(super) not_rows: Vec<i64>,
     pub(super) not_keys: Vec<String>,
     pub(super) freshness: Freshness,
@@ -111,6 +116,8 @@ impl Filter {
             own_keys: scope.own_keys.clone(),
             own_tokens: scope.own_tokens.clone(),
             from: scope.from,
+            // With a rule the key of a row is not the one that is stored.
+            is_crowded: scope.is_crowded && scope.from.is_none() && !scope.has_key_rule(),
             not_rows: scope.not_rows.clone(),
             not_keys: scope.not_keys.clone(),
             freshness: scope.freshness,

@@ -169,6 +169,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         } else if !scope.has_key_rule() {
             // A row that waits before this position may not have its key yet.
             scope.from = self.claims.scan.from();
+            scope.is_crowded = self.claims.scan.is_crowded();
         }
         let request = Request {
             table: self.settings.table,
@@ -177,7 +178,7 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
             length: self.settings.lease,
             room,
             released: released.clone(),
-            once: self.run.is_once(),
+            needs_certainty: self.run.is_once() && !self.claims.began_beside_others,
             asks_for_last: self.claims.scan.is_slow(),
             probe_takes_failed: probe.as_ref().map(|probe| probe.takes_failed),
             signatures: self.settings.signatures.clone(),
@@ -318,7 +319,9 @@ struct Request {
     room: Room,
     /// Tokens of claims whose answer was lost.
     released: Vec<Uuid>,
-    once: bool,
+    /// Whether the claim has to show that nothing is due if it finds nothing. Beside rows that are not settled it
+    /// cannot: rows of their keys may be due later.
+    needs_certainty: bool,
     /// Whether the last row that waits is asked for.
     asks_for_last: bool,
     /// For a probe: whether it takes rows that have failed.
@@ -350,7 +353,7 @@ impl Request {
         if self.scope.from.is_some() {
             let claim = conn.take(self.table, &self.scope, self.token, self.length, self.room)?;
             // Only a claim from the beginning shows that nothing is due.
-            if !(self.once && claim.found == 0) {
+            if !(self.needs_certainty && claim.found == 0) {
                 let scan = Scan::new(&claim, self.room.rows, None, None);
                 return Ok((claim, scan));
             }

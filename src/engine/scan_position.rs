@@ -1,7 +1,7 @@
 //! The row at which a claim begins to scan.
 //!
 //! Each claim scans the rows that are blocked by their key or in a paused stream. If that takes longer than
-//! 20 ms, most claims begin where the last one ended, and at most one twentieth of the time is spent on
+//! 10 ms, most claims begin where the last one ended, and at most one twentieth of the time is spent on
 //! claims that begin at the first row.
 
 use std::time::Duration;
@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use crate::backend::Claim;
 
 /// If a claim from the beginning takes longer, the next ones begin further on.
-const SLOW: Duration = Duration::from_millis(20);
+const SLOW: Duration = Duration::from_millis(10);
 /// Claims from the beginning may take one part of the time in this many.
 const SHARE: u32 = 20;
+/// For this time after a slow claim, claims from the beginning look for keys with many blocked rows.
+const CROWDED: Duration = Duration::from_secs(60);
 /// Rows that are scanned again, because transactions do not commit in the order of `seq`.
 const LATE_COMMITS: i64 = 500;
 
@@ -54,6 +56,9 @@ pub(super) struct ScanPosition {
     /// Whether claims from the beginning take long.
     is_slow: bool,
     next_full: Instant,
+    /// Whether no claim from the beginning has ended.
+    is_new: bool,
+    crowded_until: Instant,
 }
 
 impl ScanPosition {
@@ -62,6 +67,8 @@ impl ScanPosition {
             from: None,
             is_slow: false,
             next_full: Instant::now(),
+            is_new: true,
+            crowded_until: Instant::now(),
         }
     }
 
@@ -76,6 +83,12 @@ impl ScanPosition {
         self.is_slow
     }
 
+    /// Whether a claim from the beginning looks for keys with many blocked rows. It costs half a millisecond, so
+    /// that only the first claim does without a reason.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_new || Instant::now() < self.crowded_until
+    }
+
     /// When a claim from the beginning is due.
     pub(super) fn next_full(&self) -> Instant {
         self.next_full
@@ -86,6 +99,10 @@ impl ScanPosition {
         let until = |seq: i64| seq.saturating_add(1).saturating_sub(LATE_COMMITS);
         if let Some(took) = scan.from_the_beginning {
             self.is_slow = took >= SLOW;
+            self.is_new = false;
+            if self.is_slow {
+                self.crowded_until = Instant::now() + CROWDED;
+            }
             self.next_full = Instant::now() + took.saturating_mul(SHARE);
             self.from = scan.last_of_full_claim.or(scan.last_waiting).map(until);
         } else if let Some(last) = scan.last_of_full_claim {
@@ -141,10 +158,26 @@ mod tests {
         assert_eq!(position.from(), None);
         position.learn(scan(50, None));
         assert_eq!(position.from(), None, "it looked at all there was");
+        assert!(position.is_crowded());
         position.learn(Scan {
             last_waiting: Some(20_000),
             ..scan(50, None)
         });
         assert_eq!(position.from(), Some(19_501));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn blocked_keys_are_looked_for_at_first_and_after_a_slow_claim() {
+        let mut position = ScanPosition::new();
+        assert!(position.is_crowded());
+        position.learn(scan(5, Some(10_000)));
+        assert!(!position.is_crowded());
+        position.learn(scan(50, Some(10_000)));
+        // It is quick because the keys were looked for.
+        position.learn(scan(5, Some(10_000)));
+        tokio::time::advance(CROWDED - SLOW).await;
+        assert!(position.is_crowded());
+        tokio::time::advance(SLOW).await;
+        assert!(!position.is_crowded());
     }
 }

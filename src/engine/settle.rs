@@ -14,7 +14,7 @@ use super::outcomes::{Outcomes, Unsettled};
 use super::row::Row;
 use super::{Engine, EngineError, Job};
 
-/// How long outcomes are gathered at most while there is more to send.
+/// How long outcomes are gathered at most while there is more to send, or a claim may bring more.
 const BATCH_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before a locked row is settled again.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
@@ -122,8 +122,11 @@ impl<C: Backend, D: Delivery, O: Observer> Engine<'_, C, D, O> {
         if !self.delivery.is_ready() && !self.backlog.is_empty() {
             self.release_backlog();
         }
-        let is_busy = !self.backlog.is_empty() && !self.run.is_stopping();
-        let enough = self.settings.window / 2;
+        let has_more = !self.backlog.is_empty() || self.claims.is_running();
+        let is_busy = has_more && !self.run.is_stopping();
+        // Half of what may be delivered and not settled beside the rows in flight.
+        let most = 2 * self.settings.window;
+        let enough = most.saturating_sub(self.delivery.in_flight()) / 2;
         let Some(outcomes) = self.settlement.take_due(is_busy, enough) else {
             return;
         };

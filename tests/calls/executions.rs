@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use diesel_outbox::calls::{
     self, Call, Calls, Context, Execute, Executor, ExecutorError, Function, NewCall,
@@ -204,6 +205,38 @@ pub(crate) fn a_stop_releases_what_waits_for_a_thread<C: Subject>(place: &Place<
     let released = |row: &Stored| (row.status, row.retry, row.crashes) == (1, 0, 0);
     assert!(rows[100..].iter().all(released), "{rows:?}");
     assert_eq!(place.once(&stage).executed, 50);
+}
+
+pub(crate) fn the_wait_for_a_thread_is_not_of_the_execution<C: Subject>(place: &Place<C>) {
+    const LONG: Duration = Duration::from_secs(2);
+    let stage = Stage::new(|n, _| {
+        if n == 100 {
+            std::thread::sleep(LONG);
+        }
+        Ok(())
+    });
+    let mut conn = place.connect();
+    calls::write_all(&mut conn, (1..=120).map(|n| Block { n })).unwrap();
+    let settings = place.settings().set("call_workers", 1);
+    let config = settings.set("call_timeout", "60 s").build().unwrap();
+    let durations: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let seen = Arc::clone(&durations);
+    let executor = Executor::new(&config, place.functions(&stage))
+        .unwrap()
+        .on_executed(move |event| seen.lock().unwrap().push(event.duration));
+    let running = Running::start(executor);
+    place.wait_for_statuses(&[2; 120]);
+    running.stop();
+    let long = durations
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|it| **it >= LONG)
+        .count();
+    assert_eq!(long, 1, "the next calls waited as long for the thread");
+    let left = stage.told().time_left.clone();
+    let least = left.into_iter().map(Option::unwrap).min().unwrap();
+    assert!(least > Duration::from_secs(60) - LONG / 2, "{least:?}");
 }
 
 pub(crate) fn done_calls_are_deleted_after_their_time<C: Subject>(place: &Place<C>) {

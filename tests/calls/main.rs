@@ -43,7 +43,7 @@ suite! {
     executions: each_kind_is_executed_once_and_recorded, what_is_rolled_back_never_runs,
         unknown_names_wait_for_another_executor, aliases_are_executed, a_correlation_id_is_carried_on,
         hooks_learn_of_each_execution, a_stop_waits_for_running_calls_and_releases_the_others,
-        a_stop_releases_what_waits_for_a_thread,
+        a_stop_releases_what_waits_for_a_thread, the_wait_for_a_thread_is_not_of_the_execution,
         done_calls_are_deleted_after_their_time, a_misspelled_stream_is_refused, two_executors_execute_nothing_twice,
         the_stream_of_a_function_is_known_without_rows, an_executor_of_a_stream_takes_only_its_calls, arguments_arrive_as_they_were_written,
         only_calls_executed_before_the_days_to_keep_are_deleted;

@@ -105,6 +105,8 @@ pub(crate) struct Told {
     pub(crate) started: Vec<i64>,
     pub(crate) ended: Vec<i64>,
     pub(crate) correlation: Vec<Option<String>>,
+    /// The time that was left to each function on a thread when it started.
+    pub(crate) time_left: Vec<Option<Duration>>,
     runs: HashMap<i64, usize>,
 }
 
@@ -207,6 +209,9 @@ macro_rules! blocking {
             const FUNCTION: Function<Self, C> = Function::Blocking(|call, context| {
                 let stage: State<Stage> = context.state()?;
                 let before = stage.begin(call.n);
+                let deadline = context.info().deadline;
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                stage.told().time_left.push(left);
                 let result = stage.act(call.n, before);
                 stage.end(call.n);
                 result

@@ -23,7 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection that the suite runs on.
 pub(crate) trait Subject: Backend + Migrate {
     /// The number that a query selects.
-    fn number(&mut self, query: &str) -> i64;
+    fn number(&mut self, query: &str) -> i64 {
+        self.try_number(query).unwrap()
+    }
+
+    /// The number that a query selects, if the server lives.
+    fn try_number(&mut self, query: &str) -> diesel::QueryResult<i64>;
 
     /// The text that a query selects.
     fn text(&mut self, query: &str) -> Option<String>;
@@ -38,16 +43,14 @@ macro_rules! subject {
     ($feature:literal, $connection:ty, $number:literal, $text:literal) => {
         #[cfg(feature = $feature)]
         impl Subject for $connection {
-            fn number(&mut self, query: &str) -> i64 {
+            fn try_number(&mut self, query: &str) -> diesel::QueryResult<i64> {
                 use diesel::RunQueryDsl;
                 let query = format!(
                     concat!("select cast(({}) as ", $number, ") as value"),
                     query
                 );
-                diesel::sql_query(query)
-                    .get_result::<Number>(self)
-                    .unwrap()
-                    .value
+                let number = diesel::sql_query(query).get_result::<Number>(self)?;
+                Ok(number.value)
             }
 
             fn text(&mut self, query: &str) -> Option<String> {

@@ -132,9 +132,9 @@ impl<'a, C: Subject> Survivors<'a, C> {
         });
     }
 
-    /// The number that a query selects; `None` if no login is possible.
+    /// The number that a query selects; `None` if no login is possible, or if the server ends after it.
     pub(crate) fn number(&self, query: &str) -> Option<i64> {
-        Some(C::establish(&self.look).ok()?.number(query))
+        C::establish(&self.look).ok()?.try_number(query).ok()
     }
 
     /// Stops both. The fault must not count for any row or message.

@@ -182,7 +182,7 @@ suite! {
     }
     scopes: a_part_of_the_outbox_is_claimed_alone, a_paused_stream_waits_and_holds_up_its_keys,
         a_destination_set_aside_waits_and_holds_up_its_keys, a_rule_gives_keys_to_rows_without_one,
-        a_claim_from_further_on_keeps_the_order_of_keys;
+        a_claim_from_further_on_keeps_the_order_of_keys, a_crowd_behind_a_row_is_claimed_in_order;
     times: times_count_by_the_databases_clock, a_clock_that_is_set_back_blocks_no_key,
         any_moment_and_time_is_kept_as_it_is_meant;
     calls: a_call_is_written_with_its_options, a_call_is_of_its_writers_transaction,

@@ -209,3 +209,64 @@ pub(crate) fn a_claim_from_further_on_keeps_the_order_of_keys<C: Subject>(url: &
     conn.settle_sent(PUBLISHED, token, &rows).unwrap();
     assert_eq!(conn.last_waiting(PUBLISHED).unwrap(), Some(5));
 }
+
+/// Keys with many waiting rows are examined once: blocked from the first row or from a later one, leased by another
+/// relay, leased by ours, and free.
+pub(crate) fn a_crowd_behind_a_row_is_claimed_in_order<C: Subject>(url: &str) {
+    let mut conn = connect::<C>(url);
+    let crowd = ["it's \"parked\"", "later", "theirs", "ours", "free"];
+    for n in 0..10 {
+        for (number, key) in (0..).zip(crowd) {
+            write(&mut conn, 10 * number + n, Some(key));
+        }
+        write(&mut conn, 50 + n, None);
+    }
+    let set = |conn: &mut C, body: i64, state: &str| {
+        let seq = body % 10 * 6 + body / 10 + 1;
+        conn.run(&format!("update published set {state} where seq = {seq}"))
+            .unwrap();
+    };
+    set(&mut conn, 0, "status = -1, due_at = '9000-01-01'");
+    set(&mut conn, 15, "due_at = '9000-01-01'");
+    let [theirs, ours] = [(); 2].map(|()| Uuid::new_v4());
+    set(
+        &mut conn,
+        20,
+        &format!("due_at = '9000-01-01', lease_token = '{theirs}'"),
+    );
+    set(
+        &mut conn,
+        30,
+        &format!("due_at = '9000-01-01', lease_token = '{ours}'"),
+    );
+    let plain = Scope {
+        own_keys: vec!["ours".to_owned()],
+        own_tokens: vec![ours],
+        ..Scope::default()
+    };
+    let crowded = Scope {
+        is_crowded: true,
+        ..plain.clone()
+    };
+    let mut expected: Vec<i64> = (0..10)
+        .flat_map(|n| (0..6).map(move |number| 10 * number + n))
+        .filter(|body| matches!(body, 10..=14 | 31..=59))
+        .collect();
+    for scope in [&plain, &crowded] {
+        let token = Uuid::new_v4();
+        let rows = conn.claim_in(PUBLISHED, scope, token, MINUTE, 99).unwrap();
+        let claimed: Vec<i64> = rows.iter().map(|row| row.body.parse().unwrap()).collect();
+        assert_eq!(claimed, expected);
+        conn.release(PUBLISHED, token, &keys(&rows)).unwrap();
+    }
+    // Others block it, although it is our own.
+    set(&mut conn, 30, &format!("lease_token = '{theirs}'"));
+    expected.retain(|body| !matches!(body, 30..=39));
+    for scope in [plain, crowded] {
+        let token = Uuid::new_v4();
+        let rows = conn.claim_in(PUBLISHED, &scope, token, MINUTE, 99).unwrap();
+        let claimed: Vec<i64> = rows.iter().map(|row| row.body.parse().unwrap()).collect();
+        assert_eq!(claimed, expected);
+        conn.release(PUBLISHED, token, &keys(&rows)).unwrap();
+    }
+}

@@ -1,14 +1,13 @@
 //! What the lifecycle of function calls has beside that of messages: leases that are renewed, rows that are
 //! settled in the transaction of their function, and executions that end their process.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Binary, Bool, Integer, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use uuid::Uuid;
 
-use super::statements::{Key, ROWS_IN_ONE_STATEMENT, comparable};
+use super::statements::ROWS_IN_ONE_STATEMENT;
 use super::{LifecycleTable, PARKED, WAITING};
 use crate::backend::claimed::{CallColumns, Claimed, LeasedCall, RowKey, Wait};
 use crate::backend::dialect::{Changes, Dialect};
@@ -22,14 +21,6 @@ const UNSETTLED: Duration = Duration::from_secs(60);
 /// The statements of an executor beside those of [`Lifecycle`](super::Lifecycle); not for use by hand.
 #[doc(hidden)]
 pub trait Execution {
-    /// Reads the columns that only function calls have.
-    fn read_calls(
-        &mut self,
-        table: LifecycleTable,
-        token: Uuid,
-        rows: &mut [Claimed],
-    ) -> QueryResult<()>;
-
     /// Reads those of the calls with these ids that are under the token, in the order of `seq`. A call whose
     /// transaction was rolled back, and one whose lease has passed to another holder, is not among them.
     fn read_leased(
@@ -81,34 +72,6 @@ pub trait Execution {
     ) -> QueryResult<bool>;
 }
 
-#[derive(QueryableByName)]
-struct Call {
-    #[diesel(embed)]
-    key: Key,
-    #[diesel(embed)]
-    columns: Columns,
-}
-
-#[derive(QueryableByName)]
-struct Columns {
-    #[diesel(sql_type = Text)]
-    encoding: String,
-    #[diesel(sql_type = Nullable<Binary>)]
-    payload: Option<Vec<u8>>,
-    #[diesel(sql_type = Integer)]
-    crashes: i32,
-}
-
-impl From<Columns> for CallColumns {
-    fn from(columns: Columns) -> Self {
-        Self {
-            encoding: columns.encoding,
-            payload: columns.payload,
-            crashes: columns.crashes,
-        }
-    }
-}
-
 /// A call that was written under a lease.
 #[derive(QueryableByName)]
 struct Stored {
@@ -135,7 +98,7 @@ struct Stored {
     #[diesel(sql_type = Bool)]
     is_blocked: bool,
     #[diesel(embed)]
-    columns: Columns,
+    columns: CallColumns,
 }
 
 impl Stored {
@@ -155,7 +118,7 @@ impl Stored {
                 retry: self.retry,
                 expired: self.is_expired,
                 too_large: None,
-                call: Some(self.columns.into()),
+                call: Some(self.columns),
                 wait: Wait::default(),
             },
             is_blocked: self.is_blocked,
@@ -218,33 +181,6 @@ macro_rules! change_row {
 macro_rules! execution {
     ($module:ident: $connection:ty) => {
         impl Execution for $connection {
-            fn read_calls(
-                &mut self,
-                table: LifecycleTable,
-                token: Uuid,
-                rows: &mut [Claimed],
-            ) -> QueryResult<()> {
-                if rows.is_empty() {
-                    return Ok(());
-                }
-                let keys: Vec<RowKey> = rows.iter().map(Claimed::row).collect();
-                let calls: Vec<Call> = diesel::sql_query(format!(
-                    "select {}, encoding, payload, crashes from {} where {} and lease_token = '{token}'",
-                    Self::ROW_KEY,
-                    table.name,
-                    Self::among(&keys)
-                ))
-                .load(self)?;
-                let calls = calls.into_iter();
-                let mut calls: HashMap<RowKey, CallColumns> = calls
-                    .map(|call| (comparable::<Self>(&call.key.row()), call.columns.into()))
-                    .collect();
-                for row in rows {
-                    row.call = calls.remove(&comparable::<Self>(&row.row()));
-                }
-                Ok(())
-            }
-
             fn read_leased(
                 &mut self,
                 table: LifecycleTable,

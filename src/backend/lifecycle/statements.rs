@@ -8,7 +8,6 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use uuid::Uuid;
 
-use super::execution::Execution;
 use super::failure::failed;
 use super::{Action, Failure, Lifecycle, LifecycleTable, PARKED, RowCounts, SUCCEEDED, WAITING};
 use crate::backend::claimed::{self, Claim, Room, RowKey};
@@ -26,7 +25,7 @@ use crate::schema::{self, Moment};
 pub(super) const ROWS_IN_ONE_STATEMENT: usize = 10_000;
 
 /// What is left of a row's key when rows are compared.
-pub(super) fn comparable<C: Dialect>(row: &RowKey) -> RowKey {
+fn comparable<C: Dialect>(row: &RowKey) -> RowKey {
     if C::HAS_TEXT_IDS {
         RowKey {
             id: Uuid::nil(),
@@ -128,9 +127,6 @@ macro_rules! lifecycle {
                 let leased = self.lease_rows(table, token, lease, room, &filter)?;
                 let (mut claim, back) = claimed::sort(leased, room);
                 claim.kept = back.len().saturating_sub(self.release(table, token, &back)?);
-                if table.is_executed {
-                    self.read_calls(table, token, &mut claim.rows)?;
-                }
                 Ok(claim)
             }
 

@@ -62,6 +62,18 @@ impl LifecycleTable {
         }
     }
 
+    /// The columns that only calls have, as a claim reads them from the row `row`, in SQL. The payload is read under
+    /// the condition `fits`.
+    pub(in crate::backend) fn call_columns(self, row: &str, fits: &str) -> String {
+        if self.is_executed {
+            format!(
+                ", {row}.encoding, case when {fits} then {row}.payload end as payload, {row}.crashes"
+            )
+        } else {
+            String::new()
+        }
+    }
+
     /// A claim's change to the column `crashes` if the row's earlier token was `last_token`, in SQL.
     pub(in crate::backend) fn crash_stamp(self, crashes: &str, last_token: &str) -> String {
         if self.is_executed {

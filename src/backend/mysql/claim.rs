@@ -11,7 +11,7 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use uuid::Uuid;
 
 use super::text_literal;
-use crate::backend::claimed::{ClaimResult, Leased, Room, RowKey, Wait};
+use crate::backend::claimed::{ClaimResult, Leased, Room, RowKey, Wait, load_leased};
 use crate::backend::dialect::Dialect;
 use crate::backend::lifecycle::LifecycleTable;
 use crate::backend::moments::after;
@@ -61,9 +61,8 @@ const LEASED: &str = "\
 select r.seq, p.id, p.{target} as destination, p.`key`, p.stream, p.signature, p.retry,
     cast(p.expires_at <= {now} as signed) as expired, cast(r.size as signed) as size,
     cast(r.body_size as signed) as body_size,
-    case when r.body_size <= {largest} and (r.total <= {bytes} or r.nth = 1)
-        then coalesce(cast(p.{body} as char), '') end as body,
-    cast(p.headers as char) as headers
+    case when {fits} then coalesce(cast(p.{body} as char), '') end as body,
+    cast(p.headers as char) as headers {call_columns}
 from (
     select s.*, sum(s.size) over (order by s.seq) as total, row_number() over (order by s.seq) as nth
     from (
@@ -76,6 +75,9 @@ from (
             where p.status = 1 and p.due_at = {until} and p.lease_token = {token}
             limit 100000) l) s) r
 straight_join {table} p force index ({table}_seq) on p.seq = r.seq";
+
+/// Whether a row is read as a whole.
+const FITS: &str = "r.body_size <= {largest} and (r.total <= {bytes} or r.nth = 1)";
 
 /// A row is blocked by an earlier one of its key that is leased, waits or is parked: each of these
 /// has a later `due_at`. The indexes are named because the optimizer prefers a sort of all
@@ -269,6 +271,8 @@ pub(super) fn lease_rows(
                 &table.crash_stamp("p.crashes", "free.last_token"),
             )
             .replace("{token}", &format!("'{token}'"))
+            .replace("{call_columns}", &table.call_columns("p", FITS))
+            .replace("{fits}", FITS)
             .replace("{bytes}", &room.bytes.to_string())
             .replace("{largest}", &room.largest.to_string())
     };
@@ -296,7 +300,7 @@ pub(super) fn lease_rows(
     let Some(ready) = ready else {
         return Ok(ClaimResult::default());
     };
-    let mut rows: Vec<Leased> = diesel::sql_query(filled(LEASED)).load(conn)?;
+    let mut rows = load_leased!(table, diesel::sql_query(filled(LEASED)), conn);
     rows.sort_by_key(Leased::seq);
     let taken: HashSet<i64> = rows.iter().map(Leased::seq).collect();
     let ready = whole_numbers(&ready);

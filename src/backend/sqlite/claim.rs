@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::backend::Storage;
 use crate::backend::claim::ClaimParts;
-use crate::backend::claimed::{ClaimResult, Room, RowKey, Wait};
+use crate::backend::claimed::{ClaimResult, Room, RowKey, Wait, load_leased};
 use crate::backend::dialect::Dialect;
 use crate::backend::lifecycle::LifecycleTable;
 use crate::backend::moments::after;
@@ -40,7 +40,7 @@ const READ: &str = "\
 select r.seq, case typeof(r.id) when 'text' then r.id else quote(r.id) end as id, r.{target} as destination,
     r.key, r.stream, r.signature, r.retry, r.expires_at <= ?4 as expired, r.size,
     r.body_size, r.headers,
-    case when r.body_size <= ?5 and (r.total <= ?3 or r.nth = 1) then coalesce(r.{body}, '') end as body
+    case when {fits} then coalesce(r.{body}, '') end as body {call_columns}
 from (
     select s.*, sum(s.size) over w as total, row_number() over w as nth
     from (
@@ -53,12 +53,16 @@ from (
                 and p.status + 0 = 1) l) s
     window w as (order by s.seq)) r";
 
+/// Whether a row is read as a whole.
+const FITS: &str = "r.body_size <= ?5 and (r.total <= ?3 or r.nth = 1)";
+
 const PARTS: ClaimParts = ClaimParts {
-    accepted: "\
-(?4 = '[]' or coalesce({row}.stream in (select value from json_each(?4)), 0))
-and (?5 = '[]' or {row}.{target} in (select value from json_each(?5)))
-and not coalesce({row}.stream in (select value from json_each(?6)), 0)
-and {row}.{target} not in (select value from json_each(?7))",
+    accepted: [
+        "coalesce({row}.stream in (select value from json_each(?4)), 0)",
+        "{row}.{target} in (select value from json_each(?5))",
+        "not coalesce({row}.stream in (select value from json_each(?6)), 0)",
+        "{row}.{target} not in (select value from json_each(?7))",
+    ],
     ruled_key: "\
 coalesce({row}.key, (select value from json_each(?8) as rule where rule.key = {row}.stream),
     (select value from json_each(?9) as rule where rule.key = {row}.{target}))",
@@ -136,13 +140,17 @@ pub(super) fn lease_rows(
     if ready.is_empty() {
         return Ok(ClaimResult::default());
     }
-    let rows = diesel::sql_query(table.fill(READ))
+    let read = table
+        .fill(READ)
+        .replace("{call_columns}", &table.call_columns("r", FITS))
+        .replace("{fits}", FITS);
+    let read = diesel::sql_query(read)
         .bind::<Text, _>(array(&ready))
         .bind::<schema::Uuid, _>(Id(token))
         .bind::<BigInt, _>(i64::try_from(room.bytes).unwrap_or(i64::MAX))
         .bind::<schema::Utc, _>(Moment(now))
-        .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX))
-        .load(conn)?;
+        .bind::<BigInt, _>(i64::try_from(room.largest).unwrap_or(i64::MAX));
+    let rows = load_leased!(table, read, conn);
     let waits = ready.iter().map(|row| row.wait(now)).collect();
     Ok(ClaimResult {
         rows,

@@ -108,7 +108,7 @@ fn look_up<'a, C: Backend>(
     row: &'a Row,
 ) -> Result<(&'a CallColumns, &'a Registered<C>), Outcome> {
     let Some(columns) = &row.claimed.call else {
-        // The row changed between the claim and the reading of its columns.
+        // Every claimed call has them.
         return Err(Outcome::Unknown);
     };
     let Some(function) = calls.find(&row.claimed.destination) else {
