@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::AdminError;
 use crate::backend::Backend;
 use crate::db::{Db, DbError, is_contention};
@@ -65,6 +67,26 @@ impl std::fmt::Display for ChangedRows {
             rows => write!(f, "{rows} rows were changed, the others were not"),
         }
     }
+}
+
+/// Something that was read, and when, by the clock of the database.
+#[derive(Debug, Clone)]
+pub(crate) struct Read<T> {
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) found: T,
+}
+
+/// Reads, with the time by the clock of the database.
+pub(crate) async fn read_at<C: Backend, T: Send + 'static>(
+    db: &Db<C>,
+    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
+) -> Result<Read<T>, PooledError> {
+    read(db, |conn: &mut C| {
+        let now = conn.now()?;
+        let found = work(conn)?;
+        Ok(Read { now, found })
+    })
+    .await
 }
 
 /// Runs an operation; waits for locks as long as the database does.

@@ -2,7 +2,7 @@
 
 use super::run::Failure;
 use crate::admin::AdminError;
-use crate::admin::pooled::{self, ChangedRows, PooledError};
+use crate::admin::pooled::{self, ChangedRows, PooledError, Read};
 use crate::backend::{Backend, is_uuid};
 use crate::db::Db;
 use crate::terminal;
@@ -22,6 +22,14 @@ pub(super) async fn run_on<C: Backend, T: Send + 'static>(
     work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
 ) -> Result<T, Failure> {
     Ok(pooled::read(db, work).await?)
+}
+
+/// [`run_on`], with the time by the clock of the database.
+pub(super) async fn read_at<C: Backend, T: Send + 'static>(
+    db: &Db<C>,
+    work: impl FnOnce(&mut C) -> Result<T, AdminError> + Send + 'static,
+) -> Result<Read<T>, Failure> {
+    Ok(pooled::read_at(db, work).await?)
 }
 
 /// Changes rows. Waits for the locks of other sessions for a limited time.

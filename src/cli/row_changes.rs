@@ -3,7 +3,7 @@
 use clap::Args;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use super::admin_database::{change, not_an_id, run_on};
+use super::admin_database::{change, not_an_id, read_at, run_on};
 use super::json::Object;
 use super::logging::BARS;
 use super::output::Output;
@@ -196,11 +196,12 @@ async fn list<C: Backend>(
     out: &mut Output,
 ) -> Result<Vec<Object>, Failure> {
     let (of, first) = (row_change.of(), matching.clone());
-    let rows = run_on(db, move |conn| first.first(conn, LISTED)).await?;
+    let read = read_at(db, move |conn| first.first(conn, LISTED)).await?;
+    let (now, rows) = (read.now, read.found);
     if out.is_json() {
         return Ok(rows.iter().map(|row| row_object(of, row)).collect());
     }
-    print_rows(of, &rows, out);
+    print_rows(of, &rows, now, out);
     let listed = rows.len() as u64;
     if matching.rows() > listed {
         out.line(format_args!("and {} more", matching.rows() - listed));

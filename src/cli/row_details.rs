@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 
-use super::admin_database::{no_such_row, run_on};
+use super::admin_database::{no_such_row, read_at};
 use super::output::Output;
 use super::row_table::{age, received_object, row_object};
 use super::run::Failure;
@@ -49,20 +49,21 @@ pub(super) async fn perform<C: Backend>(
             }
         };
         if show.inbox {
-            let found = run_on(db, move |conn| admin::show_inbox(conn, name)).await?;
-            if found.is_empty() {
+            let read = read_at(db, move |conn| admin::show_inbox(conn, name)).await?;
+            if read.found.is_empty() {
                 unknown.push(id.as_str());
             }
-            for found in &found {
+            for found in &read.found {
                 separate(out);
-                print_received(found, show.body, out);
+                print_received(found, read.now, show.body, out);
             }
             continue;
         }
-        match run_on(db, move |conn| of.show(conn, name)).await? {
+        let read = read_at(db, move |conn| of.show(conn, name)).await?;
+        match read.found {
             Some(found) => {
                 separate(out);
-                print(of, &found, show.body, out);
+                print(of, &found, read.now, show.body, out);
             }
             None => unknown.push(id),
         }
@@ -73,7 +74,7 @@ pub(super) async fn perform<C: Backend>(
     }
 }
 
-fn print(of: Rows, found: &RowDetails, with_body: bool, out: &mut Output) {
+fn print(of: Rows, found: &RowDetails, now: DateTime<Utc>, with_body: bool, out: &mut Output) {
     if out.is_json() {
         let mut object = row_object(of, &found.row)
             .with("blocked_by", &found.blocked_by)
@@ -89,6 +90,7 @@ fn print(of: Rows, found: &RowDetails, with_body: bool, out: &mut Output) {
         return out.object(&object);
     }
     let row = &found.row;
+    let moment = |time| moment(now, time);
     let (target, done) = if of == Rows::Calls {
         ("name", "executed")
     } else {
@@ -126,7 +128,7 @@ fn print(of: Rows, found: &RowDetails, with_body: bool, out: &mut Output) {
     );
 }
 
-fn print_received(found: &ReceivedDetails, with_body: bool, out: &mut Output) {
+fn print_received(found: &ReceivedDetails, now: DateTime<Utc>, with_body: bool, out: &mut Output) {
     let row = &found.row;
     if out.is_json() {
         let mut object = received_object(row);
@@ -152,7 +154,7 @@ fn print_received(found: &ReceivedDetails, with_body: bool, out: &mut Output) {
             .filter(|name| !name.is_empty())
             .map(String::as_str),
     );
-    field(out, "handled", Some(&moment(row.handled_at)));
+    field(out, "handled", Some(&moment(now, row.handled_at)));
     if row.failed_attempts > 0 {
         let attempts = format!("{} attempts before", row.failed_attempts);
         field(out, "failed", Some(&attempts));
@@ -168,12 +170,12 @@ fn field(out: &mut Output, name: &str, value: Option<&str>) {
     out.line(format_args!("{name:<14}{value}"));
 }
 
-fn moment(time: DateTime<Utc>) -> String {
+fn moment(now: DateTime<Utc>, time: DateTime<Utc>) -> String {
     let written = time.to_rfc3339_opts(SecondsFormat::Millis, true);
-    if time > Utc::now() {
+    if time > now {
         return written;
     }
-    format!("{written} ({} ago)", age(time))
+    format!("{written} ({} ago)", age(now, time))
 }
 
 /// Prints the headers, one on a line, in the order of their names.

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::admin_database::run_on;
+use super::admin_database::read_at;
 use super::output::Output;
 use super::row_filter::RowFilter;
 use super::row_table::{print_received, print_rows, received_object, row_object};
@@ -87,17 +87,18 @@ pub(super) async fn perform<C: Backend>(
         filter = filter.id(id);
     }
     let (after, limit) = (list.after.clone(), list.limit as usize);
-    let page = run_on(db, move |conn| {
+    let read = read_at(db, move |conn| {
         of.list(conn, &filter, after.as_ref(), limit)
     })
     .await?;
+    let (now, page) = (read.now, read.found);
     if out.is_json() {
         for row in &page.rows {
             out.object(&row_object(of, row));
         }
         return Ok(());
     }
-    print_rows(of, &page.rows, out);
+    print_rows(of, &page.rows, now, out);
     end(&list, page.rows.len(), page.next.as_ref(), out);
     Ok(())
 }
@@ -117,17 +118,18 @@ async fn list_inbox<C: Backend>(db: &Db<C>, list: List, out: &mut Output) -> Res
         filter = filter.newer_than(age);
     }
     let (after, limit) = (list.after.clone(), list.limit as usize);
-    let page = run_on(db, move |conn| {
+    let read = read_at(db, move |conn| {
         admin::list_inbox(conn, &filter, after.as_ref(), limit)
     })
     .await?;
+    let (now, page) = (read.now, read.found);
     if out.is_json() {
         for row in &page.rows {
             out.object(&received_object(row));
         }
         return Ok(());
     }
-    print_received(&page.rows, out);
+    print_received(&page.rows, now, out);
     end(&list, page.rows.len(), page.next.as_ref(), out);
     Ok(())
 }

@@ -39,9 +39,9 @@ pub(super) fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// The time since then, with its greatest unit: `3d`.
-pub(super) fn age(since: DateTime<Utc>) -> String {
-    let age = (Utc::now() - since).to_std().unwrap_or(Duration::ZERO);
+/// The time from then until now, with its greatest unit: `3d`.
+pub(super) fn age(now: DateTime<Utc>, since: DateTime<Utc>) -> String {
+    let age = (now - since).to_std().unwrap_or(Duration::ZERO);
     let seconds = age.as_secs();
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -52,7 +52,7 @@ pub(super) fn age(since: DateTime<Utc>) -> String {
 }
 
 /// Prints rows as a table. Columns that are empty in all rows are left out.
-pub(super) fn print_rows(of: Rows, rows: &[Row], out: &mut Output) {
+pub(super) fn print_rows(of: Rows, rows: &[Row], now: DateTime<Utc>, out: &mut Output) {
     let target = if of == Rows::Calls {
         "name"
     } else {
@@ -70,7 +70,7 @@ pub(super) fn print_rows(of: Rows, rows: &[Row], out: &mut Output) {
         column("id", &|row| out.text(&row.id).into_owned()),
         column("state", &|row| row.state.to_string()),
         column("failed", &|row| row.attempts.to_string()),
-        column("age", &|row| age(row.added)),
+        column("age", &|row| age(now, row.added)),
         column(target, &|row| out.text(&row.destination).into_owned()),
     ];
     let optional = [
@@ -93,7 +93,7 @@ pub(super) fn print_rows(of: Rows, rows: &[Row], out: &mut Output) {
 }
 
 /// Prints rows of the inbox as a table.
-pub(super) fn print_received(rows: &[ReceivedRow], out: &mut Output) {
+pub(super) fn print_received(rows: &[ReceivedRow], now: DateTime<Utc>, out: &mut Output) {
     let mut table = table(&["message", "consumer", "failed", "age"]);
     for row in rows {
         table.add_row([
@@ -101,7 +101,7 @@ pub(super) fn print_received(rows: &[ReceivedRow], out: &mut Output) {
                 .into_owned(),
             out.text(&row.consumer).into_owned(),
             row.failed_attempts.to_string(),
-            age(row.handled_at),
+            age(now, row.handled_at),
         ]);
     }
     if !rows.is_empty() {

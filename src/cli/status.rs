@@ -28,7 +28,7 @@ pub(super) fn print(out: &mut Output, status: &Status, totals: &Totals, calls: b
         out.row("    reason", line);
     }
     for target in status.failing.iter().take(LISTED) {
-        let line = format!("{}: {} rows", out.text(&target.name), count(target.rows));
+        let line = format!("{}: {}", out.text(&target.name), rows(target.rows));
         out.row("    failing", line);
     }
     out.row("parked", count(status.parked));
@@ -135,6 +135,12 @@ fn object(status: &Status, totals: &Totals, calls: bool) -> Object {
         .with("paused_streams", &status.paused_streams)
 }
 
+/// A number of rows with its noun.
+fn rows(number: i64) -> String {
+    let noun = if number == 1 { "row" } else { "rows" };
+    format!("{} {noun}", count(number))
+}
+
 /// A count as people write it: `100,000+` if there may be more rows.
 fn count(rows: i64) -> String {
     if rows >= COUNT_LIMIT {
@@ -150,8 +156,8 @@ fn lease(holder: &LeaseHolder) -> String {
         .map(|since| format!(" since {},", since.to_rfc3339()))
         .unwrap_or_default();
     format!(
-        "{name}: {} rows,{since} until {}",
-        count(holder.rows),
+        "{name}: {},{since} until {}",
+        rows(holder.rows),
         holder.until.to_rfc3339()
     )
 }
@@ -174,13 +180,10 @@ fn age(time: Duration) -> humantime::FormattedDuration {
 /// The rows of a stream that could be claimed now.
 fn overdue(out: &Output, stream: &StreamStatus) -> String {
     let age = age(stream.oldest_claimable);
-    let rows = count(stream.claimable);
+    let rows = rows(stream.claimable);
     match &stream.name {
-        Some(name) => format!(
-            "{rows} rows of stream {}, the first for {age}",
-            out.text(name)
-        ),
-        None => format!("{rows} rows, the first for {age}"),
+        Some(name) => format!("{rows} of stream {}, the first for {age}", out.text(name)),
+        None => format!("{rows}, the first for {age}"),
     }
 }
 

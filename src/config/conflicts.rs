@@ -156,7 +156,12 @@ impl Conflicts<'_> {
         let has_tls =
             Options::from_url(config.stomp_url.expose()).map_or(true, |options| options.has_tls());
         for (name, file) in [("tls_ca_file", authorities), ("tls_cert_file", certificate)] {
-            if file.is_some() && !has_tls {
+            // `outbox doctor` verifies the management API by the same authorities.
+            let has_management_tls = config.management_url.as_ref().is_some_and(|url| {
+                let scheme = url.expose().trim().split(':').next().unwrap_or_default();
+                scheme.eq_ignore_ascii_case("https")
+            });
+            if file.is_some() && !has_tls && !(name == "tls_ca_file" && has_management_tls) {
                 let origin = (self.origin)(name);
                 let expected =
                     format!("a stomp+ssl:// address, which {name} from {origin} requires");

@@ -95,7 +95,7 @@ settings! {
 
         /// Certificate authorities (PEM) that are trusted to sign the broker's certificate; none: the system's.
         ///
-        /// Requires an address with `stomp+ssl://`.
+        /// Requires an address with `stomp+ssl://`, or `management_url` with `https://`.
         tls_ca_file: Option<PathBuf> = "none", FILE, choice("the path of a file");
 
         /// Client certificate (PEM), for brokers that require one.

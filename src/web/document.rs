@@ -76,9 +76,10 @@ fn write(shown: &mut String, value: &RawValue, redaction: &Redaction, depth: usi
             }
         };
         write_all(shown, ('{', '}'), &members, depth, write_member);
-    } else if let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(raw) {
-        let write_item =
-            |shown: &mut String, item: &Box<RawValue>| write(shown, item, redaction, depth + 1);
+    } else if let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw) {
+        let write_item = |shown: &mut String, item: &&RawValue| {
+            write(shown, item, redaction, depth + 1);
+        };
         write_all(shown, ('[', ']'), &items, depth, write_item);
     } else {
         shown.push_str(raw);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 
-use crate::admin::pooled::{self, ChangedRows, PooledError};
+use crate::admin::pooled::{self, ChangedRows, PooledError, Read};
 use crate::admin::{
     self, Action, Changed, Cursor, Filter, InboxFilter, Matching, Page, ReceivedDetails,
     ReceivedRow, Row, RowDetails, Rows, Status, Stream, Totals,
@@ -13,13 +13,6 @@ use crate::db::{Db, DbError};
 
 /// The result of an operation.
 pub(super) type Answer<'a, T> = BoxFuture<'a, Result<T, PooledError>>;
-
-/// Something that was read, and when, by the clock of the database.
-#[derive(Debug, Clone)]
-pub(super) struct Read<T> {
-    pub(super) now: DateTime<Utc>,
-    pub(super) found: T,
-}
 
 /// The numbers of the overview.
 #[derive(Debug, Clone)]
@@ -53,6 +46,9 @@ pub(super) struct FilteredChange {
     /// With [`Action::Retry`]: the new destination.
     pub(super) destination: Option<String>,
 }
+
+/// Changes with the times of their ends, the latest first.
+pub(super) type Changes = Vec<(DateTime<Utc>, Change)>;
 
 /// The operations of the pages.
 pub(super) trait Store: Send + Sync + 'static {
@@ -95,7 +91,7 @@ pub(super) trait Store: Send + Sync + 'static {
     fn record(&self, change: Change) -> Answer<'_, ()>;
 
     /// The last changes, the latest first.
-    fn last_changes(&self, limit: i64) -> Answer<'_, Read<Vec<(DateTime<Utc>, Change)>>>;
+    fn last_changes(&self, limit: i64) -> Answer<'_, Read<Changes>>;
 
     /// Changes the rows that were counted. It has no time limit.
     fn apply(&self, matching: Matching, changed: ChangedRows) -> Answer<'_, u64>;
@@ -194,7 +190,7 @@ impl<C: Backend> Store for Db<C> {
         change(self, move |conn: &mut C| Ok(conn.record_change(&entry)?))
     }
 
-    fn last_changes(&self, limit: i64) -> Answer<'_, Read<Vec<(DateTime<Utc>, Change)>>> {
+    fn last_changes(&self, limit: i64) -> Answer<'_, Read<Changes>> {
         read(self, move |conn: &mut C| Ok(conn.last_changes(limit)?))
     }
 
@@ -214,11 +210,7 @@ fn read<C: Backend, T: Send + 'static>(
     db: &Db<C>,
     work: impl FnOnce(&mut C) -> Result<T, admin::AdminError> + Send + 'static,
 ) -> Answer<'_, Read<T>> {
-    Box::pin(pooled::read(db, move |conn| {
-        let now = conn.now()?;
-        let found = work(conn)?;
-        Ok(Read { now, found })
-    }))
+    Box::pin(pooled::read_at(db, work))
 }
 
 fn change<C: Backend, T: Send + 'static>(

@@ -406,6 +406,13 @@ fn tls_settings_that_do_not_go_together_are_reported() {
         ("tls_key_password", "hunter3"),
     ];
     with(&whole).unwrap();
+    // The management API is verified by the same authorities.
+    with(&[
+        ("stomp_url", "stomp://u:hunter2@broker/"),
+        ("management_url", "https://broker:15671/"),
+        whole[0],
+    ])
+    .unwrap();
     for (pairs, expected) in [
         (&whole[1..2], "tls_cert_file = \"a.pem\" from"),
         (

@@ -30,9 +30,11 @@ pub(super) fn rates(of: Rows, samples: &[Sample]) -> Markup {
         Some(rate) => format!("{} {}/s", line.name, rate_text(rate)),
         None => format!("{} not known yet", line.name),
     });
-    chart("Rate", &text.join(", "), &[written, done], |most| {
-        format!("{}/s", rate_text(most))
-    })
+    let scale = Scale {
+        round: nice,
+        text: |most| format!("{}/s", rate_text(most)),
+    };
+    chart("Rate", &text.join(", "), &[written, done], &scale)
 }
 
 /// The age of the oldest row that could be taken.
@@ -44,7 +46,11 @@ pub(super) fn lag(of: Rows, samples: &[Sample]) -> Markup {
         Some((_, Some(seconds))) => format!("now {}", seconds_text(*seconds)),
         _ => "not known yet".to_owned(),
     };
-    chart("Lag", &text, &[lag], seconds_text)
+    let scale = Scale {
+        round: nice_time,
+        text: seconds_text,
+    };
+    chart("Lag", &text, &[lag], &scale)
 }
 
 fn line(name: &'static str, samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>) -> Line {
@@ -72,10 +78,10 @@ fn seconds_text(seconds: f64) -> String {
 }
 
 /// A chart. `text` says the same in words.
-fn chart(title: &str, text: &str, lines: &[Line], scale: impl Fn(f64) -> String) -> Markup {
+fn chart(title: &str, text: &str, lines: &[Line], scale: &Scale) -> Markup {
     let values = lines.iter().flat_map(|line| &line.values);
     let most = values.filter_map(|(_, value)| *value).fold(0.0, f64::max);
-    let most = nice(most);
+    let most = (scale.round)(most);
     html! {
         figure.chart {
             figcaption { strong { (title) } " " span { (text) } }
@@ -91,13 +97,30 @@ fn chart(title: &str, text: &str, lines: &[Line], scale: impl Fn(f64) -> String)
                     }
                 }
             }
-            div.scale { span { (scale(most)) } span { "0" } }
+            div.scale { span { ((scale.text)(most)) } span { "0" } }
             div.times { span { "1 h ago" } span { "30 m" } span { "now" } }
             @if lines.len() > 1 {
                 p.legend { @for line in lines { span class=(line.name) { (line.name) } } }
             }
         }
     }
+}
+
+/// The vertical scale of a chart.
+struct Scale {
+    /// The next round number.
+    round: fn(f64) -> f64,
+    text: fn(f64) -> String,
+}
+
+/// The next round time, in seconds; at least 5 s.
+fn nice_time(most: f64) -> f64 {
+    const ROUND: [f64; 13] = [
+        5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0, 43_200.0,
+        86_400.0,
+    ];
+    let found = ROUND.into_iter().find(|round| *round >= most);
+    found.unwrap_or_else(|| 86_400.0 * nice(most / 86_400.0))
 }
 
 /// The next number of the form 1, 2 or 5 with zeros; at least 1.
@@ -164,6 +187,9 @@ mod tests {
             (60.0, 100.0),
         ] {
             assert_eq!(nice(most), expected, "{most}");
+        }
+        for (most, expected) in [(0.0, 5.0), (61.0, 120.0), (86_401.0, 172_800.0)] {
+            assert_eq!(nice_time(most), expected, "{most}");
         }
     }
 }

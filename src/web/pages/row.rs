@@ -10,10 +10,10 @@ use super::parts::{
     stored_headers, text_field,
 };
 use super::rows::action_names;
+use crate::admin::pooled::Read;
 use crate::admin::{Action, Row, RowDetails, RowState, Rows};
 use crate::web::failure::PageFailure;
 use crate::web::parameters::Parameters;
-use crate::web::store::Read;
 use crate::web::visit::Visit;
 
 pub(in crate::web) async fn message(visit: Visit) -> Result<Response, PageFailure> {
