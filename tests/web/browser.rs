@@ -12,12 +12,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
 use crate::access::hashed;
+use crate::paths::proxy;
 use crate::served::{Served, web};
 use crate::subject::{NewRow, PARKED, ROW, connect, count, id, write, write_calls};
 use crate::support;
 use crate::support::TestDatabase;
 
 const PASSWORD: &str = "p w";
+/// The box of a row; the filter for ids has the same name.
+const BOX: &str = "input[type=checkbox][name=id]";
 /// Time between two renewals of a page.
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -248,7 +251,7 @@ async fn rows_are_retried_by_clicks_and_by_keys() {
         }
         panic!("no way to {selector}");
     };
-    tab_to("input[name=id]").await;
+    tab_to(BOX).await;
     browser.press(Key::Space).await;
     assert_eq!(browser.value(checked).await, 1);
     tab_to("button[value='retry.selected']").await;
@@ -283,13 +286,13 @@ async fn pages_renew_themselves_while_nobody_works_in_them() {
     assert!(took.is_some(), "it is renewed: {}", browser.text().await);
     browser.says("Live").await;
     // A box is checked.
-    browser.click("input[name=id]").await;
+    browser.click(BOX).await;
     let second = write_row(11);
     let took = browser
         .wait_for(&second, INTERVAL + Duration::from_secs(1))
         .await;
     assert_eq!(took, None, "the box would be lost");
-    browser.click("input[name=id]").await;
+    browser.click(BOX).await;
     browser.value("document.activeElement.blur()").await;
     assert!(browser.wait_for(&second, 2 * INTERVAL).await.is_some());
     // Another tab is in front.
@@ -331,13 +334,14 @@ async fn pages_renew_themselves_while_nobody_works_in_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_work_without_scripts_and_fit_a_phone() {
-    let off = json!({"profile.managed_default_content_settings.javascript": 2});
-    let mut options = phone();
-    options["prefs"] = off;
-    let Some(browser) = Browser::open(&[], options).await else {
+async fn pages_work_without_their_script_and_fit_a_phone() {
+    let Some(mut browser) = Browser::open(&[], phone()).await else {
         return;
     };
+    // The test's own scripts run.
+    let server = browser.served.stranger.start.authority().to_owned();
+    let address = proxy(server, "", "/script.js");
+    browser.served.stranger.start = format!("http://{address}/").parse().unwrap();
     let mut conn = browser.conn();
     let parked = format!("message?id={}&show=body&show=headers", id(0));
     for page in [
@@ -364,7 +368,7 @@ async fn pages_work_without_scripts_and_fit_a_phone() {
         }
     }
     browser.goto("messages?state=parked").await;
-    browser.click("input[name=id]").await;
+    browser.click(BOX).await;
     browser.click("button[value='retry.selected']").await;
     browser.says("Retry 1 parked row?").await;
     let width = "return document.documentElement.scrollWidth";
