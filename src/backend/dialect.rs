@@ -47,6 +47,8 @@ pub trait Dialect: Connection + Sized {
     const BY_WAITING: &'static str = "";
     /// The same for the index of the parked rows in the order of `seq`.
     const BY_PARKED: &'static str = "";
+    /// The same for rows that were sent or executed, by the time of writing.
+    const BY_SETTLED: &'static str = "";
 
     /// Makes a statement use the index on `seq` of a table, after the table's name. MySQL would lock the rows that it
     /// reads on another way.

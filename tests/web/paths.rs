@@ -180,8 +180,9 @@ fn a_proxy_may_leave_a_path_as_it_is() {
     }
 }
 
-/// A proxy that removes a path, as nginx does for `proxy_pass http://…/`. Returns its address.
-fn proxy(server: String, path: &'static str) -> String {
+/// A proxy that removes a path, as nginx does for `proxy_pass http://…/`, and closes connections that ask for a page.
+/// Returns its address.
+pub(crate) fn proxy(server: String, path: &'static str, refused: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -199,9 +200,15 @@ fn proxy(server: String, path: &'static str) -> String {
                 let space = request.iter().position(|byte| *byte == b' ').unwrap();
                 let rest = &request[space + 1..];
                 assert!(rest.starts_with(path.as_bytes()), "a request of {path}");
+                if !refused.is_empty() && rest[path.len()..].starts_with(refused.as_bytes()) {
+                    return;
+                }
                 request.drain(space + 1..=space + path.len());
+                // Only the first request of a connection is looked at.
+                let text = String::from_utf8(request).unwrap();
+                let request = text.replace("Connection: keep-alive", "Connection: close");
                 let mut upstream = TcpStream::connect(server).unwrap();
-                upstream.write_all(&request).unwrap();
+                upstream.write_all(request.as_bytes()).unwrap();
                 let (mut from, mut to) =
                     (client.try_clone().unwrap(), upstream.try_clone().unwrap());
                 std::thread::spawn(move || std::io::copy(&mut from, &mut to));
@@ -217,7 +224,11 @@ fn proxy(server: String, path: &'static str) -> String {
 fn a_proxy_may_remove_a_path() {
     let database = database();
     let served = Served::start(&database, &[]);
-    let address = proxy(served.stranger.start.authority().to_owned(), "/ops/outbox");
+    let address = proxy(
+        served.stranger.start.authority().to_owned(),
+        "/ops/outbox",
+        "",
+    );
     let ann = Client::new(&format!("http://{address}/ops/outbox/")).with_token(ANN);
     crawl_all(&ann);
     change_a_row(&ann, &database);

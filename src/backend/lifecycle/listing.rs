@@ -189,8 +189,9 @@ macro_rules! listing {
                 }
                 let columns = columns::<Self>(&Self::time_literal(now));
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let by_settled = Self::BY_SETTLED;
                 let rows: Vec<Stored> = diesel::sql_query(table.fill(&format!(
-                    "select {columns} from {{table}} where status = {SUCCEEDED} and {condition}
+                    "select {columns} from {{table}} {by_settled} where status = {SUCCEEDED} and {condition}
                     order by added desc, {{table}}.id desc limit {limit}"
                 )))
                 .load(self)?;

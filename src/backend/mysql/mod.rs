@@ -51,6 +51,7 @@ impl Dialect for MysqlConnection {
     const BY_SEQ: &'static str = "force index ({table}_seq)";
     const BY_WAITING: &'static str = "force index ({table}_waiting)";
     const BY_PARKED: &'static str = Self::BY_WAITING;
+    const BY_SETTLED: &'static str = "force index ({table}_settled)";
     const KEY: &'static str = "`key`";
     const INSERT_JOB: &'static str = "insert ignore into outbox_jobs (begun, name) values (?, ?)";
     const BEGIN_JOB: &'static str =

@@ -42,6 +42,7 @@ impl Dialect for SqliteConnection {
     // A scan by the primary key would read all rows that were sent.
     const BY_WAITING: &'static str = "indexed by {table}_waiting";
     const BY_PARKED: &'static str = "indexed by {table}_parked";
+    const BY_SETTLED: &'static str = "indexed by {table}_settled";
     const VERSION: Option<&'static str> = None;
     // A transaction that writes has no other writer beside it.
     const FOR_UPDATE: &'static str = "";
