@@ -3,39 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+pub(crate) use crate::support::Ran;
+
 pub(crate) const PUBLISH: &str = env!("CARGO_BIN_EXE_publish");
 pub(crate) const SUBSCRIBE: &str = env!("CARGO_BIN_EXE_subscribe");
 pub(crate) const OUTBOX: &str = env!("CARGO_BIN_EXE_outbox");
-
-/// The result of a run.
-#[derive(Debug)]
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    pub(crate) fn says(self, text: &str) -> Self {
-        assert_eq!(self.code, 0, "{self:#?}");
-        assert!(self.out.contains(text), "no {text:?} in {self:#?}");
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn fails(self, code: i32, text: &str) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
-        assert!(self.err.contains(text), "no {text:?} in {self:#?}");
-        assert!(!self.err.contains("panicked"), "{self:#?}");
-        self
-    }
-
-    /// All that was printed.
-    pub(crate) fn all(&self) -> String {
-        format!("{}{}", self.out, self.err)
-    }
-}
 
 /// A program without settings from the environment of the tests.
 pub(crate) fn program(path: &str, arguments: &[&str], database: &str) -> Command {
@@ -52,12 +24,7 @@ pub(crate) fn program(path: &str, arguments: &[&str], database: &str) -> Command
 }
 
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let output = command.output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Ran::new(command)
 }
 
 /// The names of the files in a folder.

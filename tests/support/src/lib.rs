@@ -10,8 +10,10 @@ pub mod log;
 pub mod network;
 pub mod own;
 pub mod program;
+mod ran;
 
 pub use database::{TestDatabase, mysql, postgres, postgres_in_latin1, sqlite};
+pub use ran::Ran;
 
 /// The address in this variable. `None`, with a word on standard error, if it is not set or empty and
 /// nothing is required.
