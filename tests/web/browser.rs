@@ -24,10 +24,14 @@ const BOX: &str = "input[type=checkbox][name=id]";
 /// Time between two renewals of a page.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A program in `PATH`.
-fn program(name: &str) -> Option<PathBuf> {
+/// The first of these programs in `PATH`.
+fn program(names: &[&str]) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&paths).map(|folder| folder.join(name));
+    let folders: Vec<PathBuf> = std::env::split_paths(&paths).collect();
+    let mut candidates = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let name = names[0];
     let found = candidates.find(|path| path.is_file());
     if found.is_none() {
         let required = std::env::var_os("OUTBOX_TEST_REQUIRE_ALL").is_some();
@@ -59,7 +63,10 @@ struct Browser {
 impl Browser {
     /// `None` if there is no browser on this machine.
     async fn open(arguments: &[&str], options: Value) -> Option<Self> {
-        let (driver, browser) = (program("chromedriver")?, program("chromium")?);
+        let (driver, browser) = (
+            program(&["chromedriver"])?,
+            program(&["chromium", "google-chrome"])?,
+        );
         let database = support::sqlite::<SqliteConnection>();
         let mut conn = connect::<SqliteConnection>(&database);
         let ids: Vec<String> = (0..4).map(id).collect();

@@ -14,6 +14,7 @@ mod overview;
 mod paths;
 mod requests;
 mod served;
+#[cfg(feature = "postgres")]
 mod stops;
 mod subject;
 

@@ -12,7 +12,6 @@ use crate::support::own::Cluster;
 use crate::support::program::wait_until;
 
 /// A change waits for a lock that the test holds, and the program for the change.
-#[cfg(feature = "postgres")]
 #[test]
 fn a_stop_waits_for_changes_under_way() {
     let Some(database) = support::postgres::<PgConnection>() else {
@@ -76,7 +75,6 @@ fn a_stop_waits_for_changes_under_way() {
 }
 
 /// The server is the test's own.
-#[cfg(feature = "postgres")]
 #[test]
 fn a_database_that_is_away_is_a_page_and_comes_back() {
     let mut server = Cluster::<PgConnection>::start("");
