@@ -23,10 +23,10 @@ pub(crate) fn the_status_shows_reasons_leases_and_streams<C: Backend>(database: 
     outbox(database, &["status"])
         .says("waiting   3\n  not due 2\n  due     1\n")
         .says("  leased  1\n  retrying 1\n    reason 1 times: it is refused\n")
-        .says("    failing /queue/a: 1 rows\n")
-        .says("leased by 070707070707: 1 rows, since 2030-")
+        .says("    failing /queue/a: 1 row\n")
+        .says("leased by 070707070707: 1 row, since 2030-")
         .says(", until 8000-01-01T00:00:00+00:00")
-        .says("overdue   1 rows of stream mail, the first for ");
+        .says("overdue   1 row of stream mail, the first for ");
 }
 
 pub(crate) fn the_status_shows_calls_that_nobody_claims<C: Backend>(database: &TestDatabase) {

@@ -218,7 +218,7 @@ async fn rows_are_retried_by_clicks_and_by_keys() {
     let mut conn = browser.conn();
     browser.goto("").await;
     browser
-        .click_link("4 messages are parked: they are not tried again by themselves")
+        .click_link("4 messages are parked: not tried again automatically")
         .await;
     browser.says("Parked messages").await;
     // The first box selects all.

@@ -121,12 +121,12 @@ pub(crate) fn the_numbers_are_those_of_the_rows<C: Subject>(database: &TestDatab
     assert_eq!(shown[17], "Executed 1");
     let noticed = notices(&page);
     let expected = [
-        "2 messages are parked",
-        "1 messages wait for an earlier one of their key",
+        "2 messages are parked: not tried again automatically",
+        "1 message is blocked by an earlier row of the same key",
         "the oldest of the messages that could be taken waits for 9",
         "the oldest of the calls that could be taken waits for 9",
         "no executor takes calls of charge: 2 wait",
-        "1 messages have failed and are retried",
+        "1 message is retried after a failure",
         "the stream mail is paused",
     ];
     for text in expected {
@@ -134,10 +134,7 @@ pub(crate) fn the_numbers_are_those_of_the_rows<C: Subject>(database: &TestDatab
         assert!(found, "no {text} in {noticed:#?}");
     }
     assert_eq!(noticed.len(), expected.len(), "{noticed:#?}");
-    let page = page
-        .says("1 messages handled")
-        .says("070707070707")
-        .says("refused");
+    let page = page.says("1 handled").says("070707070707").says("refused");
     // What needs attention leads to its rows.
     let parked = served.ann.visit(&page.link(&noticed[0])).is(200);
     assert_eq!(texts(&parked.document(), "td.id").len(), 3);

@@ -31,7 +31,7 @@ pub(in crate::web) async fn page(visit: Visit) -> Result<Response, PageFailure> 
         (table(&visit, Rows::Calls, &numbers.calls, numbers.totals.executed, now, &samples))
         (streams(&visit, &numbers))
         (process_table(&processes))
-        p.hint { "Inbox: " a href="inbox" { (count(numbers.totals.received)) " messages handled" } " and not deleted yet." }
+        p.hint { "Inbox: " a href="inbox" { (count(numbers.totals.received)) " handled" } " and not deleted yet." }
     };
     let page = Page {
         visit: &visit,
@@ -70,12 +70,12 @@ fn notices(of: Rows, status: &Status) -> Vec<Notice> {
     };
     let failed = status.parked - status.cancelled;
     if failed > 0 {
-        let text = format!("{}: not tried again by itself", some(failed, "parked"));
+        let text = format!("{}: not tried again automatically", some(failed, "parked"));
         add(true, text, tab("parked"));
     }
     if status.blocked > 0 {
         let text = format!(
-            "{} by an earlier one of its key",
+            "{} by an earlier row of the same key",
             some(status.blocked, "blocked")
         );
         // What blocks is parked, or pauses after a failure.

@@ -69,7 +69,6 @@ fn notice(done: &str) -> &'static str {
     match done {
         "retry" => "It will be tried again.",
         "cancel" => "It is cancelled.",
-        "skip" => "Its key is unblocked.",
         _ => "It was not changed: its state does not allow that any more.",
     }
 }
