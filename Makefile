@@ -7,6 +7,7 @@ FEATURES := sqlite,postgres,mysql
 OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
 	OUTBOX_TEST_STOMP_PORT=16613 OUTBOX_TEST_AMQP_PORT=6672 OUTBOX_TEST_ACTIVEMQ_PORT=16623 \
 	OUTBOX_TEST_STOMP_TLS_PORT=16612 OUTBOX_TEST_ACTIVEMQ_TLS_PORT=16622
+FLOW_ON_RABBITMQ := on_mysql::rabbitmq,foreign::rabbitmq,foreign::letters::rabbitmq,foreign::queues::rabbitmq
 FAULTS ?= 200
 ROWS ?= 100000
 TARGET ?= decoder
@@ -27,8 +28,7 @@ test-matrix: tools
 ## The part of it that belongs to `make ci`: each newer database and RabbitMQ 4.3, without ActiveMQ.
 test-current: tools
 	FEATURES=$(FEATURES) ALONE=1 TESTS_trixie="storage:mysql outbox:mysql" \
-		TESTS_sid="storage outbox stomp_broker:rabbitmq flow:on_mysql::rabbitmq,foreign" \
-		scripts/test-matrix
+		TESTS_sid="storage outbox stomp_broker:rabbitmq flow:$(FLOW_ON_RABBITMQ)" scripts/test-matrix
 
 ## Looks for bytes that the STOMP client stumbles over: `make fuzz TARGET=client SECONDS=60`, without
 ## them the decoder, for 20 minutes. It installs cargo-fuzz where that is missing. `make test` runs the
