@@ -16,8 +16,8 @@ pub struct Stream {
     pub is_paused: bool,
 }
 
-/// Lists the streams by name: those of rows that wait, and those that a relay has used or that were paused or
-/// resumed.
+/// Lists the streams by name: those of the oldest 100,000 rows that wait, and those that a relay has used or that were
+/// paused or resumed.
 ///
 /// # Errors
 ///

@@ -190,13 +190,19 @@ pub trait Dialect: Connection + Sized {
     /// SQL expressions. What has no such member stays as it is.
     fn json_with(json: &str, member: &str, text: &str) -> String;
     /// A condition that is true if a row `w` of a list of waiting rows is due and blocked by an earlier one of its
-    /// key, which is its `row_key`; and what is joined to the list for that. `now` is an SQL literal.
+    /// key, which is its `row_key`; and what is joined to the list for that, which looks up each key once. `now` is an
+    /// SQL literal.
     fn blocked(now: &str) -> (String, String) {
-        let is_blocked = format!(
-            "(w.is_due and w.row_key is not null and exists (select 1 from {{table}} e
-                where e.key = w.row_key and e.status <> 2 and e.due_at > {now} and e.seq < w.seq))"
+        let blocking = format!(
+            "left join (
+                select k.row_key, (
+                    select min(e.seq) from {{table}} e
+                    where e.key = k.row_key and e.status <> 2 and e.due_at > {now}) as seq
+                from (select distinct row_key from w where is_due and row_key is not null) k
+            ) blocking on blocking.row_key = w.row_key"
         );
-        (is_blocked, String::new())
+        let is_blocked = "(w.is_due and blocking.seq is not null and blocking.seq < w.seq)";
+        (is_blocked.to_owned(), blocking)
     }
 
     /// A message's id as a text that the database distinguishes from all others.

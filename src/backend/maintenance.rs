@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::dialect::Dialect;
-use super::lifecycle::{CALLS, Lifecycle, PUBLISHED, WAITING};
+use super::lifecycle::{CALLS, COUNT_LIMIT, Lifecycle, PUBLISHED, WAITING};
 use super::moments::before;
 use super::outbox_write;
 use super::qualify::RunQueryDsl;
@@ -28,6 +28,12 @@ pub enum Table {
     Received,
     /// The counted deliveries.
     Deliveries,
+}
+
+#[derive(QueryableByName)]
+struct StreamName {
+    #[diesel(sql_type = Text)]
+    name: String,
 }
 
 /// The other statements of the programs, besides sending and receiving; not for use by hand.
@@ -79,7 +85,8 @@ pub trait Maintenance {
     /// Whether the stream exists: a row has it, or it was once paused or resumed.
     fn knows_stream(&mut self, name: &str) -> QueryResult<bool>;
 
-    /// Returns the streams that were looked up, paused or resumed, and those of rows that wait.
+    /// Returns the streams that were looked up, paused or resumed, and those of the oldest [`COUNT_LIMIT`] rows that
+    /// wait.
     fn streams(&mut self) -> QueryResult<Vec<String>>;
 
     /// Returns the streams that are paused.
@@ -224,20 +231,17 @@ macro_rules! maintenance {
                 let mut streams: Vec<String> = outbox_streams::table
                     .select(outbox_streams::name)
                     .load(self)?;
-                let waiting: Vec<Option<String>> = published::table
-                    .filter(published::status.eq(WAITING))
-                    .filter(published::stream.is_not_null())
-                    .select(published::stream)
-                    .distinct()
+                for table in [PUBLISHED, CALLS] {
+                    let waiting: Vec<StreamName> = diesel::sql_query(table.fill(&format!(
+                        "select distinct w.stream as name from (
+                            select stream from {{table}} {} where status = {WAITING}
+                            order by seq limit {COUNT_LIMIT}
+                        ) w where w.stream is not null",
+                        Self::BY_WAITING
+                    )))
                     .load(self)?;
-                streams.extend(waiting.into_iter().flatten());
-                let waiting: Vec<Option<String>> = outbox_calls::table
-                    .filter(outbox_calls::status.eq(WAITING))
-                    .filter(outbox_calls::stream.is_not_null())
-                    .select(outbox_calls::stream)
-                    .distinct()
-                    .load(self)?;
-                streams.extend(waiting.into_iter().flatten());
+                    streams.extend(waiting.into_iter().map(|it| it.name));
+                }
                 streams.sort_unstable();
                 streams.dedup();
                 Ok(streams)

@@ -42,7 +42,7 @@ fn the_outbox_of_another_service_further_on_in_the_path_is_left_alone() {
         matches!(error, MigrateError::Unsent { waiting: 1, .. }),
         "{error}"
     );
-    assert_eq!(ours.force_revert().unwrap().len(), 7);
+    assert_eq!(ours.force_revert().unwrap().len(), 8);
     assert_eq!(
         (place.objects("tenant"), place.objects("public")),
         (0, before)

@@ -263,9 +263,10 @@ macro_rules! backlog {
                 );
                 let (is_blocked, blocking) = Self::blocked(&now);
                 let statement = format!(
-                    "select b.stream, b.is_leased, b.is_retried, b.is_due, b.is_blocked, count(*) as n,
+                    "with w as ({})
+                    select b.stream, b.is_leased, b.is_retried, b.is_due, b.is_blocked, count(*) as n,
                         min(b.added) as added, min(b.since) as since
-                    from (select w.*, {is_blocked} as is_blocked from ({}) w {blocking}) b
+                    from (select w.*, {is_blocked} as is_blocked from w {blocking}) b
                     group by b.stream, b.is_leased, b.is_retried, b.is_due, b.is_blocked",
                     waiting::<Self>(&columns)
                 );
@@ -346,9 +347,10 @@ macro_rules! backlog {
                 };
                 let is_claimable = format!("b.is_due and not b.is_blocked and {flows}");
                 let statement = format!(
-                    "select b.name, count(case when {is_claimable} then 1 end) as n,
+                    "with w as ({})
+                    select b.name, count(case when {is_claimable} then 1 end) as n,
                         min(case when {is_claimable} then b.since end) as since
-                    from (select w.*, {is_blocked} as is_blocked from ({}) w {blocking}) b
+                    from (select w.*, {is_blocked} as is_blocked from w {blocking}) b
                     group by b.name
                     having count(case when b.was_claimed then 1 end) = 0
                         and count(case when {is_claimable} then 1 end) > 0
