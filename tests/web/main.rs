@@ -12,6 +12,8 @@ mod hostile;
 mod lists;
 mod overview;
 mod paths;
+#[cfg(feature = "postgres")]
+mod reading;
 mod requests;
 mod served;
 #[cfg(feature = "postgres")]
