@@ -8,6 +8,8 @@ use axum::routing::{get, post};
 
 use super::failure::PageFailure;
 use super::guard;
+#[cfg(feature = "cli")]
+use super::pages::checks;
 use super::pages::{
     assets, dead_letters, inbox, job, overview, row, row_change, rows, stream_change, trail,
 };
@@ -15,7 +17,7 @@ use super::site::Site;
 
 /// The pages.
 pub(crate) fn router(site: Arc<Site>) -> Router {
-    Router::new()
+    let pages = Router::new()
         .route("/", get(overview::page))
         .route("/messages", get(rows::messages))
         .route("/message", get(row::message))
@@ -30,7 +32,11 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/confirm", post(row_change::confirm))
         .route("/change-stream", post(stream_change::change))
         .route("/job", get(job::page))
-        .route("/trail", get(trail::page))
+        .route("/trail", get(trail::page));
+    // They are those of a program.
+    #[cfg(feature = "cli")]
+    let pages = pages.route("/checks", get(checks::page));
+    pages
         .route(assets::STYLE, get(assets::style))
         .route(assets::SCRIPT, get(assets::script))
         .fallback(async || PageFailure::not_found("there is no such page"))

@@ -32,6 +32,9 @@ pub(crate) struct Site {
     pub(super) processes: Processes,
     /// One pass over dead letters at a time: two would hide messages from each other.
     pub(super) dead_letters: Mutex<()>,
+    /// The checks run for one user at a time.
+    #[cfg(feature = "cli")]
+    pub(super) checks: Mutex<()>,
     is_sampling: AtomicBool,
     form_key: [u8; 32],
 }
@@ -63,6 +66,8 @@ impl Site {
             pending: PendingChanges::default(),
             processes: Processes::default(),
             dead_letters: Mutex::default(),
+            #[cfg(feature = "cli")]
+            checks: Mutex::default(),
             is_sampling: AtomicBool::new(false),
             form_key: rand::rng().random(),
         }

@@ -1,6 +1,7 @@
 //! The overview: numbers, what needs attention, and charts.
 
 use diesel::SqliteConnection;
+use diesel::connection::SimpleConnection as _;
 
 use crate::client::Answer;
 use crate::document::{attributes, texts};
@@ -209,4 +210,27 @@ fn charts_have_points_and_processes_are_asked() {
     page.says("30");
     relay.signal("TERM");
     relay.ended();
+}
+
+/// The checks are those of `outbox doctor`, and are made on request only.
+#[test]
+fn checks_are_made_on_request() {
+    let database = crate::support::sqlite::<diesel::SqliteConnection>();
+    let mut conn = connect::<diesel::SqliteConnection>(&database);
+    let mut command = web_with_tokens(&database.url, &["--read-only"]);
+    // Nothing listens there.
+    command.env("STOMP_URL", "stomp://u:hunter2@127.0.0.1:1/");
+    conn.batch_execute("drop index published_held").unwrap();
+    let served = Served::spawn(&mut command);
+    served.ann.get("checks").is(200).lacks("database.indexes");
+    let page = served.ann.get("checks?run=1").is(200);
+    let page = page
+        .says("2 errors")
+        .says("database.indexes")
+        .says("create index published_held on published")
+        .says("Connection refused")
+        .lacks("hunter2");
+    let results = texts(&page.document(), "tbody tr .state");
+    assert_eq!(results[..2], ["error", "error"], "the worst first");
+    served.stop();
 }

@@ -16,15 +16,19 @@ pub(super) enum Place {
     Calls,
     Inbox,
     DeadLetters,
+    #[cfg(feature = "cli")]
+    Checks,
     Trail,
 }
 
-const PLACES: [(Place, &str, &str); 6] = [
+const PLACES: &[(Place, &str, &str)] = &[
     (Place::Overview, "./", "Overview"),
     (Place::Messages, "messages", "Messages"),
     (Place::Calls, "calls", "Calls"),
     (Place::Inbox, "inbox", "Inbox"),
     (Place::DeadLetters, "dead-letters", "Dead letters"),
+    #[cfg(feature = "cli")]
+    (Place::Checks, "checks", "Checks"),
     (Place::Trail, "trail", "Changes"),
 ];
 
@@ -49,8 +53,8 @@ impl Page<'_> {
                     header {
                         a.brand href="./" { "outbox" }
                         nav aria-label="Pages" {
-                            @for (place, link, name) in PLACES.into_iter().filter(|(place, ..)| *place != Place::Trail || has_trail) {
-                                @if place == self.place {
+                            @for (place, link, name) in PLACES.iter().filter(|(place, ..)| *place != Place::Trail || has_trail) {
+                                @if *place == self.place {
                                     a href=(link) aria-current="page" { (name) }
                                 } @else {
                                     a href=(link) { (name) }

@@ -2,6 +2,8 @@
 
 pub(super) mod assets;
 mod chart;
+#[cfg(feature = "cli")]
+pub(super) mod checks;
 pub(super) mod dead_letters;
 pub(super) mod inbox;
 pub(super) mod job;
