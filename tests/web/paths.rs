@@ -115,6 +115,7 @@ fn crawl_all(client: &Client) {
         "",
         "call",
         "calls",
+        "checks",
         "dead-letters",
         "inbox",
         "message",
