@@ -170,9 +170,9 @@ pub fn outbox() -> ExitCode {
         }
         Task::Doctor(arguments) => return doctor::run(&settings, &arguments, json),
         #[cfg(feature = "web")]
-        Task::Web(arguments) => return web::run(&settings, &arguments),
+        Task::Web(arguments) => return web::run(&settings, &arguments, json),
         #[cfg(feature = "web")]
-        Task::HashPassword(arguments) => return web::print_user(&arguments),
+        Task::HashPassword(arguments) => return web::print_user(&arguments, json),
         other => other,
     };
     run(

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::http_server;
+use super::json::Object;
 use super::output::Output;
 use super::run::{Failure, run_with};
 use crate::config::{Config, FlagGroups, Flags, Group};
@@ -79,12 +80,12 @@ pub(super) struct HashPassword {
 }
 
 /// Prints a user for the setting `web_users`. The password is read from the terminal or from standard input.
-pub(super) fn print_user(arguments: &HashPassword) -> ExitCode {
+pub(super) fn print_user(arguments: &HashPassword, is_json: bool) -> ExitCode {
     let work = async |_| {
         let password = read_password().map_err(Failure::runtime)?;
         let user = hash_password(&arguments.name, &password).map_err(Failure::usage)?;
-        let mut out = Output::new(false);
-        out.line(user);
+        let mut out = Output::new(false).with_json(is_json);
+        out.result(&user, || Object::new().with("user", &user));
         out.finish()
     };
     run_with(Ok(Config::default()), work)
@@ -103,7 +104,11 @@ fn read_password() -> io::Result<String> {
 }
 
 /// Serves the pages until a signal stops them.
-pub(super) fn run<G: FlagGroups>(flags: &Flags<G>, arguments: &Arguments) -> ExitCode {
+pub(super) fn run<G: FlagGroups>(
+    flags: &Flags<G>,
+    arguments: &Arguments,
+    is_json: bool,
+) -> ExitCode {
     let config = Config::builder()
         .file_if_present("outbox.toml")
         .env()
@@ -112,7 +117,7 @@ pub(super) fn run<G: FlagGroups>(flags: &Flags<G>, arguments: &Arguments) -> Exi
         .require_database_url()
         .build();
     run_with(config.map_err(Failure::from), async |config| {
-        serve(&config).await
+        serve(&config, is_json).await
     })
 }
 
@@ -125,7 +130,7 @@ impl From<WebError> for Failure {
     }
 }
 
-async fn serve(config: &Config) -> Result<(), Failure> {
+async fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let address = config.web_listen;
     let mut dashboard = Dashboard::new(config)?;
     let mut password = None;
@@ -164,9 +169,15 @@ async fn serve(config: &Config) -> Result<(), Failure> {
             "passwords and rows go over the network in plain text; put a reverse proxy with TLS in front"
         );
     }
-    let mut out = Output::new(false);
-    out.line(format_args!("http://{address}{path}/"));
-    if let Some((user, secret)) = password {
+    let url = format!("http://{address}{path}/");
+    let mut out = Output::new(false).with_json(is_json);
+    let (user, secret) = password.unzip();
+    let object = || {
+        let object = Object::new().with("url", &url).with("user", &user);
+        object.with("password", &secret)
+    };
+    out.result(&url, object);
+    if let (Some(user), Some(secret), false) = (&user, &secret, is_json) {
         out.line(format_args!("user {user}, password {secret}"));
         out.line("The password is new at each start; `web_users` sets users that stay.");
     }

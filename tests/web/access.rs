@@ -298,3 +298,26 @@ fn nothing_is_shown_without_a_login() {
             .is(405);
     }
 }
+
+/// Scripts read the address and the random password.
+#[test]
+fn what_is_printed_can_be_json() {
+    let database = database();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("output");
+    let mut command = web(&database.url, &["--json"]);
+    let program = Program::spawn_with_output(&mut command, File::create(&path).unwrap());
+    let served = Served::of(program);
+    wait_until("the address is printed", || {
+        fs::read_to_string(&path).unwrap().ends_with('\n')
+    });
+    let output = fs::read_to_string(path).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(document["url"], served.stranger.start.as_str());
+    let text = |member: &str| document[member].as_str().unwrap();
+    let client = served
+        .stranger
+        .with_password(text("user"), text("password"));
+    client.get("").is(200);
+    served.stop();
+}
