@@ -13,7 +13,7 @@ ROWS ?= 100000
 TARGET ?= decoder
 SECONDS ?= 1200
 
-.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls check files ci fmt fmt-check clippy docs examples servers servers-down \
+.PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls bench-queues check files ci fmt fmt-check clippy docs examples servers servers-down \
 	servers-current servers-current-down test-matrix test-current tools
 
 test: tools
@@ -59,6 +59,10 @@ bench-stomp: tools
 ## The same for function calls, without a broker.
 bench-calls: tools
 	scripts/with-servers cargo bench --features $(FEATURES) --bench calls
+
+## The relay and the inbox on classic and quorum queues, of two versions of RabbitMQ.
+bench-queues: tools
+	FEATURES=$(FEATURES) scripts/bench-queues
 
 ## Everything that a change has to pass.
 check: fmt-check files test clippy docs examples

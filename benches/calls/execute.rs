@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 
+use crate::child::By;
 use crate::outbox::Outbox;
 use crate::report::{Goal, Report};
-use crate::{Size, by_hand, executor, median, rate};
+use crate::{Size, child, median, rate};
 
 const BEHIND_ONE_KEY: i64 = 100_000;
 
@@ -17,13 +18,9 @@ struct Scenario {
     call: &'static str,
     /// Whether 100,000 calls of a key that fails are there.
     is_blocked: bool,
-    run: fn(&str) -> Duration,
+    by: By,
     /// The scenario to compare with, and the minimum share of its rate.
     goal: Option<(usize, f64)>,
-}
-
-fn by_executor(url: &str) -> Duration {
-    executor::execute(url, i64::MAX).took
 }
 
 const SCENARIOS: [Scenario; 5] = [
@@ -31,35 +28,35 @@ const SCENARIOS: [Scenario; 5] = [
         name: "by hand: 100 are claimed, and settled in one statement",
         call: "bench.nothing",
         is_blocked: false,
-        run: by_hand::in_batches,
+        by: By::Batches,
         goal: None,
     },
     Scenario {
         name: "blocking functions that do nothing, one worker",
         call: "bench.nothing",
         is_blocked: false,
-        run: by_executor,
+        by: By::Executor,
         goal: Some((0, 0.7)),
     },
     Scenario {
         name: "the same behind 100,000 calls of a failing key",
         call: "bench.nothing",
         is_blocked: true,
-        run: by_executor,
+        by: By::Executor,
         goal: Some((1, 0.9)),
     },
     Scenario {
         name: "by hand: a transaction for each, which inserts a row",
         call: "bench.effect",
         is_blocked: false,
-        run: by_hand::in_transactions,
+        by: By::Transactions,
         goal: None,
     },
     Scenario {
         name: "functions in a transaction that insert a row, one worker",
         call: "bench.effect",
         is_blocked: false,
-        run: by_executor,
+        by: By::Executor,
         goal: Some((3, 0.8)),
     },
 ];
@@ -105,7 +102,7 @@ fn execute(scenario: &Scenario, outbox: &mut Outbox, calls: i64) -> Duration {
     let before = outbox.waiting();
     outbox.fill(scenario.call, calls);
     outbox.conn.batch_execute("checkpoint").unwrap();
-    let took = (scenario.run)(&outbox.database.url);
+    let took = child::execute(scenario.by, &outbox.database.url, i64::MAX).took;
     assert_eq!(outbox.waiting(), before, "everything was executed");
     if scenario.call == "bench.effect" {
         assert_eq!(outbox.effects(), calls);

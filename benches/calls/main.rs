@@ -14,7 +14,6 @@
     clippy::panic
 )]
 
-#[allow(dead_code)] // the broker's address
 #[path = "../relay/figures.rs"]
 mod figures;
 #[path = "../relay/idle_times.rs"]
@@ -25,8 +24,8 @@ mod process;
 mod report;
 
 mod by_hand;
+mod child;
 mod execute;
-mod executor;
 mod functions;
 mod latency;
 mod memory;
@@ -47,8 +46,8 @@ struct Size {
 }
 
 fn main() {
-    if executor::is_child() {
-        executor::run();
+    if child::is_child() {
+        child::run();
         return;
     }
     let size = Size {

@@ -1,8 +1,9 @@
 //! The executor's memory beside many waiting calls.
 
+use crate::child::By;
 use crate::outbox::Outbox;
 use crate::report::{Goal, Report};
-use crate::{Size, executor};
+use crate::{Size, child};
 
 /// Waiting calls, as a multiple of the calls of a round.
 const TIMES: i64 = 50;
@@ -13,7 +14,7 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
     let calls = size.calls * TIMES;
     let mut outbox = Outbox::new();
     outbox.fill("bench.nothing", calls);
-    let peak = executor::execute(&outbox.database.url, calls / PART).peak_memory;
+    let peak = child::execute(By::Executor, &outbox.database.url, calls / PART).peak_memory;
     let left = outbox.waiting();
     assert!(left <= calls - calls / PART, "{left} are left");
     #[allow(clippy::cast_precision_loss)] // a figure for people

@@ -5,8 +5,8 @@
 //! round, and each figure is the median of the rounds, so that the ratios do not depend on the
 //! machine. The results are printed as a table and written to `target/bench-inbox.json`.
 //!
-//! Arguments select parts: `transactions`, `client`, `full`. `BENCH_ROWS` and `BENCH_ROUNDS` make
-//! it shorter and less precise.
+//! Arguments select parts: `transactions`, `client`, `full`, and `queues`, which runs only if it is named
+//! (`make bench-queues`). `BENCH_ROWS` and `BENCH_ROUNDS` make it shorter and less precise.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,6 +15,8 @@
     clippy::panic
 )]
 
+#[path = "../relay/broker.rs"]
+mod broker;
 #[path = "../relay/figures.rs"]
 mod figures;
 #[path = "../relay/process.rs"]
@@ -32,7 +34,8 @@ use outbox_test_support as support;
 
 use std::time::Duration;
 
-use figures::{broker, is_chosen, median, number, rate};
+use broker::Broker;
+use figures::{is_chosen, is_named, median, number, rate};
 use inbox::Inbox;
 use queue::Queue;
 use report::{Goal, Report};
@@ -49,7 +52,7 @@ fn main() {
     let rounds = number("BENCH_ROUNDS").unwrap_or(5);
     let mut report = Report::default();
     if is_chosen("transactions") {
-        transactions(rows, rounds, &mut report);
+        transactions(&[Broker::usual()], rows, rounds, &mut report);
     }
     if is_chosen("client") {
         client(rows, rounds, &mut report);
@@ -57,74 +60,89 @@ fn main() {
     if is_chosen("full") {
         full(rows, rounds, &mut report);
     }
+    if is_named("queues") {
+        transactions(&Broker::all(), rows, rounds, &mut report);
+    }
     report.print();
     report.write("target/bench-inbox.json");
 }
 
-/// One and eight workers, compared with as many hand-written loops.
-fn transactions(rows: usize, rounds: usize, report: &mut Report) {
+/// The times of hand-written loops and of the subscriber at one broker.
+#[derive(Default)]
+struct Times {
+    /// By hand and by the subscriber, with one worker and with eight.
+    taken: [Vec<Duration>; 4],
+    peak_memory: u64,
+}
+
+/// One and eight workers, compared with as many hand-written loops, at each broker.
+fn transactions(brokers: &[Broker], rows: usize, rounds: usize, report: &mut Report) {
     let mut inbox = Inbox::new();
-    let mut times: [Vec<Duration>; 4] = Default::default();
-    let mut peaks = Vec::new();
+    let mut times: Vec<Times> = brokers.iter().map(|_| Times::default()).collect();
+    let names: Vec<String> = brokers.iter().map(Broker::name).collect();
     for round in 1..=rounds {
         eprintln!("transactions, round {round} of {rounds}");
-        for (n, workers) in [(0, 1), (2, 8)] {
-            let queue = Queue::filled(rows);
-            times[n].push(hand_written::consume(
-                &inbox.database.url,
-                &queue,
-                rows,
-                workers,
-            ));
-            inbox.empty();
-            queue.fill(rows);
-            let (took, peak) = subscriber::consume(&inbox.database.url, &queue, rows, workers);
-            times[n + 1].push(took);
-            if workers == 8 {
-                peaks.push(peak);
-            }
-            assert_eq!(inbox.effects(), rows);
-            inbox.empty();
-            for (name, times) in [("by hand", &times[n]), ("subscriber", &times[n + 1])] {
-                let last = rate(rows, times[times.len() - 1]);
-                eprintln!("  {last:5.0} messages/s  {name}, {workers}");
+        for ((broker, name), times) in brokers.iter().zip(&names).zip(&mut times) {
+            for (n, workers) in [(0, 1), (2, 8)] {
+                let queue = Queue::filled(broker, rows);
+                let by_hand = hand_written::consume(&inbox.database.url, &queue, rows, workers);
+                inbox.empty();
+                queue.fill(rows);
+                let (own, peak) = subscriber::consume(&inbox.database.url, &queue, rows, workers);
+                assert_eq!(inbox.effects(), rows);
+                inbox.empty();
+                for (what, took) in [("by hand", by_hand), ("subscriber", own)] {
+                    let last = rate(rows, took);
+                    eprintln!("  {last:5.0} messages/s  {what}, {workers}, {name}");
+                }
+                times.taken[n].push(by_hand);
+                times.taken[n + 1].push(own);
+                times.peak_memory = times.peak_memory.max(peak);
             }
         }
     }
-    let [one_by_hand, one, eight_by_hand, eight] = times.map(|times| rate(rows, median(times)));
-    for (workers, by_hand, own, goal) in [
-        ("one", one_by_hand, one, 0.8),
-        ("eight", eight_by_hand, eight, 0.7),
-    ] {
-        let what = format!("{workers} by hand, beside a bare consumer");
-        report.add(&what, format!("{by_hand:.0} messages/s"), 1.0, Goal::None);
-        let what = format!("{workers} of `workers`");
-        let ratio = own / by_hand;
+    for (name, times) in names.iter().zip(times) {
+        let name = if brokers.len() == 1 {
+            String::new()
+        } else {
+            format!("{name}: ")
+        };
+        let [one_by_hand, one, eight_by_hand, eight] =
+            times.taken.map(|times| rate(rows, median(times)));
+        for (workers, by_hand, own, goal) in [
+            ("one", one_by_hand, one, 0.8),
+            ("eight", eight_by_hand, eight, 0.7),
+        ] {
+            let what = format!("{name}{workers} by hand, beside a bare consumer");
+            report.add(&what, format!("{by_hand:.0} messages/s"), 1.0, Goal::None);
+            let what = format!("{name}{workers} of `workers`");
+            let ratio = own / by_hand;
+            report.add(
+                &what,
+                format!("{own:.0} messages/s"),
+                ratio,
+                Goal::AtLeast(goal),
+            );
+        }
+        #[allow(clippy::cast_precision_loss)] // a figure for people
+        let mebibytes = times.peak_memory as f64 / 1024.0 / 1024.0;
         report.add(
-            &what,
-            format!("{own:.0} messages/s"),
-            ratio,
-            Goal::AtLeast(goal),
+            &format!("{name}memory: the subscriber's peak"),
+            format!("{mebibytes:.1} MiB"),
+            mebibytes,
+            Goal::AtMost(32.0),
         );
     }
-    let peak = peaks.into_iter().max().unwrap_or(0);
-    #[allow(clippy::cast_precision_loss)] // a figure for people
-    let mebibytes = peak as f64 / 1024.0 / 1024.0;
-    report.add(
-        "memory: eight workers, peak of the process",
-        format!("{mebibytes:.1} MiB"),
-        mebibytes,
-        Goal::AtMost(32.0),
-    );
 }
 
 /// The STOMP client without a database, compared with a plain socket.
 fn client(rows: usize, rounds: usize, report: &mut Report) {
     let rows = rows * 4;
+    let broker = Broker::usual();
     let mut times: [Vec<Duration>; 2] = Default::default();
     for round in 1..=rounds {
         eprintln!("client, round {round} of {rounds}");
-        let queue = Queue::filled(rows);
+        let queue = Queue::filled(&broker, rows);
         times[0].push(raw_socket::consume(&queue, rows));
         queue.fill(rows);
         times[1].push(queue.consume(rows));
@@ -151,13 +169,14 @@ fn client(rows: usize, rounds: usize, report: &mut Report) {
 /// An inbox with 5,000,000 rows, compared with an empty one.
 fn full(rows: usize, rounds: usize, report: &mut Report) {
     const THERE: usize = 5_000_000;
+    let broker = Broker::usual();
     let mut empty = Inbox::new();
     let full = Inbox::with(THERE);
     let mut times: [Vec<Duration>; 2] = Default::default();
     for round in 1..=rounds {
         eprintln!("full, round {round} of {rounds}");
         for (inbox, times) in [&empty, &full].into_iter().zip(&mut times) {
-            let queue = Queue::filled(rows);
+            let queue = Queue::filled(&broker, rows);
             let (took, _) = subscriber::consume(&inbox.database.url, &queue, rows, 8);
             eprintln!("  {:5.0} messages/s", rate(rows, took));
             times.push(took);

@@ -8,22 +8,26 @@ use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
+use crate::broker::Broker;
+
 /// About 200 bytes.
 const BODY: &str = r#"{"id": 1234567, "customer": "ann", "email": "ann@example.org", "address": "12 Long Lane, Old Town", "total": 1250, "currency": "EUR", "items": [1, 2, 3, 4, 5], "note": "leave at the door, please!"}"#;
 
 /// The broker deletes the queue 10 minutes after its last use.
-pub(crate) const EXPIRES: &str = "x-expires:600000";
+const EXPIRES: (&str, &str) = ("x-expires", "600000");
 
 pub(crate) struct Queue {
     pub(crate) name: String,
+    pub(crate) broker: Broker,
     runtime: Runtime,
 }
 
 impl Queue {
     /// A queue with this many messages.
-    pub(crate) fn filled(messages: usize) -> Self {
+    pub(crate) fn filled(broker: &Broker, messages: usize) -> Self {
         let queue = Self {
             name: format!("outbox-bench-{}", Uuid::new_v4().simple()),
+            broker: broker.clone(),
             runtime: Runtime::new().unwrap(),
         };
         queue.runtime.block_on(queue.declare());
@@ -35,11 +39,24 @@ impl Queue {
         format!("/topic/{}", self.name)
     }
 
+    /// The arguments that a queue has only here.
+    fn arguments(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        [EXPIRES].into_iter().chain(self.broker.queue_type())
+    }
+
+    /// The same as the setting `queue_headers`.
+    pub(crate) fn headers(&self) -> String {
+        let headers = self
+            .arguments()
+            .map(|(name, value)| format!("{name}:{value}"));
+        headers.collect::<Vec<_>>().join(",")
+    }
+
     async fn declare(&self) {
-        let options = Options::from_url(&crate::broker()).unwrap();
+        let options = Options::from_url(&self.broker.url).unwrap();
         let client = Client::connect(&options).await.unwrap();
         let letters = format!("DLQ.{}", self.name);
-        let headers = [
+        let own = [
             ("durable", "true"),
             ("auto-delete", "false"),
             ("prefetch-count", "1"),
@@ -47,13 +64,14 @@ impl Queue {
             ("x-queue-name", &self.name),
             ("x-dead-letter-exchange", ""),
             ("x-dead-letter-routing-key", &letters),
-            ("x-expires", "600000"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ];
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let own = own.into_iter().map(owned);
+        let headers = own.chain(self.arguments().map(owned)).collect();
         let subscription = client
             .subscribe(Subscribe {
                 destination: self.topic(),
-                headers: headers.into(),
+                headers,
             })
             .await
             .unwrap();
@@ -62,7 +80,7 @@ impl Queue {
     }
 
     pub(crate) fn fill(&self, messages: usize) {
-        let options = Options::from_url(&crate::broker()).unwrap();
+        let options = Options::from_url(&self.broker.url).unwrap();
         self.runtime.block_on(async {
             let client = Client::connect(&options).await.unwrap();
             let mut in_flight = FuturesUnordered::new();
@@ -90,7 +108,7 @@ impl Queue {
 
     /// Receives and acknowledges this many messages with the STOMP client.
     pub(crate) fn consume(&self, messages: usize) -> Duration {
-        let options = Options::from_url(&crate::broker()).unwrap();
+        let options = Options::from_url(&self.broker.url).unwrap();
         let destination = format!("/amq/queue/{}", self.name);
         // In a task, like the subscriber's loop.
         let consuming = self.runtime.spawn(async move {

@@ -15,8 +15,9 @@ pub(crate) struct RawSocket {
 
 impl RawSocket {
     pub(crate) fn subscribed(queue: &Queue, prefetch: usize) -> Self {
-        let url = crate::broker();
-        let (login, place) = url
+        let (login, place) = queue
+            .broker
+            .url
             .trim_start_matches("stomp://")
             .trim_end_matches('/')
             .rsplit_once('@')

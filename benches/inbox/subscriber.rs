@@ -12,7 +12,7 @@ use diesel_outbox::{BoxError, Outcome, Payload, Registry, Shutdown};
 
 use crate::inbox::effects;
 use crate::process;
-use crate::queue::{EXPIRES, Queue};
+use crate::queue::Queue;
 
 /// The destination and the number of messages to handle.
 const CHILD: &str = "BENCH_SUBSCRIBER";
@@ -28,9 +28,9 @@ pub(crate) fn consume(
     let output = Command::new(std::env::current_exe().unwrap())
         .env(CHILD, format!("{} {messages}", queue.topic()))
         .env("DATABASE_URL", database)
-        .env("STOMP_URL", crate::broker())
+        .env("STOMP_URL", &queue.broker.url)
         .env("OUTBOX_WORKERS", workers.to_string())
-        .env("OUTBOX_QUEUE_HEADERS", EXPIRES)
+        .env("OUTBOX_QUEUE_HEADERS", queue.headers())
         .output()
         .unwrap();
     let took = began.elapsed();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use tokio::runtime::Runtime;
 
+use crate::broker::Broker;
 use crate::outbox::{BODY, Outbox};
 use crate::program::Program;
 use crate::queue::{Queue, send_bare};
@@ -18,7 +19,7 @@ const BEHIND_ONE_KEY: i64 = 100_000;
 const BLOCKED_KEYS: i64 = 2_000;
 
 /// One way to drain the outbox.
-struct Scenario {
+pub(crate) struct Scenario {
     name: &'static str,
     /// The index of the outbox.
     outbox: usize,
@@ -34,6 +35,9 @@ const EMPTY: usize = 0;
 const FULL: usize = 1;
 const BLOCKED: usize = 2;
 const MANY_BLOCKED: usize = 3;
+
+pub(crate) const CLIENT_ALONE: &Scenario = &SCENARIOS[0];
+pub(crate) const ONE_PROCESS: &Scenario = &SCENARIOS[1];
 
 /// The first uses only the STOMP client.
 const SCENARIOS: [Scenario; 10] = [
@@ -89,13 +93,14 @@ const fn scenario(
 
 pub(crate) fn measure(size: Size, report: &mut Report) {
     let runtime = Runtime::new().unwrap();
+    let broker = Broker::usual();
     let mut outboxes = outboxes();
     let mut times: Vec<Vec<Duration>> = SCENARIOS.iter().map(|_| Vec::new()).collect();
     for round in 1..=size.rounds {
         eprintln!("drain, round {round} of {}", size.rounds);
         for (scenario, times) in SCENARIOS.iter().zip(&mut times) {
             let outbox = &mut outboxes[scenario.outbox];
-            let took = drain(scenario, outbox, size.rows, &runtime);
+            let took = drain(scenario, outbox, &broker, size.rows, &runtime);
             let name = scenario.name;
             eprintln!("  {:5.0} rows/s  {name}", rate(size.rows, took));
             times.push(took);
@@ -140,13 +145,26 @@ fn outboxes() -> [Outbox; 4] {
     outboxes
 }
 
-fn drain(scenario: &Scenario, outbox: &mut Outbox, rows: i64, runtime: &Runtime) -> Duration {
-    let queue = Queue::new(runtime);
+/// Sends rows to a queue of the broker, and returns the time.
+pub(crate) fn drain(
+    scenario: &Scenario,
+    outbox: &mut Outbox,
+    broker: &Broker,
+    rows: i64,
+    runtime: &Runtime,
+) -> Duration {
+    let queue = Queue::new(broker, runtime);
     let destination = queue.destination();
     if scenario.processes == 0 {
         let began = Instant::now();
         // In a task, like the relay's loop.
-        let sending = runtime.spawn(send_bare(destination, BODY, rows, WINDOW));
+        let sending = runtime.spawn(send_bare(
+            broker.url.clone(),
+            destination,
+            BODY,
+            rows,
+            WINDOW,
+        ));
         runtime.block_on(sending).unwrap();
         let took = began.elapsed();
         queue.delete(runtime);
@@ -156,8 +174,8 @@ fn drain(scenario: &Scenario, outbox: &mut Outbox, rows: i64, runtime: &Runtime)
     outbox.fill(&destination, rows, scenario.key);
     let began = Instant::now();
     let start = |_| match scenario.has_metrics {
-        true => Program::start_with_metrics(&outbox.database.url, &["--once"]),
-        false => Program::start(&outbox.database.url, &["--once"]),
+        true => Program::start_with_metrics(&outbox.database.url, broker, &["--once"]),
+        false => Program::start(&outbox.database.url, broker, &["--once"]),
     };
     let programs: Vec<Program> = (0..scenario.processes).map(start).collect();
     for program in programs {

@@ -10,19 +10,21 @@ pub(crate) fn number<N: FromStr>(variable: &str) -> Option<N> {
     Some(number.unwrap_or_else(|| panic!("{variable} is not a number")))
 }
 
-/// Whether a part was selected; without arguments all are. Ignores cargo's own flag.
+/// Whether a part was selected; without arguments all are.
 pub(crate) fn is_chosen(part: &str) -> bool {
-    let mut words = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with("--"))
-        .peekable();
-    words.peek().is_none() || words.any(|word| word == part)
+    words().next().is_none() || is_named(part)
 }
 
-/// The broker's URL.
-pub(crate) fn broker() -> String {
-    let url = crate::support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ");
-    url.expect("run `make`, which starts the servers")
+/// Whether a part was selected by its name.
+pub(crate) fn is_named(part: &str) -> bool {
+    words().any(|word| word == part)
+}
+
+/// The arguments without cargo's own flag.
+fn words() -> impl Iterator<Item = String> {
+    std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
 }
 
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {

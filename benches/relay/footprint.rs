@@ -8,6 +8,7 @@ use diesel_outbox::migrations::Migrate;
 use tokio::runtime::Runtime;
 
 use crate::Size;
+use crate::broker::Broker;
 use crate::outbox::Outbox;
 use crate::program::Program;
 use crate::queue::Queue;
@@ -20,10 +21,11 @@ const REST: Duration = Duration::from_secs(30);
 pub(crate) fn measure(size: Size, report: &mut Report) {
     let rows = size.rows * TIMES;
     let runtime = Runtime::new().unwrap();
-    let queue = Queue::new(&runtime);
+    let broker = Broker::usual();
+    let queue = Queue::new(&broker, &runtime);
     let mut outbox = Outbox::new();
     outbox.fill(&queue.destination(), rows, "null::varchar");
-    let peak = Program::start(&outbox.database.url, &["--once"]).peak_memory();
+    let peak = Program::start(&outbox.database.url, &broker, &["--once"]).peak_memory();
     assert_eq!(outbox.waiting(), 0);
     queue.delete(&runtime);
     #[allow(clippy::cast_precision_loss)] // a figure for people
@@ -56,7 +58,7 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
 }
 
 fn idle(name: &str, database: &str, report: &mut Report) {
-    let program = Program::start(database, &[]);
+    let program = Program::start(database, &Broker::usual(), &[]);
     std::thread::sleep(Duration::from_secs(3));
     let before = program.ticks();
     std::thread::sleep(REST);

@@ -11,6 +11,7 @@ use diesel_outbox::stomp::{Client, Options, SendFrame, Subscribe, Subscription};
 use diesel_outbox::{Error, Message, Shutdown};
 use tokio::runtime::Runtime;
 
+use crate::broker::Broker;
 use crate::idle_times::{add, rest};
 use crate::report::Report;
 
@@ -88,7 +89,7 @@ fn with<C: Backend>(url: &str, wake_up: WakeUp) -> Vec<Duration> {
     let watches = matches!(wake_up, WakeUp::Watch | WakeUp::OnCommitAndWatch);
     let config = Config::builder()
         .set("database_url", url)
-        .set("stomp_url", crate::broker())
+        .set("stomp_url", Broker::usual().url)
         .set("wake_up", watches)
         .build()
         .unwrap();
@@ -150,7 +151,7 @@ struct Consumer<'a> {
 impl<'a> Consumer<'a> {
     fn new(runtime: &'a Runtime) -> Self {
         let topic = format!("/topic/latency-{}", uuid::Uuid::new_v4().simple());
-        let options = Options::from_url(&crate::broker()).unwrap();
+        let options = Options::from_url(&Broker::usual().url).unwrap();
         let (client, subscription) = runtime.block_on(async {
             let client = Client::connect(&options).await.unwrap();
             let subscribe = Subscribe {

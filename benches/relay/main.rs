@@ -6,8 +6,8 @@
 //! and each figure is the median of the rounds, so that the ratios do not depend on the machine.
 //! The results are printed as a table and written to `target/bench-relay.json`.
 //!
-//! Arguments select parts: `drain`, `latency`, `save`, `footprint`. `BENCH_ROWS` and `BENCH_ROUNDS`
-//! make it shorter and less precise.
+//! Arguments select parts: `drain`, `latency`, `save`, `footprint`, and `queues`, which runs only if it is
+//! named (`make bench-queues`). `BENCH_ROWS` and `BENCH_ROUNDS` make it shorter and less precise.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -16,6 +16,7 @@
     clippy::panic
 )]
 
+mod broker;
 mod drain;
 mod figures;
 mod footprint;
@@ -25,12 +26,13 @@ mod outbox;
 mod process;
 mod program;
 mod queue;
+mod queue_types;
 mod report;
 mod save;
 
 use outbox_test_support as support;
 
-use figures::{broker, is_chosen, median, number, rate};
+use figures::{is_chosen, is_named, median, number, rate};
 use report::Report;
 
 /// The size of the measurement.
@@ -58,6 +60,9 @@ fn main() {
     }
     if is_chosen("footprint") {
         footprint::measure(size, &mut report);
+    }
+    if is_named("queues") {
+        queue_types::measure(size, &mut report);
     }
     report.print();
     report.write("target/bench-relay.json");

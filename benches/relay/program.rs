@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::broker::Broker;
 use crate::process;
 
 /// A process of `publish`, and what reads its metrics.
@@ -16,11 +17,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(database: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start(database: &str, broker: &Broker, arguments: &[&str]) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_publish"))
             .args(arguments)
             .env("DATABASE_URL", database)
-            .env("STOMP_URL", crate::broker())
+            .env("STOMP_URL", &broker.url)
             .env("OUTBOX_LOG_LEVEL", "warn")
             .stdout(Stdio::null())
             .spawn()
@@ -32,12 +33,12 @@ impl Program {
     }
 
     /// The same, with `--metrics-listen`. A thread reads `/metrics` every second until the program ends.
-    pub(crate) fn start_with_metrics(database: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn start_with_metrics(database: &str, broker: &Broker, arguments: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let arguments = [arguments, &["--metrics-listen", &address]].concat();
-        let mut program = Self::start(database, &arguments);
+        let mut program = Self::start(database, broker, &arguments);
         program.scraper = Some(Scraper::start(address));
         program
     }

@@ -5,8 +5,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Runtime;
 
-/// A classic durable queue. The broker deletes it when its only subscriber, which takes one
-/// message, disconnects.
+use crate::broker::Broker;
+
+/// A durable queue. The broker deletes it when its only subscriber, which takes one message, disconnects; a quorum
+/// queue one minute later.
 pub(crate) struct Queue {
     name: String,
     client: Client,
@@ -14,19 +16,23 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(runtime: &Runtime) -> Self {
+    pub(crate) fn new(broker: &Broker, runtime: &Runtime) -> Self {
         let name = format!("outbox-bench-{}", uuid::Uuid::new_v4().simple());
-        let options = Options::from_url(&crate::broker()).unwrap();
-        let headers = [
-            ("durable", "true"),
-            ("auto-delete", "true"),
-            ("prefetch-count", "1"),
-        ];
+        let options = Options::from_url(&broker.url).unwrap();
+        let deletion = if broker.has_quorum_queues {
+            [("auto-delete", "false"), ("x-expires", "60000")].as_slice()
+        } else {
+            &[("auto-delete", "true")]
+        };
+        let headers = [("durable", "true"), ("prefetch-count", "1")]
+            .into_iter()
+            .chain(deletion.iter().copied())
+            .chain(broker.queue_type());
         let subscribe = Subscribe {
             destination: format!("/queue/{name}"),
             headers: headers
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+                .collect(),
         };
         let (client, subscription) = runtime.block_on(async {
             let client = Client::connect(&options).await.unwrap();
@@ -58,12 +64,13 @@ impl Queue {
 
 /// Sends `rows` bodies with `window` in flight, with the client only: the upper bound for a relay.
 pub(crate) async fn send_bare(
+    url: String,
     destination: String,
     body: impl Into<bytes::Bytes>,
     rows: i64,
     window: usize,
 ) {
-    let options = Options::from_url(&crate::broker()).unwrap();
+    let options = Options::from_url(&url).unwrap();
     let client = Client::connect(&options).await.unwrap();
     let body = body.into();
     let mut in_flight = FuturesUnordered::new();

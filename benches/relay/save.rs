@@ -10,6 +10,7 @@ use diesel_outbox::{Publish, PublishDsl, Save};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::broker::Broker;
 use crate::outbox::Outbox;
 use crate::report::{Goal, Report};
 use crate::{Size, median, rate};
@@ -115,7 +116,7 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
 fn with_on_commit(url: &str) -> PgConnection {
     let config = Config::builder()
         .set("database_url", url)
-        .set("stomp_url", crate::broker())
+        .set("stomp_url", Broker::usual().url)
         .build()
         .unwrap();
     let relay = Relay::<PgConnection>::new(&config).unwrap();

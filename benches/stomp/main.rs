@@ -16,6 +16,9 @@
     clippy::panic
 )]
 
+#[path = "../relay/broker.rs"]
+#[allow(dead_code)] // one broker with classic queues is enough here
+mod broker;
 #[path = "../relay/figures.rs"]
 mod figures;
 #[path = "../relay/queue.rs"]
@@ -31,7 +34,7 @@ mod windows;
 
 use outbox_test_support as support;
 
-use figures::{broker, is_chosen, median, number, rate};
+use figures::{is_chosen, median, number, rate};
 use report::Report;
 
 fn main() {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use crate::broker::Broker;
 use crate::queue::{Queue, send_bare};
 use crate::report::{Goal, Report};
 use crate::{median, rate};
@@ -12,6 +13,7 @@ const WINDOWS: [usize; 4] = [1, 10, 128, 1000];
 const BODY: usize = 200;
 
 pub(crate) fn measure(rows: i64, rounds: usize, report: &mut Report) {
+    let broker = Broker::usual();
     let runtime = Runtime::new().unwrap();
     let body = "x".repeat(BODY);
     // Fewer rows: one at a time is slow.
@@ -20,11 +22,11 @@ pub(crate) fn measure(rows: i64, rounds: usize, report: &mut Report) {
     for round in 1..=rounds {
         eprintln!("windows, round {round} of {rounds}");
         for (window, times) in WINDOWS.into_iter().zip(&mut times) {
-            let queue = Queue::new(&runtime);
+            let queue = Queue::new(&broker, &runtime);
             let began = Instant::now();
-            let (destination, body) = (queue.destination(), body.clone());
+            let (url, destination, body) = (broker.url.clone(), queue.destination(), body.clone());
             // In a task; otherwise each receipt wakes one thread from another.
-            let sending = runtime.spawn(send_bare(destination, body, count(window), window));
+            let sending = runtime.spawn(send_bare(url, destination, body, count(window), window));
             runtime.block_on(sending).unwrap();
             times.push(began.elapsed());
             queue.delete(&runtime);

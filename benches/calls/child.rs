@@ -1,4 +1,4 @@
-//! Runs an executor in a process of its own.
+//! Executes calls in a process of its own, by an executor or by hand.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,10 +9,32 @@ use diesel_outbox::calls::{Calls, Executor};
 use diesel_outbox::config::Config;
 
 use crate::functions::{Countdown, effect, nothing};
-use crate::process;
+use crate::{by_hand, process};
 
-/// The number of calls of `nothing` after which the process ends.
-const CHILD: &str = "BENCH_EXECUTOR";
+/// What the process does.
+const CHILD: &str = "BENCH_EXECUTES";
+/// The number of calls of `nothing` after which an executor ends.
+const LIMIT: &str = "BENCH_CALLS";
+
+/// A way to execute calls.
+#[derive(Clone, Copy)]
+pub(crate) enum By {
+    Executor,
+    /// A loop by hand that claims 100 calls at a time.
+    Batches,
+    /// A loop by hand with a transaction for each call.
+    Transactions,
+}
+
+impl By {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Executor => "executor",
+            Self::Batches => "batches",
+            Self::Transactions => "transactions",
+        }
+    }
+}
 
 /// What the process reports.
 pub(crate) struct Ran {
@@ -22,10 +44,11 @@ pub(crate) struct Ran {
     pub(crate) peak_memory: u64,
 }
 
-/// Executes the calls that are due with one worker, and stops after so many calls of `nothing`.
-pub(crate) fn execute(database: &str, calls: i64) -> Ran {
+/// Executes the calls that are due. An executor has one worker, and stops after so many calls of `nothing`.
+pub(crate) fn execute(by: By, database: &str, calls: i64) -> Ran {
     let output = Command::new(std::env::current_exe().unwrap())
-        .env(CHILD, calls.to_string())
+        .env(CHILD, by.name())
+        .env(LIMIT, calls.to_string())
         .env("DATABASE_URL", database)
         .env("OUTBOX_CALL_WORKERS", "1")
         .output()
@@ -48,8 +71,23 @@ pub(crate) fn is_child() -> bool {
 /// The child process's work.
 pub(crate) fn run() {
     let began = Instant::now();
+    let url = std::env::var("DATABASE_URL").unwrap();
+    let by = std::env::var(CHILD).unwrap();
+    if by == By::Batches.name() {
+        by_hand::in_batches(&url);
+    } else if by == By::Transactions.name() {
+        by_hand::in_transactions(&url);
+    } else {
+        run_executor();
+    }
+    let took = began.elapsed().as_micros();
+    println!("{took} {}", process::peak_memory("self").unwrap());
+    eprintln!("  {} ms of processor time", process::ticks("self") * 10);
+}
+
+fn run_executor() {
     let shutdown = Shutdown::new();
-    let limit: i64 = std::env::var(CHILD).unwrap().parse().unwrap();
+    let limit: i64 = std::env::var(LIMIT).unwrap().parse().unwrap();
     let config = Config::builder().env().build().unwrap();
     let calls = Calls::<PgConnection>::new()
         .add::<nothing>()
@@ -62,7 +100,4 @@ pub(crate) fn run() {
         .build()
         .unwrap();
     runtime.block_on(executor.run_once(&shutdown)).unwrap();
-    let took = began.elapsed().as_micros();
-    println!("{took} {}", process::peak_memory("self").unwrap());
-    eprintln!("  {} ms of processor time", process::ticks("self") * 10);
 }
