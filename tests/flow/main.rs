@@ -309,7 +309,9 @@ mod foreign {
                 a_row_with_many_headers_says_why_it_is_refused;
             queue_types: quorum_queues_may_be_the_default,
                 a_quorum_queue_gives_up_a_message_after_its_limit,
-                at_least_once_dead_lettering_loses_nothing, an_ignored_argument_is_warned_of, a_stream_is_refused;);
+                at_least_once_dead_lettering_loses_nothing,
+                a_callback_beyond_the_consumer_timeout_has_one_effect, an_ignored_argument_is_warned_of,
+                a_stream_is_refused;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,

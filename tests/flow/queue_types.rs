@@ -1,6 +1,7 @@
 //! RabbitMQ's types of queues: quorum queues as a default, their limits, and streams.
 
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use diesel_outbox::config::Config;
 use diesel_outbox::stomp::{Client, Options, Subscribe};
@@ -157,6 +158,63 @@ pub(crate) fn at_least_once_dead_lettering_loses_nothing<C: Subject>(place: &Pla
     });
     assert_eq!(consumer.stop().dead, MESSAGES as u64);
     assert!(command(place, "list", &[]).contains("1 listed of 1"));
+}
+
+/// A callback that takes longer than the broker waits for an ACK: the message is delivered again while the callback
+/// runs, and has one effect. Up to 4.2 the broker looks once a minute and closes the connection; from 4.3 on it ends
+/// the subscription alone.
+pub(crate) fn a_callback_beyond_the_consumer_timeout_has_one_effect<C: Subject>(place: &Place) {
+    const LIMIT: &str = r#"{"consumer-timeout":2000}"#;
+    const PATIENCE: Duration = Duration::from_secs(150);
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    if place.rabbitmq_version() < (3, 12, 0) {
+        // There the limit is that of the whole broker.
+        let refusal = host.try_policy(&place.name, LIMIT);
+        assert!(refusal.body.contains("not recognised"), "{refusal:?}");
+        return;
+    }
+    host.set_policy(&place.name, LIMIT);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |conn: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
+            // At once when `go_on` is dropped.
+            let _ = wait.lock().unwrap().recv();
+            let id = payload.msg_id();
+            conn.batch_execute(&format!("insert into effects (note) values ('{id}')"))?;
+            Ok(Outcome::Done)
+        },
+    );
+    let settings = place
+        .settings()
+        .set("queue_headers", "x-queue-type:quorum")
+        .set("dead_letter_headers", "")
+        .build();
+    let (consumer, log) = place.subscribe_logged(&registry, &settings.unwrap());
+    let subscriptions = || log.count("subscribed destination=");
+    wait_until("it has subscribed", || subscriptions() == 1);
+    let is_available = || log.count("the subscription is available again");
+    place.send(Message::new(place.topic(), 1));
+    let began = Instant::now();
+    while subscriptions() + is_available() < 2 {
+        assert!(began.elapsed() < PATIENCE, "it has not subscribed again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(go_on);
+    let unsettled = || host.queue(&place.name).unwrap()["messages"].clone();
+    wait_until("it is acknowledged", || {
+        place.counts::<C>().received == 1 && unsettled() == 0
+    });
+    let stats = consumer.stop();
+    assert_eq!((stats.done, stats.dead), (1, 0), "{stats:?}");
+    assert_eq!(
+        place.connect::<C>().number("select count(*) from effects"),
+        1
+    );
 }
 
 /// Only some arguments of a queue are taken from a STOMP client.

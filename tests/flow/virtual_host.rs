@@ -31,9 +31,15 @@ impl VirtualHost {
 
     /// Sets a policy for the queues of this name.
     pub(crate) fn set_policy(&self, queue: &str, definition: &str) {
+        let answer = self.try_policy(queue, definition);
+        assert!(matches!(answer.status, 201 | 204), "{answer:?}");
+    }
+
+    /// The same for a policy that the broker may refuse.
+    pub(crate) fn try_policy(&self, queue: &str, definition: &str) -> http::Answer {
         let body =
             format!(r#"{{"pattern":"^{queue}$","apply-to":"queues","definition":{definition}}}"#);
-        self.put(&format!("policies/{}/{queue}", self.name), &body);
+        self.request("PUT", &format!("policies/{}/{queue}", self.name), &body)
     }
 
     /// Declares a durable queue of this type.
