@@ -1,8 +1,10 @@
-//! The loopback broker, byte by byte: it answers like RabbitMQ in the same conversation.
+//! The loopback broker, byte by byte: it answers like RabbitMQ in the same conversation. And what RabbitMQ itself
+//! does, in each version.
 #![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod conversations;
+mod rabbitmq_facts;
 mod scripts;
 mod test_broker;
 mod wire;

@@ -42,17 +42,22 @@ impl Publisher {
 
     /// Publishes to a queue. Headers are bytes and may repeat.
     pub fn publish(&mut self, queue: &str, headers: &[(&[u8], &[u8])], body: &[u8]) {
-        let place = [&[0, 0][..], &short(b""), &short(queue.as_bytes()), &[0]];
-        self.method(1, (60, 40), &place.concat());
         let table: Vec<u8> = headers
             .iter()
             .flat_map(|(name, value)| [short(name), vec![b'S'], long(value)].concat())
             .collect();
+        self.publish_table(queue, &table, body);
+    }
+
+    /// The same with headers of any type, as they are in the frame.
+    pub fn publish_table(&mut self, queue: &str, table: &[u8], body: &[u8]) {
+        let place = [&[0, 0][..], &short(b""), &short(queue.as_bytes()), &[0]];
+        self.method(1, (60, 40), &place.concat());
         let mut head = [60_u16.to_be_bytes(), [0, 0]].concat();
         head.extend((body.len() as u64).to_be_bytes());
         // Property flags: headers only.
         head.extend(0x2000_u16.to_be_bytes());
-        head.extend(long(&table));
+        head.extend(long(table));
         self.frame(2, 1, &head);
         for piece in body.chunks(FRAME as usize - 8) {
             self.frame(3, 1, piece);
