@@ -79,7 +79,7 @@ struct Times {
 fn transactions(brokers: &[Broker], rows: usize, rounds: usize, report: &mut Report) {
     let mut inbox = Inbox::new();
     let mut times: Vec<Times> = brokers.iter().map(|_| Times::default()).collect();
-    let names: Vec<String> = brokers.iter().map(Broker::name).collect();
+    let names = Broker::prefixes(brokers);
     for round in 1..=rounds {
         eprintln!("transactions, round {round} of {rounds}");
         for ((broker, name), times) in brokers.iter().zip(&names).zip(&mut times) {
@@ -93,7 +93,7 @@ fn transactions(brokers: &[Broker], rows: usize, rounds: usize, report: &mut Rep
                 inbox.empty();
                 for (what, took) in [("by hand", by_hand), ("subscriber", own)] {
                     let last = rate(rows, took);
-                    eprintln!("  {last:5.0} messages/s  {what}, {workers}, {name}");
+                    eprintln!("  {last:5.0} messages/s  {name}{what}, {workers}");
                 }
                 times.taken[n].push(by_hand);
                 times.taken[n + 1].push(own);
@@ -102,11 +102,6 @@ fn transactions(brokers: &[Broker], rows: usize, rounds: usize, report: &mut Rep
         }
     }
     for (name, times) in names.iter().zip(times) {
-        let name = if brokers.len() == 1 {
-            String::new()
-        } else {
-            format!("{name}: ")
-        };
         let [one_by_hand, one, eight_by_hand, eight] =
             times.taken.map(|times| rate(rows, median(times)));
         for (workers, by_hand, own, goal) in [

@@ -35,7 +35,7 @@ impl Broker {
     }
 
     /// Its name and version as it sends them, and the type of its queues.
-    pub(crate) fn name(&self) -> String {
+    fn name(&self) -> String {
         let options = Options::from_url(&self.url).unwrap();
         let server = Runtime::new().unwrap().block_on(async {
             let client = Client::connect(&options).await.unwrap();
@@ -49,6 +49,15 @@ impl Broker {
             "classic"
         };
         format!("{server}, {kind} queue")
+    }
+
+    /// What the names of each broker's figures begin with: nothing if there is one broker.
+    pub(crate) fn prefixes(brokers: &[Self]) -> Vec<String> {
+        let prefix = |broker: &Self| match brokers.len() {
+            1 => String::new(),
+            _ => format!("{}: ", broker.name()),
+        };
+        brokers.iter().map(prefix).collect()
     }
 
     /// The argument of a SUBSCRIBE that declares such a queue.

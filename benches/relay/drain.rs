@@ -20,7 +20,7 @@ const BLOCKED_KEYS: i64 = 2_000;
 
 /// One way to drain the outbox.
 pub(crate) struct Scenario {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// The index of the outbox.
     outbox: usize,
     key: &'static str,

@@ -15,14 +15,18 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
     let runtime = Runtime::new().unwrap();
     let mut outbox = Outbox::new();
     let brokers = Broker::all();
-    let names: Vec<String> = brokers.iter().map(Broker::name).collect();
+    let names = Broker::prefixes(&brokers);
     let mut times: Vec<[Vec<Duration>; 2]> = brokers.iter().map(|_| Default::default()).collect();
     for round in 1..=size.rounds {
         eprintln!("queues, round {round} of {}", size.rounds);
         for ((broker, name), [client, relay]) in brokers.iter().zip(&names).zip(&mut times) {
             for (scenario, times) in [(CLIENT_ALONE, client), (ONE_PROCESS, relay)] {
                 let took = drain(scenario, &mut outbox, broker, size.rows, &runtime);
-                eprintln!("  {:5.0} rows/s  {name}", rate(size.rows, took));
+                eprintln!(
+                    "  {:5.0} rows/s  {name}{}",
+                    rate(size.rows, took),
+                    scenario.name
+                );
                 times.push(took);
             }
         }
@@ -31,13 +35,13 @@ pub(crate) fn measure(size: Size, report: &mut Report) {
         let [alone, drained] = times.map(|times| rate(size.rows, median(times)));
         let rows = |rate: f64| format!("{rate:.0} rows/s");
         report.add(
-            &format!("{name}: the client alone"),
+            &format!("{name}the client alone"),
             rows(alone),
             1.0,
             Goal::None,
         );
         report.add(
-            &format!("{name}: one process"),
+            &format!("{name}one process"),
             rows(drained),
             drained / alone,
             Goal::None,

@@ -6,8 +6,8 @@
 //! and for ratios the median of the rounds' ratios. The results are printed as a table and written
 //! to `target/bench-stomp.json`.
 //!
-//! Arguments select parts: `decode`, `encode`, `rest`, `windows`. `BENCH_ROUNDS` and `BENCH_ROWS`
-//! make it shorter and less precise.
+//! Arguments select parts: `decode`, `encode`, `rest`, `windows`, and `queues`, which runs only if it is named
+//! (`make bench-queues`). `BENCH_ROUNDS` and `BENCH_ROWS` make it shorter and less precise.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -17,7 +17,6 @@
 )]
 
 #[path = "../relay/broker.rs"]
-#[allow(dead_code)] // one broker with classic queues is enough here
 mod broker;
 #[path = "../relay/figures.rs"]
 mod figures;
@@ -34,7 +33,8 @@ mod windows;
 
 use outbox_test_support as support;
 
-use figures::{is_chosen, median, number, rate};
+use broker::Broker;
+use figures::{is_chosen, is_named, median, number, rate};
 use report::Report;
 
 fn main() {
@@ -54,9 +54,12 @@ fn main() {
     if is_chosen("encode") {
         encode::measure(rounds, &mut report);
     }
+    let rows = number("BENCH_ROWS").unwrap_or(20_000);
     if is_chosen("windows") {
-        let rows = number("BENCH_ROWS").unwrap_or(20_000);
-        windows::measure(rows, rounds.min(5), &mut report);
+        windows::measure(&[Broker::usual()], rows, rounds.min(5), &mut report);
+    }
+    if is_named("queues") {
+        windows::measure(&Broker::all(), rows, rounds.min(5), &mut report);
     }
     report.print();
     report.write("target/bench-stomp.json");
