@@ -4,6 +4,7 @@
 #[path = "../programs/acts.rs"]
 mod acts;
 mod crashes;
+mod encodings;
 mod executions;
 mod failures;
 mod immediate;
@@ -60,6 +61,8 @@ suite! {
     signatures: a_changed_call_is_parked_and_not_run, unsigned_calls_run_unless_signatures_are_required,
         changed_calls_run_unless_signatures_are_required, calls_are_signed_only_with_keys,
         nothing_is_decoded_before_it_is_verified;
+    encodings: bytes_are_executed, bytes_are_executed_after_the_commit, changed_bytes_are_parked,
+        changed_bytes_are_parked_after_the_commit, bytes_that_cannot_be_decoded_are_parked;
     immediate: calls_run_in_the_order_of_writing_before_it_returns, what_is_rolled_back_is_not_executed,
         a_failure_is_recorded_and_an_executor_retries_it, in_another_transaction_calls_wait_for_an_executor,
         a_call_does_not_overtake_its_key, what_is_not_executed_here_waits, async_functions_run_on_the_runtime,
