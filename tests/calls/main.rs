@@ -55,6 +55,7 @@ suite! {
         an_expired_call_is_parked, infrastructure_costs_no_attempt;
     leases: a_call_of_three_leases_runs_once, an_expired_lease_is_taken_over;
     order: a_key_is_executed_in_order_over_two_executors, a_failing_key_holds_up_nothing_else,
+        the_order_of_a_call_is_that_of_its_row,
         a_failure_in_an_ordered_stream_blocks_it_until_an_operator_acts;
     transactions: the_effect_is_there_once, a_failure_rolls_back_the_effect,
         a_lost_lease_commits_nothing, nothing_is_committed_without_the_settlement, a_function_that_ends_its_transaction_is_parked;
