@@ -16,8 +16,8 @@ pub use crate::backend::COUNT_LIMIT;
 /// Reasons and targets that are listed.
 const LISTED: usize = 20;
 
-/// How long the rows of a target have waited, at least, if it is in [`Status::unclaimed`]. An executor that knows a name
-/// and has time claims its calls after `poll_interval`, 1 s by default.
+/// How long the rows of a target have waited, at least, if it is in [`Status::unclaimed`], and how long none of them had
+/// a lease. An executor that knows a name and has time claims its calls after `poll_interval`, 1 s by default.
 const UNCLAIMED_AFTER: Duration = Duration::from_secs(60);
 
 /// The rows that are not settled: those that wait, and those that are parked.
@@ -60,9 +60,10 @@ pub struct Status {
     /// frequent first; at most 20. A relay may have opened the circuit of such a destination: which circuits are open is
     /// known only to the relay, see `RelayStatus::open_circuits`.
     pub failing: Vec<NamedCount>,
-    /// Only of calls: names whose calls have waited for 60 s or longer and of which no executor has claimed one, the
-    /// name with the oldest call first; at most 20. No executor that runs knows the name, or all are busy with earlier
-    /// calls. An executor claims only calls whose functions it has.
+    /// Only of calls: names with a call that could have been claimed for 60 s or longer, if no waiting call of the name
+    /// has a lease or had one that ended in the last 60 s; the name with the oldest call first, at most 20. No executor
+    /// that runs knows the name, or all are busy with calls of other names. An executor claims only calls whose functions
+    /// it has. Calls that are delayed, pause after a failure, are blocked or are in a paused stream do not count.
     pub unclaimed: Vec<UnclaimedCalls>,
     /// The streams that have waiting rows or are paused, by name; rows without a stream come first.
     pub streams: Vec<StreamStatus>,
@@ -82,7 +83,7 @@ pub struct NamedCount {
     pub rows: i64,
 }
 
-/// The calls of a name that no executor has claimed.
+/// The calls of a name that no executor claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnclaimedCalls {
@@ -207,7 +208,8 @@ pub(super) fn status_of<C: AsBackend>(
     status.streams = streams(&waiting, &paused_streams, now);
     let ages = status.streams.iter().map(|stream| stream.oldest_claimable);
     if table.is_executed && ages.max() >= Some(UNCLAIMED_AFTER) {
-        let found = conn.count_unclaimed(table, now, &paused_streams, LISTED)?;
+        let found =
+            conn.count_unclaimed(table, now, now - UNCLAIMED_AFTER, &paused_streams, LISTED)?;
         status.unclaimed = unclaimed(found, now);
     }
     status.paused_streams = paused_streams;

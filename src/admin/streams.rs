@@ -12,7 +12,7 @@ use crate::column_widths;
 pub struct Stream {
     /// Its name.
     pub name: String,
-    /// Whether it is paused: no relay sends its rows.
+    /// Whether it is paused: no relay sends its messages, and no executor executes its calls.
     pub is_paused: bool,
 }
 
@@ -47,8 +47,8 @@ pub fn streams<C: AsBackend>(conn: &mut C) -> Result<Vec<Stream>, AdminError> {
     Ok(streams.collect())
 }
 
-/// Pauses a stream, which need not have rows yet: no relay sends its rows. Rows that a relay has leased before
-/// are sent.
+/// Pauses a stream, which need not have rows yet: no relay sends its messages, and no executor executes its
+/// calls. Rows that were leased before are sent or executed.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ pub fn pause_stream<C: AsBackend>(conn: &mut C, name: &str) -> Result<(), AdminE
     set_paused(conn, name, true)
 }
 
-/// Resumes a stream: relays send its rows again.
+/// Resumes a stream: its messages are sent and its calls executed again.
 ///
 /// # Errors
 ///

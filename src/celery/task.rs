@@ -350,7 +350,15 @@ mod tests {
         ] {
             assert_eq!(ready.headers[name], value, "{name}");
         }
-        for name in protocol::NOT_TEXT {
+        for name in [
+            "timelimit",
+            "retries",
+            "ignore_result",
+            "group_index",
+            "replaced_task_nesting",
+            "stamped_headers",
+            "stamps",
+        ] {
             assert!(!ready.headers.contains_key(name), "{name}");
         }
     }
@@ -390,6 +398,23 @@ mod tests {
         for (task, expected) in cases {
             let error = task.into_message().ready().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+        // Not text in the protocol: Celery would read a text as something else.
+        for name in [
+            "timelimit",
+            "retries",
+            "ignore_result",
+            "group_index",
+            "replaced_task_nesting",
+            "stamped_headers",
+            "stamps",
+        ] {
+            let task = task().header(name, "3").into_message();
+            let error = task.ready().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("the header `{name}`")),
+                "{name}: {error}"
+            );
         }
         assert!(task().args(()).kwargs(()).into_message().ready().is_ok());
     }

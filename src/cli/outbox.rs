@@ -86,13 +86,13 @@ enum Task {
     Resend(Selecting),
     /// Delete parked rows; cancelled and expired ones are parked. Their messages are lost
     Delete(Selecting),
-    /// Pause a stream: no relay sends its rows
+    /// Pause a stream: no relay sends its messages, and no executor executes its calls
     Pause {
         /// Name of the stream; may be given several times
         #[arg(long, value_name = "NAME", required = true)]
         stream: Vec<String>,
     },
-    /// Resume a paused stream
+    /// Resume a paused stream: its messages are sent and its calls executed again
     Resume {
         /// Name of the stream; may be given several times
         #[arg(long, value_name = "NAME", required = true)]

@@ -162,10 +162,10 @@ fn lease(holder: &LeaseHolder) -> String {
     )
 }
 
-/// The calls of a name that no executor has claimed.
+/// The calls of a name that no executor claims.
 fn unclaimed(out: &Output, calls: &UnclaimedCalls) -> String {
     format!(
-        "{} calls of {}, the first for {}: no executor has claimed one",
+        "{} calls of {}, the first for {}: no executor claims them",
         count(calls.rows),
         out.text(&calls.name),
         age(calls.oldest)

@@ -131,6 +131,11 @@ pub(crate) fn names_that_no_executor_claims_are_listed<C: Subject>(url: &str) {
     let conn = &mut conn;
     let old = "added = '2001-01-01 00:00:00.000000'";
     let key = C::KEY;
+    let ago = |conn: &mut C, seconds: u32| {
+        let time = conn.ago(Duration::from_secs(1) * seconds).unwrap();
+        format!("'{}'", time.naive_utc().format("%Y-%m-%d %H:%M:%S%.6f"))
+    };
+    let (just_now, before) = (ago(conn, 30), ago(conn, 90));
     let calls = [
         ("unknown", old.to_owned()),
         ("unknown", String::new()),
@@ -139,9 +144,29 @@ pub(crate) fn names_that_no_executor_claims_are_listed<C: Subject>(url: &str) {
             "due",
             format!("{old}, due_at = '2020-01-01 00:00:00.000000'"),
         ),
-        // One of them was claimed before.
-        ("known", old.to_owned()),
-        ("known", format!("{old}, retry = 1")),
+        // Some have failed before, and nobody retries them.
+        ("failed", old.to_owned()),
+        ("failed", format!("{old}, retry = 1, due_at = {before}")),
+        ("pauses", old.to_owned()),
+        ("pauses", format!("{old}, retry = 1, due_at = {LATER}")),
+        // The executor that had one has died.
+        ("died", old.to_owned()),
+        (
+            "died",
+            format!("{old}, due_at = {before}, lease_token = id"),
+        ),
+        (
+            "taken",
+            format!("{old}, due_at = '2020-01-01 00:00:00.000000', lease_token = id"),
+        ),
+        // Known: one is executed, or was until now; all others are retried.
+        ("ended", old.to_owned()),
+        (
+            "ended",
+            format!("{old}, due_at = {just_now}, lease_token = id"),
+        ),
+        ("retried", format!("{old}, retry = 1, due_at = {LATER}")),
+        ("retried", format!("{old}, retry = 1, due_at = {just_now}")),
         ("leased", old.to_owned()),
         (
             "leased",
@@ -172,11 +197,24 @@ pub(crate) fn names_that_no_executor_claims_are_listed<C: Subject>(url: &str) {
         .iter()
         .map(|calls| (calls.name.as_str(), calls.rows))
         .collect();
-    assert_eq!(found, [("flows", 1), ("unknown", 2), ("due", 1)]);
+    let expected = [
+        ("died", 2),
+        ("failed", 2),
+        ("flows", 1),
+        ("pauses", 1),
+        ("unknown", 2),
+        ("due", 1),
+        ("taken", 1),
+    ];
+    assert_eq!(found, expected);
     let years = |age: Duration| age.as_secs() / (365 * 24 * 3600);
-    let since_due = years(status.unclaimed[2].oldest);
-    assert_eq!(years(status.unclaimed[0].oldest) - since_due, 19);
-    assert_eq!(names(&status.failing), [("known", 1)]);
+    // Since its time has come, and since the end of the lease.
+    for later in &status.unclaimed[5..] {
+        let since_due = years(later.oldest);
+        assert_eq!(years(status.unclaimed[0].oldest) - since_due, 19);
+    }
+    let failing = [("retried", 2), ("failed", 1), ("pauses", 1)];
+    assert_eq!(names(&status.failing), failing);
     assert!(admin::status(conn).unwrap().unclaimed.is_empty());
 }
 

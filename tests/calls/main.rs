@@ -4,6 +4,7 @@
 #[path = "../programs/acts.rs"]
 mod acts;
 mod crashes;
+mod encodings;
 mod executions;
 mod failures;
 mod immediate;
@@ -54,12 +55,15 @@ suite! {
         an_expired_call_is_parked, infrastructure_costs_no_attempt;
     leases: a_call_of_three_leases_runs_once, an_expired_lease_is_taken_over;
     order: a_key_is_executed_in_order_over_two_executors, a_failing_key_holds_up_nothing_else,
+        the_order_of_a_call_is_that_of_its_row,
         a_failure_in_an_ordered_stream_blocks_it_until_an_operator_acts;
     transactions: the_effect_is_there_once, a_failure_rolls_back_the_effect,
         a_lost_lease_commits_nothing, nothing_is_committed_without_the_settlement, a_function_that_ends_its_transaction_is_parked;
     signatures: a_changed_call_is_parked_and_not_run, unsigned_calls_run_unless_signatures_are_required,
         changed_calls_run_unless_signatures_are_required, calls_are_signed_only_with_keys,
         nothing_is_decoded_before_it_is_verified;
+    encodings: bytes_are_executed, bytes_are_executed_after_the_commit, changed_bytes_are_parked,
+        changed_bytes_are_parked_after_the_commit, bytes_that_cannot_be_decoded_are_parked;
     immediate: calls_run_in_the_order_of_writing_before_it_returns, what_is_rolled_back_is_not_executed,
         a_failure_is_recorded_and_an_executor_retries_it, in_another_transaction_calls_wait_for_an_executor,
         a_call_does_not_overtake_its_key, what_is_not_executed_here_waits, async_functions_run_on_the_runtime,

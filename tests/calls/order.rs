@@ -92,3 +92,33 @@ pub(crate) fn a_failure_in_an_ordered_stream_blocks_it_until_an_operator_acts<C:
     place.wait_for_statuses(&[2, 2, 2, 2, -1, 2, 2]);
     running.stop();
 }
+
+/// A function may become ordered, or stop to be, while its calls wait.
+pub(crate) fn the_order_of_a_call_is_that_of_its_row<C: Subject>(place: &Place<C>) {
+    let stage = Stage::new(|n, _| match n {
+        1 => Err(Permanent::new("no account").into()),
+        _ => Ok(()),
+    });
+    let mut conn = place.connect();
+    let key = if C::NAME == "MySQL/MariaDB" {
+        "`key`"
+    } else {
+        "key"
+    };
+    for n in 1..=4 {
+        InOrder { n }.write(&mut conn).unwrap();
+        // As a version of the program writes it that has the function without `ordered`.
+        if n % 2 == 0 {
+            let last = "(select seq from (select max(seq) as seq from outbox_calls) s)";
+            let unordered = format!("update outbox_calls set {key} = null where seq = {last}");
+            assert_eq!(conn.run(&unordered).unwrap(), 1);
+        }
+    }
+    let calls = place.functions(&stage).add::<InOrder>();
+    let config = place.settings().build().unwrap();
+    let running = Running::start(Executor::new(&config, calls).unwrap());
+    place.wait_for_statuses(&[-1, 2, 1, 2]);
+    assert!(!stage.started().contains(&3), "{:?}", stage.started());
+    running.stop();
+    assert_eq!(place.statuses(), [-1, 2, 1, 2]);
+}

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::adversary::{Adversary, OF_CALLS, Report};
 use crate::clock::Clock;
-use crate::executor::{self, ATTEMPTS, CHUNK, DELIVERY_LIMIT, Fate, Kind, fate, kind};
+use crate::executor::{self, ATTEMPTS, DELIVERY_LIMIT, Fate, IN_FLIGHT, Kind, fate, kind};
 use crate::journal::{Journal, Steps};
 use crate::program::wait_while_it_goes_on;
 use crate::support;
@@ -124,7 +124,8 @@ impl Verdict {
         self.order();
         let count = |is: fn(&Steps) -> usize| self.steps.values().map(is).sum::<usize>();
         let again = count(|steps| steps.done.len().saturating_sub(1));
-        let bound = (report.faults() + self.crashes()) * CHUNK;
+        // What was in flight at a fault, or when a process ended by itself.
+        let bound = (report.faults() + self.crashes()) * IN_FLIGHT;
         eprintln!(
             "{name}: {} calls, {} executions, {again} of them after a success, {bound} at most",
             self.rows.len(),

@@ -1,6 +1,7 @@
 //! The program `outbox`, on each database.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod call_rows;
 #[path = "../support/counts.rs"]
 mod counts;
 mod doctor;
@@ -13,6 +14,7 @@ use outbox_test_support as support;
 use diesel_outbox::admin;
 use diesel_outbox::backend::Backend;
 
+use call_rows::{a_call_is_shown, calls_are_executed_again_and_deleted, calls_are_listed};
 use counts::Counts;
 use ran::outbox;
 use rows::{
@@ -229,6 +231,8 @@ fn streams_are_paused_and_rows_cancelled<C: Backend>(database: &TestDatabase) {
     outbox(database, &["cancel", WAITING]).says("1 cancelled");
     outbox(database, &["cancel", SENT]).fails(1, "not those of rows that wait");
     assert_eq!(counts::<C>(database).parked, 3);
+    outbox(database, &["pause", "--help"]).says("no executor executes its calls");
+    outbox(database, &["resume", "--help"]).says("its calls executed again");
     outbox(database, &["pause"]).fails(2, "--stream");
     outbox(database, &["pause", "--stream", ""]).fails(2, "1 to 100 characters");
 }
@@ -266,7 +270,10 @@ on_each_database!(
     tables_are_made_and_removed,
     the_printed_sql_makes_the_tables,
     a_table_in_the_way_is_named,
+    a_call_is_shown,
     calls_are_changed_as_messages_are,
+    calls_are_executed_again_and_deleted,
+    calls_are_listed,
     rows_that_were_not_sent_are_not_removed,
     parked_rows_are_sent_again_or_skipped,
     all_parked_rows_are_sent_again,

@@ -40,19 +40,22 @@ pub(crate) fn the_status_shows_calls_that_nobody_claims<C: Backend>(database: &T
     .unwrap();
     outbox(database, &["status", "--calls"])
         .says("unclaimed 2 calls of shop.\u{1b}charge, the first for ")
-        .says(": no executor has claimed one\n");
+        .says(": no executor claims them\n");
     let shown = outbox(database, &["status", "--calls", "--json"]).says("");
     let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
     let unclaimed = &shown["unclaimed"][0];
     assert_eq!(unclaimed["name"], "shop.\u{1b}charge");
     assert_eq!(unclaimed["rows"], 2);
     assert!(unclaimed["oldest_seconds"].as_f64().unwrap() > 1e8);
-    conn.batch_execute(
-        "update outbox_calls set retry = 1 where id = 'ID'"
-            .replace("ID", SENT)
-            .as_str(),
-    )
-    .unwrap();
-    let status = outbox(database, &["status", "--calls"]).says("    failing shop.\u{1b}charge: 1");
+    let mut change = |changes: &str| {
+        let change = format!("update outbox_calls set {changes} where id = '{SENT}'");
+        conn.batch_execute(&change).unwrap();
+        outbox(database, &["status", "--calls"])
+    };
+    // A failed attempt of an executor that does not run any more.
+    change("retry = 1")
+        .says("    failing shop.\u{1b}charge: 1")
+        .says("unclaimed 2 calls of ");
+    let status = change("due_at = '8000-01-01 00:00:00.000000', lease_token = id");
     assert!(!status.out.contains("unclaimed"), "{status:?}");
 }

@@ -29,6 +29,7 @@ pub(super) fn expand(function: &Function, options: &Options) -> TokenStream {
         Some(expansion.call()),
         Some(expansion.execute()),
         expansion.check_connection(),
+        expansion.check_codec(),
     ];
     let conditions = &function.conditions;
     let conditions = quote!(#(#conditions)*);
@@ -66,7 +67,9 @@ impl Expansion<'_> {
             let ty = stored_type(argument);
             let has_doc = attributes.iter().any(|it| it.path().is_ident("doc"));
             let doc = format!("The argument `{}`.", name.unraw());
-            let doc = (!has_doc).then(|| quote!(#[doc = #doc]));
+            // serde's errors are at the first token of the field.
+            let span = Span::call_site().located_at(argument.given.span());
+            let doc = (!has_doc).then(|| quote_spanned!(span=> #[doc = #doc]));
             quote!(#doc #(#attributes)* #visibility #name: #ty)
         });
         quote! {
@@ -246,6 +249,19 @@ impl Expansion<'_> {
         })
     }
 
+    /// A constant whose value is the encoding: the compiler checks the codec's name where the function is, and not only
+    /// where a call is written.
+    fn check_codec(&self) -> Option<TokenStream> {
+        let Some(Encoding::Codec(path)) = &self.options.encoding else {
+            return None;
+        };
+        let (calls, name) = (&self.calls, &self.function.name);
+        let span = Span::call_site().located_at(path.span());
+        Some(quote_spanned! {span=>
+            const _: #calls::Encoding<#name> = <#name as #calls::Call>::ENCODING;
+        })
+    }
+
     /// Calls the function, and converts its result.
     fn result(&self) -> TokenStream {
         let calls = &self.calls;
@@ -262,9 +278,10 @@ impl Expansion<'_> {
             }
             Parameter::CallInfo { by_reference: true } => quote!(#context.info()),
             Parameter::CallInfo { .. } => quote!(::core::clone::Clone::clone(#context.info())),
-            Parameter::State { by_reference, .. } => {
+            Parameter::State { of, by_reference } => {
                 let reference = by_reference.then(|| quote!(&));
-                quote!(#reference #context.state()?)
+                let span = Span::call_site().located_at(of.span());
+                quote_spanned!(span=> #reference #context.state()?)
             }
         });
         let mut value = quote!(#name(#(#values),*));

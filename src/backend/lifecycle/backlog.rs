@@ -52,12 +52,13 @@ pub trait Backlog {
         most: usize,
     ) -> QueryResult<Vec<CountedName>>;
 
-    /// Counts the rows that can be claimed by their target, for targets of which no waiting row was ever claimed: the
-    /// target that has waited for the longest time first.
+    /// Counts the rows that can be claimed by their target, for targets of which no waiting row has a lease or had one
+    /// that ended after `since`: the target that has waited for the longest time first.
     fn count_unclaimed(
         &mut self,
         table: LifecycleTable,
         now: DateTime<Utc>,
+        since: DateTime<Utc>,
         paused_streams: &[String],
         most: usize,
     ) -> QueryResult<Vec<UnclaimedRows>>;
@@ -173,7 +174,7 @@ pub struct CountedName {
     pub rows: i64,
 }
 
-/// The rows of a target of which none was claimed.
+/// The rows of a target of which none is or was lately leased.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName)]
 pub struct UnclaimedRows {
@@ -327,13 +328,17 @@ macro_rules! backlog {
                 &mut self,
                 table: LifecycleTable,
                 now: DateTime<Utc>,
+                since: DateTime<Utc>,
                 paused_streams: &[String],
                 most: usize,
             ) -> QueryResult<Vec<UnclaimedRows>> {
-                let now = Self::time_literal(now);
+                let (now, since) = (Self::time_literal(now), Self::time_literal(since));
+                // A lease that has ended is that of a process that died: its row can be claimed since then. A failed
+                // attempt is no sign of an executor: the pause after it may be of days, and says not when it began.
                 let columns = format!(
-                    "seq, stream, {} as row_key, {{target}} as name, {SINCE},
-                    lease_token is not null or retry > 0 as was_claimed, due_at <= {now} as is_due",
+                    "seq, stream, {} as row_key, {{target}} as name,
+                    case when due_at > added then due_at else added end as since,
+                    lease_token is not null and due_at > {since} as is_claimed, due_at <= {now} as is_due",
                     Self::KEY
                 );
                 let (is_blocked, blocking) = Self::blocked(&now);
@@ -352,7 +357,7 @@ macro_rules! backlog {
                         min(case when {is_claimable} then b.since end) as since
                     from (select w.*, {is_blocked} as is_blocked from w {blocking}) b
                     group by b.name
-                    having count(case when b.was_claimed then 1 end) = 0
+                    having count(case when b.is_claimed then 1 end) = 0
                         and count(case when {is_claimable} then 1 end) > 0
                     order by since, b.name limit {most}",
                     waiting::<Self>(&columns)
