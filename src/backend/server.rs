@@ -2,12 +2,23 @@
 
 /// A server whose version is too old for the outbox's statements.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the server is {found}, and the outbox needs {needed} or a later one: upgrade the server")]
+#[error(
+    "{found} is too old: it lacks {lacks}; the outbox needs {needed} or later: upgrade the server"
+)]
 pub struct TooOld {
     /// The server's name and version.
     pub found: String,
+    /// What the outbox's statements use and this version does not have.
+    pub lacks: String,
     /// The first version that is sufficient.
-    pub needed: &'static str,
+    pub needed: String,
+}
+
+/// What the outbox's statements use, and the first version that has it.
+#[allow(dead_code)] // not every database needs it
+pub(super) struct Feature {
+    pub(super) name: &'static str,
+    pub(super) since: &'static [u32],
 }
 
 /// A server or a pooler whose settings prevent a program from working.
@@ -29,27 +40,36 @@ pub enum Unsuitable {
     BinlogFormat,
 }
 
-/// Compares the number at the start of a version with the one at the end of `needed`. A version that
+/// Compares the number at the start of a version with those from which on a server has what is needed. A version that
 /// cannot be parsed is accepted.
 #[allow(dead_code)] // not every database needs it
-pub(super) fn check(number: &str, name: &str, needed: &'static str) -> Result<(), TooOld> {
-    let digits = |text: &str| -> Vec<u32> {
-        text.split(|c: char| c != '.' && !c.is_ascii_digit())
-            .next()
-            .unwrap_or_default()
-            .split('.')
-            .map_while(|part| part.parse().ok())
-            .collect()
+pub(super) fn check(number: &str, name: &str, features: &[Feature]) -> Result<(), TooOld> {
+    let found: Vec<u32> = number
+        .split(|c: char| c != '.' && !c.is_ascii_digit())
+        .next()
+        .unwrap_or_default()
+        .split('.')
+        .map_while(|part| part.parse().ok())
+        .collect();
+    let lacks: Vec<&Feature> = features
+        .iter()
+        .filter(|feature| found.as_slice() < feature.since)
+        .collect();
+    let Some(needed) = lacks.iter().map(|feature| feature.since).max() else {
+        return Ok(());
     };
-    let found = digits(number);
-    let wanted = digits(needed.rsplit(' ').next().unwrap_or_default());
-    if found.is_empty() || found >= wanted {
+    if found.is_empty() {
         return Ok(());
     }
-    let found: Vec<String> = found.iter().map(u32::to_string).collect();
+    let version = |number: &[u32]| {
+        let parts: Vec<String> = number.iter().map(u32::to_string).collect();
+        format!("{name} {}", parts.join("."))
+    };
+    let names: Vec<&str> = lacks.iter().map(|feature| feature.name).collect();
     Err(TooOld {
-        found: format!("{name} {}", found.join(".")),
-        needed,
+        found: version(&found),
+        lacks: names.join(", "),
+        needed: version(needed),
     })
 }
 
@@ -84,5 +104,38 @@ mod tests {
             ("PostgreSQL 11.22 on aarch64", Some("PostgreSQL 11.22")),
             ("something else", None),
         ]);
+    }
+
+    #[test]
+    fn the_error_names_what_an_old_server_lacks() {
+        fn error<C: Dialect>(version: &str) -> String {
+            C::check_version(version).unwrap_err().to_string()
+        }
+        #[cfg(feature = "mysql")]
+        for (version, expected) in [
+            (
+                "5.7.44-log",
+                "MySQL 5.7.44 is too old: it lacks SKIP LOCKED, window functions, JSON_TABLE, expressions as defaults \
+                 of columns; the outbox needs MySQL 8.0.13 or later: upgrade the server",
+            ),
+            (
+                "8.0.12",
+                "MySQL 8.0.12 is too old: it lacks expressions as defaults of columns; the outbox needs MySQL 8.0.13 \
+                 or later: upgrade the server",
+            ),
+            (
+                "10.5.9-MariaDB",
+                "MariaDB 10.5.9 is too old: it lacks SKIP LOCKED, JSON_TABLE; the outbox needs MariaDB 10.6 or \
+                 later: upgrade the server",
+            ),
+        ] {
+            assert_eq!(error::<diesel::MysqlConnection>(version), expected);
+        }
+        #[cfg(feature = "postgres")]
+        assert_eq!(
+            error::<diesel::PgConnection>("PostgreSQL 11.22 on aarch64"),
+            "PostgreSQL 11.22 is too old: it lacks WITH … AS MATERIALIZED; the outbox needs PostgreSQL 12 or later: \
+             upgrade the server"
+        );
     }
 }

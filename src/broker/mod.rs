@@ -18,7 +18,8 @@ mod rabbitmq;
 pub use error_kind::ErrorKind;
 pub(crate) use protocol::Protocol;
 pub(crate) use quirks::{Headers, Quirks, SubscriptionNeeds, dead_letter_queue};
-#[cfg(feature = "relay")]
+#[allow(unused_imports)]
+// a build without relay and subscriber sends no rows and no dead letters
 pub(crate) use rabbitmq::MAX_FRAME;
 #[cfg(feature = "subscriber")]
 pub(crate) use rabbitmq::deletes_messages;
@@ -100,9 +101,10 @@ impl Broker {
 
     /// An address to which a message is sent in vain if no queue has this name: the broker confirms and drops it.
     /// `None` if the broker may keep it.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "subscriber"))]
     pub(crate) fn dropping_address(self, queue: &str) -> Option<String> {
-        (self == Self::RabbitMq).then(|| self.quirks().queue_address(queue))
+        let drops = matches!(self, Self::RabbitMq | Self::Loopback);
+        drops.then(|| self.quirks().queue_address(queue))
     }
 
     /// Where the broker's frames deviate from the STOMP specification.

@@ -17,7 +17,6 @@ pub(super) const PROTOCOL: Protocol = Protocol {
 
 /// The maximum length of a frame in bytes from RabbitMQ 4.0 on, unless `stomp.max_frame_size` is set. RabbitMQ
 /// closes the connection at a longer one, without an ERROR.
-#[cfg(feature = "relay")]
 pub(crate) const MAX_FRAME: usize = 4 << 20;
 
 /// Queue arguments by which RabbitMQ deletes a queue, or messages in it, by itself.

@@ -39,7 +39,16 @@ const FAILURE_HEADERS: [&str; 9] = [
 
 /// Headers that a broker gives a message, besides those of the frame; and an expiry, which would delete a
 /// dead letter, and a message that is sent back on purpose.
-const BROKERS: [&str; 4] = ["redelivered", "persistent", "expires", "expiration"];
+///
+/// RabbitMQ counts the deliveries of a message on a quorum queue in two of them.
+const BROKERS: [&str; 6] = [
+    "redelivered",
+    "persistent",
+    "expires",
+    "expiration",
+    "x-delivery-count",
+    "x-acquired-count",
+];
 
 /// RabbitMQ accepts it only from the user that it names, and we may be another one.
 pub(crate) const USER_ID: &str = "user-id";
@@ -97,6 +106,8 @@ mod tests {
             ("message-id", false),
             ("redelivered", false),
             ("x-death", false),
+            ("x-delivery-count", false),
+            ("x-acquired-count", false),
             ("priority", true),
             ("timestamp", true),
             ("outbox-note", true),

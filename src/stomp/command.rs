@@ -67,6 +67,13 @@ impl SendFrame {
         let names: HashSet<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         names.len() + OF_THE_CLIENT
     }
+
+    /// The number of bytes on the wire, as far as the frame shows: without escapes and without what the client adds.
+    pub(crate) fn length(&self) -> usize {
+        let line = |name: &str, value: &str| name.len() + value.len() + ":\n".len();
+        let headers = self.headers.iter().map(|(name, value)| line(name, value));
+        headers.sum::<usize>() + line("destination", &self.destination) + self.body.len()
+    }
 }
 
 // Not derived: a body may contain personal data.

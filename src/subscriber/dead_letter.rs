@@ -128,8 +128,8 @@ fn shorten(frame: &mut SendFrame, excess: usize) {
 /// two always exists. If the broker does not respond, it retries; also if the broker refuses the dead
 /// letter and would lose a rejected message. Returns whether the broker has the answer.
 ///
-/// If the dead letter has more headers than the broker accepts, the message is rejected, and the broker moves it with
-/// all its headers. A queue of others has no dead letters: then some headers are left out.
+/// If the dead letter has more headers than the broker accepts, or is too long, the message is rejected, and the broker
+/// moves it whole. A queue of others has no dead letters: then some headers are left out.
 pub(super) async fn deliver(
     client: &Client,
     queue: &DeadLetterQueue,
@@ -147,34 +147,37 @@ pub(super) async fn deliver(
             }
             // The shutdown signal was given.
             Err(Unsent::Interrupted(error)) => return is_unknown(&error),
-            Err(Unsent::Refused(error)) => match queue.after_refusal(&frame, broker, &error) {
-                AfterRefusal::Reject => {
-                    tracing::error!(
-                        error = %error,
-                        headers = frame.header_count(),
-                        "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
-                    );
-                    drop((frame, kept));
-                    if !queue.is_declared(client, retry_send).await {
-                        return false;
+            Err(Unsent::Refused(error)) => {
+                match queue.after_refusal(&frame, broker, &error).await {
+                    AfterRefusal::Reject => {
+                        tracing::error!(
+                            error = %error,
+                            headers = frame.header_count(),
+                            bytes = frame.length(),
+                            "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
+                        );
+                        drop((frame, kept));
+                        if !queue.is_declared(client, retry_send).await {
+                            return false;
+                        }
+                        let nack = || client.nack(delivery, false);
+                        return is_answered(client, retry_send.once(client, nack)).await;
                     }
-                    let nack = || client.nack(delivery, false);
-                    return is_answered(client, retry_send.once(client, nack)).await;
-                }
-                AfterRefusal::Shorten(excess) => {
-                    tracing::warn!(
-                        headers = frame.header_count(),
-                        excess,
-                        "the dead letter has more headers than the broker accepts; it is sent without some of them"
-                    );
-                    shorten(&mut frame, excess);
-                }
-                AfterRefusal::Wait => {
-                    if !refusals.passed(client, queue.queue(), &error).await {
-                        return is_unknown(&error);
+                    AfterRefusal::Shorten(excess) => {
+                        tracing::warn!(
+                            headers = frame.header_count(),
+                            excess,
+                            "the dead letter has more headers than the broker accepts; it is sent without some of them"
+                        );
+                        shorten(&mut frame, excess);
+                    }
+                    AfterRefusal::Wait => {
+                        if !refusals.passed(client, queue.queue(), &error).await {
+                            return is_unknown(&error);
+                        }
                     }
                 }
-            },
+            }
         }
     }
     // While the receipt is awaited, the message must not count as received.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::queue::{Queue, declare, is_declared_otherwise};
 use super::retry_send::RetrySend;
@@ -20,6 +21,8 @@ use crate::stomp::{Broker, Client, Connector, Error, SendFrame};
 const CONNECTIONS: usize = 4;
 /// A dead letter at which the broker has closed this many connections without an ERROR counts as refused.
 const MAX_CLOSES: u32 = 3;
+/// How many connections must be closed at a frame for no queue before the frame itself counts as refused.
+const PROBES: usize = 2;
 /// For this long a declared queue counts as existing when the broker itself dead-letters. It can still lose
 /// a rejected message if the queue is deleted at that moment.
 const DECLARATION_VALID: Duration = Duration::from_secs(1);
@@ -125,15 +128,15 @@ impl DeadLetterQueue {
     /// What keeps the message after its dead letter was refused for this reason. RabbitMQ drops what is rejected
     /// from a queue that we have not declared. And it closes the connection without an ERROR if a queue does not
     /// take the dead letter (`x-overflow: reject-publish`), and drops what it dead-letters to such a queue; or if the
-    /// dead letter has too many headers.
-    pub(super) fn after_refusal(
+    /// dead letter has too many headers or is too long.
+    pub(super) async fn after_refusal(
         &self,
         frame: &SendFrame,
         broker: Broker,
         error: &Error,
     ) -> AfterRefusal {
-        let takes_rejected = broker.quirks().always_keeps_rejected()
-            || self.queue.is_declared_with_dead_letters(broker);
+        let always_keeps = broker.quirks().always_keeps_rejected();
+        let takes_rejected = always_keeps || self.queue.is_declared_with_dead_letters(broker);
         let is_closed_without_error = matches!(
             error,
             Error::ConnectionLost {
@@ -143,14 +146,47 @@ impl DeadLetterQueue {
         );
         let excess = self.excess_headers(frame, broker);
         match excess.filter(|_| is_closed_without_error) {
+            Some(_) if takes_rejected => AfterRefusal::Reject,
             // One more header says what was left out.
-            Some(excess) if !takes_rejected => AfterRefusal::Shorten(excess + 1),
+            Some(excess) => AfterRefusal::Shorten(excess + 1),
             None if !takes_rejected => AfterRefusal::Wait,
-            None if is_closed_without_error && !broker.quirks().always_keeps_rejected() => {
-                AfterRefusal::Wait
-            }
-            _ => AfterRefusal::Reject,
+            None if !is_closed_without_error || always_keeps => AfterRefusal::Reject,
+            None if self.is_refused_for_any_queue(frame, broker).await => AfterRefusal::Reject,
+            None => AfterRefusal::Wait,
         }
+    }
+
+    /// Whether the broker closes the connection at this frame also if no queue gets it, as it does at a frame that is
+    /// longer than its limit. So the queue is not the reason.
+    async fn is_refused_for_any_queue(&self, frame: &SendFrame, broker: Broker) -> bool {
+        // As long as the address of the queue, so that the frame is not shorter.
+        let unknown = format!("{:-<1$}", Uuid::new_v4(), self.name.len());
+        let Some(destination) = broker.dropping_address(&unknown) else {
+            return false;
+        };
+        let declaring = self.declaring(frame, broker);
+        let probe = SendFrame {
+            destination,
+            ..declaring.unwrap_or_else(|| frame.clone())
+        };
+        // One connection may have ended for a reason of its own.
+        for _ in 0..PROBES {
+            let Ok(client) = self.connector.connect_once().await else {
+                return false;
+            };
+            let sent = client.send(probe.clone()).await;
+            disconnect(&client, sent.is_ok()).await;
+            if !matches!(
+                sent,
+                Err(Error::ConnectionLost {
+                    error_frame: None,
+                    ..
+                })
+            ) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Declares the queue if that was not done just now, so that the broker finds it. Returns whether the

@@ -187,6 +187,13 @@ impl LoopbackBroker {
             .with(|core| core.faults.closing_destinations.insert(destination));
     }
 
+    /// Closes the connection without an ERROR at a SEND with more bytes, as RabbitMQ does from version 4.0 on
+    /// (`stomp.max_frame_size`, 4194304 by default).
+    pub fn limit_frames(&self, bytes: usize) {
+        self.shared
+            .with(|core| core.faults.maximum_frame = Some(bytes));
+    }
+
     /// Deletes a queue with its messages. Its subscriptions end with an ERROR and their connections
     /// stay open, as with RabbitMQ.
     pub fn delete_queue(&self, queue: &str) {

@@ -33,6 +33,8 @@ mod hooks;
 mod letters;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod locks;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod long_frames;
 #[cfg(feature = "testing")]
 mod managed;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
@@ -317,6 +319,9 @@ mod foreign {
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,
             a_letter_that_the_broker_refuses_is_left_to_it,
             a_message_that_would_be_dropped_is_kept;
+        long_frames: a_dead_letter_that_is_too_long_is_left_to_the_broker,
+            a_replay_says_which_message_is_too_long,
+            a_row_that_is_too_long_names_the_limit;
         letters: a_list_says_what_letters_lack;);
     }
 

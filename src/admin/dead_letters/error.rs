@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::stomp::{self, Error, ErrorKind};
+use crate::broker::MAX_FRAME;
+use crate::stomp::{self, Broker, Error, ErrorKind, SendFrame};
+
+/// From this many bytes on a message is sent back on a connection of its own: a broker's limit may be lower than the
+/// default.
+const LONG: usize = MAX_FRAME / 4;
 
 /// Why dead letters could not be read, sent back or deleted.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +55,21 @@ pub enum DeadLettersError {
         /// How the connection ended.
         source: Error,
     },
+    /// The broker did not accept a long message.
+    #[error(
+        "the message {id} was not sent back: {source}; the message has {bytes} bytes, and from version 4.0 on RabbitMQ \
+         closes the connection at a frame that is longer than its setting stomp.max_frame_size ({MAX_FRAME} bytes by \
+         default) and refuses a body that is longer than max_message_size (16777216 bytes); shorter messages were sent \
+         back"
+    )]
+    TooLong {
+        /// The message's id.
+        id: String,
+        /// The length of its frame.
+        bytes: usize,
+        /// The broker's answer.
+        source: Error,
+    },
     /// The setting `stomp_url` is wrong.
     #[error("stomp_url: {0}")]
     Url(#[from] stomp::UrlError),
@@ -58,18 +78,46 @@ pub enum DeadLettersError {
     Broker(#[from] Error),
 }
 
-impl DeadLettersError {
-    /// The error of a message with more headers than some brokers accept.
-    pub(super) fn of_many_headers(self, id: String) -> Self {
-        match self {
-            Self::Broker(source)
-                if matches!(source, Error::ConnectionLost { .. })
-                    && source.error_frame().is_none() =>
-            {
-                Self::TooManyHeaders { id, source }
-            }
-            other => other,
+/// Why the broker may not accept a message that is sent back.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Doubt {
+    /// It has more headers than some brokers accept.
+    ManyHeaders,
+    /// Its frame has this many bytes.
+    Long(usize),
+}
+
+impl Doubt {
+    pub(super) fn of(frame: &SendFrame, broker: Broker) -> Option<Self> {
+        let most = broker.quirks().max_headers();
+        if most.is_some_and(|most| frame.header_count() > most) {
+            return Some(Self::ManyHeaders);
         }
+        let length = frame.length();
+        (length > LONG).then_some(Self::Long(length))
+    }
+}
+
+impl DeadLettersError {
+    /// The error of a message that the broker may not accept.
+    pub(super) fn of_doubtful(self, id: String, doubt: Doubt) -> Self {
+        let Self::Broker(source) = self else {
+            return self;
+        };
+        let is_closed =
+            matches!(source, Error::ConnectionLost { .. }) && source.error_frame().is_none();
+        match doubt {
+            Doubt::ManyHeaders if is_closed => Self::TooManyHeaders { id, source },
+            Doubt::Long(bytes) if is_closed || source.error_frame().is_some() => {
+                Self::TooLong { id, bytes, source }
+            }
+            _ => Self::Broker(source),
+        }
+    }
+
+    /// Whether other messages can still be sent back.
+    pub(super) fn is_about_one_message(&self) -> bool {
+        matches!(self, Self::TooManyHeaders { .. } | Self::TooLong { .. })
     }
 }
 

@@ -40,6 +40,7 @@ pub use dead_letter::DeadLetter;
 pub use error::DeadLettersError;
 pub use selection::{Selection, Summary};
 
+use error::Doubt;
 use queue::Queue;
 use queue_watch::QueueWatch;
 use reading::{RETURN, Reading};
@@ -220,18 +221,30 @@ async fn remove_from(
 ) -> Result<Summary, DeadLettersError> {
     let (reads, writes) = (reading.reads().clone(), reading.writes().clone());
     let (reads, writes) = (&reads, &writes);
-    let most = writes.broker().quirks().max_headers();
-    let is_too_many = |frame: &SendFrame| most.is_some_and(|most| frame.header_count() > most);
     let mut found = Summary::default();
     let mut under_way = FuturesUnordered::new();
-    let mut doubtful = Vec::new();
+    let mut refused = None;
     while let Some(dead_letter) = reading.next().await? {
         if !found.add(&dead_letter, selection) {
             continue;
         }
         let frame = (removal == Removal::Replay).then(|| reading.original(&dead_letter));
-        if frame.as_ref().is_some_and(is_too_many) {
-            doubtful.push((dead_letter, frame));
+        let doubt = frame
+            .as_ref()
+            .and_then(|frame| Doubt::of(frame, writes.broker()));
+        if let Some(doubt) = doubt {
+            let id = dead_letter.id().to_owned();
+            // The broker may close the connection, so the message has one of its own and stops no others.
+            let own = Client::connect(reading.options()).await?;
+            let removed = remove_one((reads, &own), watch, dead_letter, frame).await;
+            own.abort();
+            match removed.map_err(|error| error.of_doubtful(id, doubt)) {
+                Ok(()) => done(),
+                Err(error) if error.is_about_one_message() => {
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
             continue;
         }
         under_way.push(remove_one((reads, writes), watch, dead_letter, frame));
@@ -248,17 +261,10 @@ async fn remove_from(
     }
     // The broker has read the ACKs when it answers.
     reads.ping().await?;
-    // The broker may close the connection at these, so they stop no others.
-    if !doubtful.is_empty() {
-        for (dead_letter, frame) in doubtful {
-            let id = dead_letter.id().to_owned();
-            let removed = remove_one((reads, writes), watch, dead_letter, frame).await;
-            removed.map_err(|error| error.of_many_headers(id))?;
-            done();
-        }
-        reads.ping().await?;
+    match refused {
+        Some(error) => Err(error),
+        None => Ok(found),
     }
-    Ok(found)
 }
 
 /// Sends a message back if there is a frame for it, and removes it from the dead letters.

@@ -9,7 +9,7 @@ use super::DeadLetter;
 use super::error::{DeadLettersError, no_queue};
 use super::queue::Queue;
 use crate::message::dead_letter_headers as names;
-use crate::stomp::{Client, Delivery, Error, SendFrame, Subscribe, Subscription};
+use crate::stomp::{Client, Delivery, Error, Options, SendFrame, Subscribe, Subscription};
 
 /// Names the pass that a marker belongs to. The body says the same, so that no message is taken for
 /// one because of its headers.
@@ -59,6 +59,11 @@ impl<'a> Reading<'a> {
         };
         reading.mark().await?;
         Ok(reading)
+    }
+
+    /// How to connect once more.
+    pub(super) fn options(&self) -> &Options {
+        &self.queue.options
     }
 
     /// The connection for what is sent.

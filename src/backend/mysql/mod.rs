@@ -38,10 +38,43 @@ use super::new_row::NewPublished;
 use super::qualify::{RunQueryDsl, unqualified};
 use super::schemas::Tables;
 use super::scope::Filter;
-use super::server::{self, TooOld, Unsuitable};
+use super::server::{self, Feature, TooOld, Unsuitable};
 use crate::schema::{self, Moment, outbox_calls, published};
 
 unqualified!(MysqlConnection);
+
+/// MySQL 8.0 Reference Manual, "SELECT", "Window Function Concepts", "JSON Table Functions" and "Data Type Default
+/// Values". Claims, settling and cleaning use the first three, and the tables the last one.
+const MYSQL: [Feature; 4] = [
+    Feature {
+        name: "SKIP LOCKED",
+        since: &[8, 0, 1],
+    },
+    Feature {
+        name: "window functions",
+        since: &[8, 0, 2],
+    },
+    Feature {
+        name: "JSON_TABLE",
+        since: &[8, 0, 4],
+    },
+    Feature {
+        name: "expressions as defaults of columns",
+        since: &[8, 0, 13],
+    },
+];
+
+/// MariaDB documentation, "SELECT" and "JSON_TABLE".
+const MARIADB: [Feature; 2] = [
+    Feature {
+        name: "SKIP LOCKED",
+        since: &[10, 6],
+    },
+    Feature {
+        name: "JSON_TABLE",
+        since: &[10, 6],
+    },
+];
 
 impl Dialect for MysqlConnection {
     const NOW: &'static str = "utc_timestamp(6)";
@@ -119,9 +152,9 @@ impl Dialect for MysqlConnection {
         // MariaDB precedes its version with another one for old replication clients.
         let version = version.strip_prefix("5.5.5-").unwrap_or(version);
         if version.contains("MariaDB") {
-            server::check(version, "MariaDB", "MariaDB 10.6")
+            server::check(version, "MariaDB", &MARIADB)
         } else {
-            server::check(version, "MySQL", "MySQL 8.0.13")
+            server::check(version, "MySQL", &MYSQL)
         }
     }
 

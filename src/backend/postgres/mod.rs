@@ -45,8 +45,14 @@ use super::new_row::NewPublished;
 use super::qualify::RunQueryDsl;
 use super::schemas::{Found, Tables};
 use super::scope::Filter;
-use super::server::{self, TooOld};
+use super::server::{self, Feature, TooOld};
 use crate::schema::{self, Moment};
+
+/// Claims use it: PostgreSQL 12, "Release Notes".
+const NEEDED: [Feature; 1] = [Feature {
+    name: "WITH … AS MATERIALIZED",
+    since: &[12],
+}];
 
 impl super::Returning for PgConnection {}
 
@@ -86,7 +92,7 @@ impl Dialect for PgConnection {
 
     fn check_version(version: &str) -> Result<(), TooOld> {
         let number = version.strip_prefix("PostgreSQL ").unwrap_or_default();
-        server::check(number, "PostgreSQL", "PostgreSQL 12")
+        server::check(number, "PostgreSQL", &NEEDED)
     }
 
     fn find_schema(&mut self, named: Option<&str>) -> QueryResult<Found> {

@@ -218,7 +218,7 @@ impl StompDelivery {
                 let claimed = &row.claimed;
                 let frame = frame::frame(row, usize::MAX);
                 let header_count = frame.map_or(0, |frame| frame.header_count());
-                let length = claimed.body.len();
+                let length = row.body.len();
                 let advice = advice(error, &claimed.destination, length, header_count);
                 return Outcome::Refused(format!("{CLOSED_AT}: {error}{advice}"));
             }

@@ -222,7 +222,7 @@ impl Core {
         let Some(destination) = frame.header("destination").map(str::to_owned) else {
             return Err(Some(no_destination(&frame)));
         };
-        if self.faults.closing_destinations.contains(&destination) {
+        if self.faults.closes_at(&destination, &frame) {
             return Err(None);
         }
         if self.faults.rejected.contains(&destination) {
