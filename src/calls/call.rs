@@ -35,7 +35,8 @@ pub trait Call: Serialize + DeserializeOwned + Send + 'static {
     /// When failed calls are executed again, and when they are parked. An executor does not start with values
     /// outside their limits.
     const RETRY: RetryPolicy = RetryPolicy::new();
-    /// The time limit of one execution; `None`: the executor's setting. After it the attempt has failed.
+    /// The time limit of one execution; `None`: the executor's setting. After it an async function is dropped, and
+    /// the attempt has failed. A blocking function cannot be ended: a line is logged, and its result counts.
     const TIMEOUT: Option<Duration> = None;
     /// When a call gets a row.
     const PERSIST: Persist = Persist::Always;

@@ -21,7 +21,8 @@ pub struct CallInfo {
     pub key: Option<String>,
     /// The number of this attempt, from 1 on. Outages do not count.
     pub attempt: u32,
-    /// When the attempt has failed by its time limit.
+    /// When its time limit ends. An async function is dropped then, and the attempt has failed. A function on a
+    /// thread cannot be ended, and its result counts after the limit too: it can return an error by itself.
     pub deadline: Option<Instant>,
     /// The correlation id of the code that wrote it.
     pub correlation_id: Option<String>,

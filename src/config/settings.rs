@@ -366,7 +366,7 @@ settings! {
 
         /// Time limit of a call whose function sets none of its own; none: no limit.
         ///
-        /// After it the attempt has failed, and an async function is dropped. A blocking function cannot be
+        /// After it an async function is dropped, and the attempt has failed. A blocking function cannot be
         /// ended: a line is logged, and its result counts when it returns.
         call_timeout: Option<Duration> = "none", TIME, time(from_1ms);
 

@@ -135,9 +135,9 @@ impl Refusal {
     }
 }
 
-/// Warnings about rows that are sent without a valid signature, a limited number of them.
+/// Warnings about rows that are sent or executed without a valid signature, a limited number of them.
 #[derive(Debug, Default)]
-pub(super) struct Warnings {
+pub(crate) struct Warnings {
     last: Option<Instant>,
     /// Rows since the last warning.
     rows: usize,
@@ -145,7 +145,7 @@ pub(super) struct Warnings {
 
 impl Warnings {
     /// Logs the rows that are delivered with a warning, unless a warning was logged a short time ago.
-    pub(super) fn warn(&mut self, checked: &Checked) {
+    pub(crate) fn warn(&mut self, checked: &Checked) {
         self.rows += checked.unverified;
         let Some((id, reason)) = &checked.example else {
             return;
@@ -158,7 +158,8 @@ impl Warnings {
             rows = self.rows,
             %id,
             reason,
-            "rows without a valid signature are sent, because verify_signatures is warn; `id` is one of them"
+            "rows without a valid signature are sent or executed, because verify_signatures is warn; `id` is one of \
+             them"
         );
         self.last = Some(Instant::now());
         self.rows = 0;

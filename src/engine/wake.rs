@@ -1,4 +1,4 @@
-//! Wakes a relay before its next poll.
+//! Wakes a relay or an executor before its next poll.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,20 +16,19 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// How often a waiting watcher checks whether the relay still runs.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Wakes a relay. Call [`wake`](Self::wake) after a commit in the same process, and the relay polls the outbox at
-/// once; [`OnCommit`](crate::relay::OnCommit) does that after each commit. Cheap to clone, and to call while the
-/// relay works.
-/// After the relay has ended, it does nothing.
+/// Wakes a relay or an executor. Call [`wake`](Self::wake) after a commit in the same process, and it polls the
+/// database at once; [`OnCommit`](crate::relay::OnCommit) does that after each commit. Cheap to clone, and to call while
+/// it works. After it has ended, nothing happens.
 #[derive(Debug, Clone, Default)]
 pub struct Waker(Arc<Notify>);
 
 impl Waker {
-    /// Makes the relay poll the outbox at once.
+    /// Makes the relay or the executor poll the database at once.
     pub fn wake(&self) {
         self.0.notify_one();
     }
 
-    /// Whether both wake the same relay.
+    /// Whether both wake the same one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -53,7 +52,7 @@ impl Watcher {
             while !is_over.load(Ordering::Relaxed) {
                 let activity = Arc::new(LastActivity::default());
                 if let Err(error) = start_watching(&db, &waker, &is_over, &activity, &is_logged) {
-                    tracing::warn!(error = %error, "could not start a thread that watches for new rows; the relay polls");
+                    tracing::warn!(error = %error, "could not start a thread that watches for new rows; the database is polled");
                     return;
                 }
                 // A thread that waits for a silent server is abandoned.
@@ -65,7 +64,7 @@ impl Watcher {
         };
         let thread = std::thread::Builder::new().name("outbox-watch".to_owned());
         if let Err(error) = thread.spawn(supervise) {
-            tracing::warn!(error = %error, "could not start a thread that watches for new rows; the relay polls");
+            tracing::warn!(error = %error, "could not start a thread that watches for new rows; the database is polled");
         }
         Self(ended)
     }

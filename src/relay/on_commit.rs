@@ -1,4 +1,4 @@
-//! Wakes relays after the commits of Diesel connections in the same process.
+//! Wakes relays and executors after the commits of Diesel connections in the same process.
 
 use std::any::TypeId;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +9,8 @@ use diesel::r2d2::{CustomizeConnection, NopConnectionCustomizer};
 use super::commit_instrumentation::CommitInstrumentation;
 use crate::engine::wake::Waker;
 
-/// Wakes a relay as soon as a connection of the same process has committed a transaction in which it wrote to the
-/// outbox.
+/// Wakes a relay or an executor as soon as a connection of the same process has committed a transaction in which it
+/// wrote messages or calls.
 ///
 /// [`install`](Self::install) does that for one connection. For a pool, this value is the customizer of the
 /// connections:
@@ -35,6 +35,9 @@ use crate::engine::wake::Waker;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// An executor is woken by its [`waker`](crate::calls::Executor::waker) in the same way: "relay" below means either.
+/// A message wakes an executor too, and a call a relay; they find nothing and wait.
+///
 /// It uses Diesel's [`Instrumentation`]. A commit that neither writes to the outbox nor lets rows be claimed (by
 /// [`cancel`](crate::cancel), or by [`admin`](crate::admin): `retry`, `resume_stream` and others) wakes no relay, and neither
 /// does a rollback, the release of a savepoint or a COMMIT that the database refuses. A statement outside of a
@@ -44,7 +47,7 @@ use crate::engine::wake::Waker;
 /// database (the setting `wake_up`) or by its next poll (`poll_interval`). Not seen are
 ///
 /// - the commits of other processes, and those of the connections of a [`Subscriber`](crate::subscriber::Subscriber),
-/// - rows that are written to the table `published` without this crate,
+/// - rows that are written to the tables `published` and `outbox_calls` without this crate,
 /// - transactions that SQL of your own begins and ends (`batch_execute("BEGIN")`): the relay is woken after the
 ///   write and not after the commit.
 ///
@@ -191,7 +194,8 @@ where
             {
                 tracing::warn!(
                     error = %error,
-                    "commits of a connection of the pool do not wake the relay; it finds rows by its watch or its poll"
+                    "commits of a connection of the pool do not wake the relay or the executor; it finds rows by its watch \
+                     or its poll"
                 );
             }
         }
@@ -203,7 +207,7 @@ where
     }
 }
 
-/// Why the commits of a connection do not wake a relay.
+/// Why the commits of a connection do not wake a relay or an executor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnCommitError {

@@ -111,7 +111,8 @@ pub(crate) fn a_failure_is_recorded_and_an_executor_retries_it<C: Subject>(place
     )
     .on_executed(record("executed"))
     .on_failed(record("failed"))
-    .on_parked(record("parked"));
+    .on_parked(record("parked"))
+    .on_error(record("error"));
     let mut conn = place.connect();
     let result: Outcome = handle.transaction(&mut conn, |conn| {
         for n in 1..=2 {
@@ -146,13 +147,19 @@ pub(crate) fn a_failure_is_recorded_and_an_executor_retries_it<C: Subject>(place
     let kinds = wait_until(|| {
         let events = events.lock().unwrap().clone();
         let kinds: Vec<&str> = events.iter().map(|event| event.0).collect();
-        if kinds.len() == 5 {
+        if kinds.len() == 9 {
             Ok(kinds)
         } else {
             Err(events)
         }
     });
-    assert_eq!(kinds, ["failed", "failed", "parked", "failed", "executed"]);
+    // Each failure is also an error, once.
+    assert_eq!(
+        kinds,
+        [
+            "failed", "error", "failed", "error", "parked", "error", "failed", "error", "executed"
+        ]
+    );
     let running = place.start(&stage);
     place.wait_for_statuses(&[2, 2, 2, -1, 2, 2]);
     running.stop();

@@ -3,12 +3,15 @@
 
 #[path = "../programs/acts.rs"]
 mod acts;
+mod call_info;
 mod crashes;
 mod encodings;
 mod executions;
 mod failures;
 mod immediate;
 mod leases;
+mod limits;
+mod not_installed;
 mod order;
 mod persist_failures;
 mod place;
@@ -60,7 +63,7 @@ suite! {
     transactions: the_effect_is_there_once, a_failure_rolls_back_the_effect,
         a_lost_lease_commits_nothing, nothing_is_committed_without_the_settlement, a_function_that_ends_its_transaction_is_parked;
     signatures: a_changed_call_is_parked_and_not_run, unsigned_calls_run_unless_signatures_are_required,
-        changed_calls_run_unless_signatures_are_required, calls_are_signed_only_with_keys,
+        changed_calls_run_unless_signatures_are_required, calls_without_a_valid_signature_are_logged, calls_are_signed_only_with_keys,
         nothing_is_decoded_before_it_is_verified;
     encodings: bytes_are_executed, bytes_are_executed_after_the_commit, changed_bytes_are_parked,
         changed_bytes_are_parked_after_the_commit, bytes_that_cannot_be_decoded_are_parked;
@@ -69,8 +72,16 @@ suite! {
         a_call_does_not_overtake_its_key, what_is_not_executed_here_waits, async_functions_run_on_the_runtime,
         a_long_call_keeps_its_lease, a_lost_lease_records_nothing, a_dead_process_is_taken_over,
         an_executor_shares_its_functions_and_is_woken, a_changed_row_is_not_executed;
-    persist_failures: only_failures_get_a_row;
-    wake: a_commit_wakes_the_executor, an_operator_wakes_the_executor;
+    persist_failures: only_failures_get_a_row, nothing_runs_after_an_aborted_transaction,
+        nothing_runs_after_a_refused_commit;
+    call_info: an_executor_says_what_was_written, after_the_commit_it_says_the_same,
+        a_call_without_options_has_none;
+    limits: a_blocking_call_past_its_limit_is_logged_and_keeps_its_lease,
+        a_call_past_its_limit_is_logged_after_the_commit,
+        an_async_call_is_dropped_at_its_limit_after_the_commit, a_runtime_of_one_thread_executes_no_call,
+        calls_after_the_first_thousand_wait, calls_without_rows_after_the_first_thousand_have_one;
+    not_installed: calls_wait_for_an_executor;
+    wake: a_commit_wakes_the_executor, a_commit_of_a_pool_wakes_the_executor, an_operator_wakes_the_executor;
     crashes: a_suspect_is_counted_and_parked, a_suspect_is_counted_before_it_starts_and_runs_alone, a_suspect_that_returns_is_cleared,
         an_outage_clears_no_suspect;
     program: once_executes_what_is_due_and_ends, workers_are_the_calls_that_run_at_once,

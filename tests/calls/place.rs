@@ -9,8 +9,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel_outbox::backend::Backend;
 use diesel_outbox::calls::{
-    Call, CallResult, Calls, Execute, Executor, ExecutorStats, Function, Persist, RetryPolicy,
-    State, StateKey, WhenExhausted,
+    Call, CallInfo, CallResult, Calls, Execute, Executor, ExecutorStats, Function, Persist,
+    RetryPolicy, State, StateKey, WhenExhausted,
 };
 use diesel_outbox::config::{Builder, Config};
 use diesel_outbox::migrations::Migrate;
@@ -105,6 +105,8 @@ pub(crate) struct Told {
     pub(crate) started: Vec<i64>,
     pub(crate) ended: Vec<i64>,
     pub(crate) correlation: Vec<Option<String>>,
+    /// What each execution learned about itself.
+    pub(crate) infos: Vec<CallInfo>,
     /// The time that was left to each function on a thread when it started.
     pub(crate) time_left: Vec<Option<Duration>>,
     runs: HashMap<i64, usize>,
@@ -133,9 +135,10 @@ impl Stage {
         }
     }
 
-    fn begin(&self, n: i64) -> usize {
+    fn begin(&self, n: i64, info: &CallInfo) -> usize {
         let mut told = self.told();
         told.started.push(n);
+        told.infos.push(info.clone());
         told.correlation.push(diesel_outbox::correlation::current());
         let runs = told.runs.entry(n).or_default();
         *runs += 1;
@@ -208,7 +211,7 @@ macro_rules! blocking {
         $(impl<C> Execute<C> for $call {
             const FUNCTION: Function<Self, C> = Function::Blocking(|call, context| {
                 let stage: State<Stage> = context.state()?;
-                let before = stage.begin(call.n);
+                let before = stage.begin(call.n, context.info());
                 let deadline = context.info().deadline;
                 let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
                 stage.told().time_left.push(left);
@@ -232,7 +235,7 @@ impl<C> Execute<C> for Await {
     const FUNCTION: Function<Self, C> = Function::Async(|call, context| {
         Box::pin(async move {
             let stage: State<Stage> = context.state()?;
-            let before = stage.begin(call.n);
+            let before = stage.begin(call.n, context.info());
             tokio::time::sleep(Duration::from_millis(5)).await;
             let result = stage.act(call.n, before);
             stage.end(call.n);
@@ -246,7 +249,7 @@ impl<C> Execute<C> for Hang {
     const FUNCTION: Function<Self, C> = Function::Async(|call, context| {
         Box::pin(async move {
             let stage: State<Stage> = context.state()?;
-            stage.begin(call.n);
+            stage.begin(call.n, context.info());
             tokio::time::sleep(PATIENCE * 2).await;
             Ok(())
         })
@@ -262,7 +265,7 @@ impl<C: Subject> Execute<C> for Within {
     const FUNCTION: Function<Self, C> = Function::Transactional(|call, conn, context| {
         let stage: State<Stage> = context.state()?;
         conn.run(&format!("insert into effects (n) values ({})", call.n))?;
-        let before = stage.begin(call.n);
+        let before = stage.begin(call.n, context.info());
         let result = match stage.act(call.n, before) {
             Err(error) if error.to_string() == "rollback" => {
                 conn.batch_execute("rollback")?;

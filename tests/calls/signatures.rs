@@ -2,11 +2,12 @@
 
 use std::sync::Mutex;
 
-use diesel_outbox::calls::{Call, Calls, Execute, Executor, Function};
+use diesel_outbox::calls::{Call, Calls, Execute, Executor, Function, Immediate};
 use diesel_outbox::signing::{self, Keys};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::place::{Block, Place, Stage, Subject};
+use crate::support::log::Log;
 
 const KEYS: &str = "a:0123456789abcdef";
 
@@ -68,6 +69,43 @@ pub(crate) fn unsigned_calls_run_unless_signatures_are_required<C: Subject>(plac
         .set("signing_keys", KEYS)
         .set("verify_signatures", "warn");
     assert_eq!(place.once_with(settings, &Stage::quiet()).executed, 1);
+}
+
+pub(crate) fn calls_without_a_valid_signature_are_logged<C: Subject>(place: &Place<C>) {
+    let words = "rows without a valid signature are sent or executed";
+    let stage = Stage::quiet();
+    let settings = || {
+        let settings = place.settings().set("signing_keys", KEYS);
+        settings.set("verify_signatures", "warn")
+    };
+    let mut conn = place.connect();
+    let log = Log::default();
+    let collecting = log.collect(tracing::Level::WARN);
+    let unsigned = Block { n: 1 }.write(&mut conn).unwrap();
+    assert_eq!(place.once_with(settings(), &stage).executed, 1);
+    assert_eq!(log.count(words), 1, "{}", log.text());
+    assert!(log.text().contains(&unsigned.to_string()));
+    // After the commit too: one line for all calls of some seconds.
+    let functions = place.functions(&stage);
+    let handle = Immediate::new(&settings().build().unwrap(), functions).unwrap();
+    let mut last = None;
+    for n in [2, 4] {
+        let written = handle.transaction::<_, _, diesel_outbox::Error>(&mut conn, |conn| {
+            let first = Block { n }.write(conn)?;
+            Block { n: n + 1 }.write(conn)?;
+            Ok(first)
+        });
+        last = last.or(Some(written.unwrap()));
+    }
+    assert_eq!(stage.started(), [1, 2, 3, 4, 5]);
+    assert_eq!(log.count(words), 2, "{}", log.text());
+    let line = log.text().lines().last().unwrap().to_owned();
+    assert!(line.contains(&last.unwrap().to_string()), "{line}");
+    assert!(
+        line.contains("rows=2") && line.contains("not signed"),
+        "{line}"
+    );
+    drop(collecting);
 }
 
 pub(crate) fn changed_calls_run_unless_signatures_are_required<C: Subject>(place: &Place<C>) {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
 use diesel_outbox::Permanent;
 use diesel_outbox::admin::{self, Rows};
-use diesel_outbox::calls::{self, Call};
+use diesel_outbox::calls::{self, Call, Executor};
 use diesel_outbox::config::Builder;
+use diesel_outbox::relay::OnCommit;
 
-use crate::place::{Block, Place, Stage, Subject};
+use crate::place::{Block, Place, Running, Stage, Subject};
 
 /// Longer than any test: a call that was executed was not found by the next poll.
 fn sleepy<C: Subject>(place: &Place<C>) -> Builder {
@@ -67,4 +69,45 @@ pub(crate) fn an_operator_wakes_the_executor<C: Subject>(place: &Place<C>) {
     assert!(calls::cancel(&mut conn, delayed).unwrap());
     place.wait_for_statuses(&[2, 2, 2, 2, 2, -1, 2, 2]);
     running.stop();
+}
+
+#[derive(Debug)]
+struct BusyTimeout;
+
+impl<C: Subject> CustomizeConnection<C, diesel::r2d2::Error> for BusyTimeout {
+    fn on_acquire(&self, conn: &mut C) -> Result<(), diesel::r2d2::Error> {
+        if C::NAME == "SQLite" {
+            conn.batch_execute("pragma busy_timeout = 20000")?;
+        }
+        Ok(())
+    }
+}
+
+/// Without the watch and without polls.
+pub(crate) fn a_commit_of_a_pool_wakes_the_executor<C: Subject>(place: &Place<C>) {
+    let stage = Stage::quiet();
+    let settings = sleepy(place).set("wake_up", false);
+    let calls = place.functions(&stage);
+    let executor = Executor::new(&settings.build().unwrap(), calls).unwrap();
+    let on_commit = OnCommit::new(executor.waker()).after(BusyTimeout);
+    let pool = Pool::builder()
+        .max_size(2)
+        .connection_customizer(Box::new(on_commit))
+        .build(ConnectionManager::<C>::new(place.url()))
+        .unwrap();
+    let running = Running::start(executor);
+    let conn: &mut C = &mut pool.get().unwrap();
+    for n in 1..=10 {
+        // It is idle: claims that follow the last execution are over.
+        std::thread::sleep(Duration::from_millis(200));
+        let starts = usize::try_from(n).unwrap();
+        conn.transaction(|conn| {
+            let id = Block { n }.write(conn)?;
+            assert_eq!(stage.started().len(), starts - 1, "before the commit");
+            Ok::<_, diesel_outbox::Error>(id)
+        })
+        .unwrap();
+        stage.wait_for_starts(starts);
+    }
+    assert_eq!(running.stop().executed, 10);
 }

@@ -148,6 +148,7 @@ impl<'a, C: Backend> Committed<'a, C> {
             .unzip();
         let signatures = &self.handle.settings.signatures;
         let mut checked = signatures.check(conn, CALLS, &Scope::default(), &claimed)?;
+        self.handle.warn_of_signatures(&checked);
         let rows = claimed.into_iter().zip(blocked);
         let rows = rows.map(|(claimed, is_blocked)| {
             let mut row = Row::new(claimed, lease, &self.memory);

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::db::{Address, Db};
 use crate::engine::hooks::Hooks;
 use crate::engine::settings::Settings;
+use crate::engine::signatures::{Checked, Warnings};
 use crate::engine::wake::Waker;
 use crate::metrics::CallMetrics;
 
@@ -90,6 +91,7 @@ pub struct Immediate<C: Backend> {
     pub(super) renewals: Renewals<C>,
     /// Wakes an executor of this process.
     pub(super) waker: Option<Waker>,
+    signature_warnings: Mutex<Warnings>,
     hooks: Hooks<CallEvent>,
     monitor: ExecutorMonitor,
     /// Started with the first transaction that has calls.
@@ -149,6 +151,7 @@ impl<C: Backend> Immediate<C> {
             runtime: None,
             renewals,
             waker,
+            signature_warnings: Mutex::default(),
             hooks,
             monitor: ExecutorMonitor::default(),
             observer: OnceLock::new(),
@@ -194,6 +197,14 @@ impl<C: Backend> Immediate<C> {
     #[must_use]
     pub fn on_parked(mut self, hook: impl Fn(&CallEvent) + Send + Sync + 'static) -> Self {
         self.hooks.parked = Some(Arc::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each failed attempt and for each call that is parked, once for an attempt that does both:
+    /// a place for an error tracker; see [`Executor::on_error`](crate::calls::Executor::on_error).
+    #[must_use]
+    pub fn on_error(mut self, hook: impl Fn(&CallEvent) + Send + Sync + 'static) -> Self {
+        self.hooks.error = Some(Arc::new(hook));
         self
     }
 
@@ -271,6 +282,13 @@ impl<C: Backend> Immediate<C> {
                 function.is_some_and(|function| has_runtime || !function.is_async)
             }),
         }
+    }
+
+    pub(super) fn warn_of_signatures(&self, checked: &Checked) {
+        let warnings = self.signature_warnings.lock();
+        warnings
+            .unwrap_or_else(PoisonError::into_inner)
+            .warn(checked);
     }
 
     pub(super) fn observer(&self) -> MutexGuard<'_, ExecutorObserver> {
