@@ -35,7 +35,7 @@ use crate::engine::wake::Waker;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// An executor is woken by its [`waker`](crate::calls::Executor::waker) in the same way: "relay" below means either.
+/// An executor is woken by its `waker` in the same way: "relay" below means either.
 /// A message wakes an executor too, and a call a relay; they find nothing and wait.
 ///
 /// It uses Diesel's [`Instrumentation`]. A commit that neither writes to the outbox nor lets rows be claimed (by
