@@ -46,7 +46,8 @@ use crate::engine::wake::Waker;
 /// This is a hint, and no promise rests on it: a row whose commit is not seen is found by the relay's watch of the
 /// database (the setting `wake_up`) or by its next poll (`poll_interval`). Not seen are
 ///
-/// - the commits of other processes, and those of the connections of a [`Subscriber`](crate::subscriber::Subscriber),
+/// - the commits of other processes, and those of the connections of a [`Subscriber`](crate::subscriber::Subscriber) or an
+///   executor,
 /// - rows that are written to the tables `published` and `outbox_calls` without this crate,
 /// - transactions that SQL of your own begins and ends (`batch_execute("BEGIN")`): the relay is woken after the
 ///   write and not after the commit.

@@ -1,4 +1,12 @@
 //! Function calls from the outbox to their execution: one suite, on every database.
+//!
+//! Rules that were broken on purpose, and the cases that failed then:
+//!
+//! | rule | cases |
+//! | --- | --- |
+//! | leases are renewed | `leases::a_call_of_three_leases_runs_once` |
+//! | an executor claims only names that it knows | `executions::unknown_names_wait_for_another_executor`, `program::once_executes_what_is_due_and_ends` |
+//! | a row in a transaction is settled there | `transactions::a_lost_lease_commits_nothing`, `nothing_is_committed_without_the_settlement`, `the_effect_is_there_once` |
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 #[path = "../programs/acts.rs"]
