@@ -45,4 +45,12 @@ pub(crate) fn a_connection_without_the_required_tls_is_refused<C: Subject>(place
         let url = format!("{}?ssl_mode={mode}", place.database_url());
         ends_at_the_start::<C>(place, &url, "the connection is not encrypted");
     }
+    // An authority alone asks for TLS too. A server with TLS would be refused for its certificate.
+    let has_tls = "(select count(*) from information_schema.global_variables
+        where variable_name = 'have_ssl' and variable_value = 'YES')";
+    let mut conn = place.connect::<C>();
+    if conn.is_mariadb() && conn.number(&format!("select {has_tls}")) == 0 {
+        let url = format!("{}?ssl_ca=/no/such/file.pem", place.database_url());
+        ends_at_the_start::<C>(place, &url, "the connection is not encrypted");
+    }
 }

@@ -7,6 +7,8 @@ mod inbox;
 mod kind;
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 mod locks;
+#[cfg(feature = "mysql")]
+mod logins;
 mod maintenance;
 mod parallel;
 mod scopes;
