@@ -315,6 +315,17 @@ fn time(moment: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
 
+    /// Written out, so that a name that is missing in the program fails a test.
+    const NEVER_SENT: [&str; 7] = [
+        "timelimit",
+        "retries",
+        "ignore_result",
+        "group_index",
+        "replaced_task_nesting",
+        "stamped_headers",
+        "stamps",
+    ];
+
     #[test]
     fn a_task_is_a_message_of_protocol_2() {
         let id = Uuid::from_u128(7);
@@ -350,15 +361,7 @@ mod tests {
         ] {
             assert_eq!(ready.headers[name], value, "{name}");
         }
-        for name in [
-            "timelimit",
-            "retries",
-            "ignore_result",
-            "group_index",
-            "replaced_task_nesting",
-            "stamped_headers",
-            "stamps",
-        ] {
+        for name in NEVER_SENT {
             assert!(!ready.headers.contains_key(name), "{name}");
         }
     }
@@ -400,15 +403,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         // Not text in the protocol: Celery would read a text as something else.
-        for name in [
-            "timelimit",
-            "retries",
-            "ignore_result",
-            "group_index",
-            "replaced_task_nesting",
-            "stamped_headers",
-            "stamps",
-        ] {
+        for name in NEVER_SENT {
             let task = task().header(name, "3").into_message();
             let error = task.ready().unwrap_err().to_string();
             assert!(
