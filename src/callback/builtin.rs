@@ -14,6 +14,7 @@ use crate::callback::Outcome;
 use crate::callback::Payload;
 use crate::error::BoxError;
 use crate::runtime::process_group::{Program, Programs};
+use crate::runtime::time_limit;
 
 /// The prefix of a callback's name that is followed by a program.
 pub(crate) const EXEC: &str = "exec:";
@@ -163,7 +164,7 @@ impl Exec {
                 }
                 Err(error) => return Err(RunError::Io(error).into()),
             },
-            limit = passed(self.limit) => {
+            limit = time_limit::passed(self.limit) => {
                 program.end().await;
                 return Err(RunError::TimedOut(limit).into());
             }
@@ -225,17 +226,6 @@ async fn log_output(output: impl AsyncRead + Unpin, id: String, from: &'static s
                 let line = String::from_utf8_lossy(&line);
                 tracing::info!(id, from, "{}", line.trim_end());
             }
-        }
-    }
-}
-
-/// Waits for the time limit and returns it; pending if there is none.
-async fn passed(limit: Option<Duration>) -> Duration {
-    match limit {
-        None => std::future::pending().await,
-        Some(limit) => {
-            tokio::time::sleep(limit).await;
-            limit
         }
     }
 }

@@ -36,7 +36,8 @@ pub trait Call: Serialize + DeserializeOwned + Send + 'static {
     /// outside their limits.
     const RETRY: RetryPolicy = RetryPolicy::new();
     /// The time limit of one execution; `None`: the executor's setting. After it an async function is dropped, and
-    /// the attempt has failed. A blocking function cannot be ended: a line is logged, and its result counts.
+    /// the attempt has failed. A blocking function cannot be ended: a line is logged, and its result counts. Time in
+    /// which the whole process stood still counts as a fifth of the limit at most.
     const TIMEOUT: Option<Duration> = None;
     /// When a call gets a row.
     const PERSIST: Persist = Persist::Always;

@@ -367,7 +367,8 @@ settings! {
         /// Time limit of a call whose function sets none of its own; none: no limit.
         ///
         /// After it an async function is dropped, and the attempt has failed. A blocking function cannot be
-        /// ended: a line is logged, and its result counts when it returns.
+        /// ended: a line is logged, and its result counts when it returns. Time in which the whole process stood
+        /// still counts as a fifth of the limit at most.
         call_timeout: Option<Duration> = "none", TIME, time(from_1ms);
 
         /// Time for which claimed calls belong to this executor; renewed every third of it while they run.
@@ -439,7 +440,8 @@ settings! {
 
         /// Time limit of a program that is started for a message; none: no limit.
         ///
-        /// After it the program gets SIGTERM, and 2 s later SIGKILL; the attempt has failed.
+        /// After it the program gets SIGTERM, and 2 s later SIGKILL; the attempt has failed. Time in which the whole
+        /// process of `subscribe` stood still counts as a fifth of the limit at most.
         exec_timeout: Option<Duration> = "none", TIME, time(from_1ms);
     }
 

@@ -11,3 +11,5 @@ pub(crate) mod process_group;
 pub(crate) mod shutdown;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod task;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
+pub(crate) mod time_limit;

@@ -94,7 +94,7 @@ suite! {
         an_outage_clears_no_suspect;
     program: once_executes_what_is_due_and_ends, workers_are_the_calls_that_run_at_once,
         only_the_named_streams_are_executed, a_stopped_program_lets_its_call_end,
-        calls_that_do_not_end_in_time_are_executed_again, wrong_settings_execute_nothing,
+        calls_that_do_not_end_in_time_are_executed_again, a_standstill_costs_no_attempt, wrong_settings_execute_nothing,
         a_database_that_fails_has_another_code, a_call_that_ends_its_process_is_parked,
         its_metrics_and_its_health_are_served;
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use diesel_outbox::calls::Call;
 
-use crate::acts::{Act, Play, PlayWithin, Unknown};
+use crate::acts::{Act, Await, Play, PlayWithin, Unknown};
 use crate::place::{Place, Subject, wait_until};
 use crate::support::http::get;
 use crate::support::program::Program;
@@ -230,6 +230,26 @@ pub(crate) fn calls_that_do_not_end_in_time_are_executed_again<C: Subject>(place
     place.wait_for_statuses(&[2]);
     program.signal("TERM");
     assert_eq!(program.ended().code(), Some(0), "{:#?}", program.lines());
+}
+
+/// A time limit passes while the program runs.
+pub(crate) fn a_standstill_costs_no_attempt<C: Subject>(place: &Place<C>) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("return");
+    let limit = Await::TIMEOUT.unwrap();
+    let conn = &mut place.connect();
+    Await { file: file.clone() }.write(conn).unwrap();
+    let mut program = start(place, &["--call-lease=1m"]);
+    program.wait_for_line("it waits");
+    program.signal("STOP");
+    std::thread::sleep(limit * 2);
+    std::fs::write(file, "").unwrap();
+    program.signal("CONT");
+    place.wait_for_statuses(&[2]);
+    program.signal("TERM");
+    assert_eq!(program.ended().code(), Some(0), "{:#?}", program.lines());
+    let rows = conn.rows();
+    assert_eq!(rows[0].retry, 0, "{rows:?} {:#?}", program.lines());
 }
 
 pub(crate) fn wrong_settings_execute_nothing<C: Subject>(place: &Place<C>) {

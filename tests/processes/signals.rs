@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use super::World;
 use super::listener::Listener;
@@ -80,6 +81,39 @@ fn callbacks_that_do_not_finish_in_time_have_a_code_of_their_own() {
     wait_until("it is called", || begun.exists());
     subscriber.signal("TERM");
     assert_eq!(subscriber.ended().code(), Some(3));
+}
+
+/// A time limit passes while the program runs.
+#[test]
+fn a_standstill_costs_no_attempt() {
+    let Some(world) = World::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (begun, ended) = (folder.path().join("begun"), folder.path().join("ended"));
+    let script = format!(
+        "touch '{}'; sleep 0.5; touch '{}'",
+        begun.display(),
+        ended.display()
+    );
+    let callback = executable(&folder.path().join("short"), &script);
+    let mut subscriber = Program::start(
+        &world,
+        env!("CARGO_BIN_EXE_subscribe"),
+        &[&callback, &world.topic(), "--exec-timeout=2s"],
+    );
+    subscriber.wait_for_line("subscribed");
+    world.write(1);
+    let mut relay = Program::start(&world, env!("CARGO_BIN_EXE_publish"), &["--once"]);
+    assert!(relay.ended().success());
+    wait_until("it is called", || begun.exists());
+    subscriber.signal("STOP");
+    wait_until("it has ended", || ended.exists());
+    std::thread::sleep(Duration::from_secs(3));
+    subscriber.signal("CONT");
+    wait_until("it is remembered", || world.counts().received == 1);
+    subscriber.signal("TERM");
+    assert_eq!(subscriber.ended().code(), Some(0));
+    let lines = subscriber.lines().join("\n");
+    assert!(!lines.contains("was ended after"), "{lines}");
 }
 
 /// A shell program; returns the callback that runs it.

@@ -40,6 +40,12 @@ pub(crate) struct PlayWithin {
     pub(crate) act: Act,
 }
 
+/// An async function with a time limit, which returns when its file exists.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Await {
+    pub(crate) file: PathBuf,
+}
+
 /// A function that the program does not know.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Unknown {}
@@ -50,6 +56,11 @@ impl Call for Play {
 
 impl Call for PlayWithin {
     const NAME: &'static str = "test.play_within";
+}
+
+impl Call for Await {
+    const NAME: &'static str = "test.await";
+    const TIMEOUT: Option<Duration> = Some(Duration::from_secs(1));
 }
 
 impl Call for Unknown {
@@ -63,6 +74,18 @@ impl<C> Execute<C> for Play {
 impl<C: Backend> Execute<C> for PlayWithin {
     const FUNCTION: Function<Self, C> =
         Function::Transactional(|call, _, _| perform(call.n, call.act));
+}
+
+impl<C> Execute<C> for Await {
+    const FUNCTION: Function<Self, C> = Function::Async(|call, _| {
+        Box::pin(async move {
+            eprintln!("it waits");
+            while !call.file.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(())
+        })
+    });
 }
 
 /// Calls that run, and the largest number of them so far.

@@ -37,7 +37,10 @@ fn run<C: Backend>() -> ExitCode {
     let calls = match std::env::var("TEST_REGISTRY").as_deref() {
         Ok("empty") => calls,
         Ok("twice") => calls.add::<acts::Play>().add::<acts::Play>(),
-        _ => calls.add::<acts::Play>().add::<acts::PlayWithin>(),
+        _ => calls
+            .add::<acts::Play>()
+            .add::<acts::PlayWithin>()
+            .add::<acts::Await>(),
     };
     cli::calls_with(calls, |executor| {
         executor.on_error(|call| eprintln!("tracked: {} {:?}", call.name, call.error))

@@ -25,6 +25,7 @@ use crate::error::BoxError;
 use crate::error_text;
 use crate::metrics::FailedCall;
 use crate::permanent::is_permanent;
+use crate::runtime::time_limit;
 
 /// The maximum length of a reason in `last_error`, in characters.
 const LONGEST_REASON: usize = 4_000;
@@ -418,14 +419,12 @@ async fn in_task(
     timeout: Option<Duration>,
 ) -> Outcome {
     let mut task = Bound(tokio::spawn(function));
-    let ended = match timeout {
-        Some(limit) => match tokio::time::timeout(limit, &mut task.0).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                return Outcome::Refused(format!("{TIMED_OUT} {limit:?} has passed"));
-            }
-        },
-        None => (&mut task.0).await,
+    let ended = tokio::select! {
+        biased;
+        ended = &mut task.0 => ended,
+        limit = time_limit::passed(timeout) => {
+            return Outcome::Refused(format!("{TIMED_OUT} {limit:?} has passed"));
+        }
     };
     match ended {
         Ok(result) => outcome(result),
