@@ -16,8 +16,10 @@ SECONDS ?= 1200
 .PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls bench-queues check files ci fmt fmt-check clippy docs examples servers servers-down \
 	servers-current servers-current-down test-matrix test-current tools
 
+## Every test. `make test SERVERS=trixie` (or `sid`, or `current`, which is the newest) runs them on newer servers than the
+## machine's own; ActiveMQ is always the machine's.
 test: tools
-	scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
+	SERVERS=$(SERVERS) scripts/with-servers cargo test --no-fail-fast --workspace --features $(FEATURES)
 
 ## The suites that depend on a server's version, on newer servers than the machine's own: docs/servers.md.
 ## `make test-matrix RELEASES=sid TESTS="storage flow"` runs a part. The servers are installed below target/current

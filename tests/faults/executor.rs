@@ -28,7 +28,7 @@ const CHILD: &str = "OUTBOX_TEST_EXECUTOR";
 pub(crate) const DELIVERY_LIMIT: u32 = 2;
 /// Attempts of calls that always fail.
 pub(crate) const ATTEMPTS: u32 = 2;
-const TIMEOUT: Duration = Duration::from_millis(300);
+const TIMEOUT: Duration = Duration::from_millis(500);
 /// Calls that are claimed at once.
 const CHUNK: usize = 50;
 /// An executor starts no call while twice as many run, or have succeeded and are not recorded.
