@@ -55,6 +55,13 @@ impl Broker {
         }
     }
 
+    /// What to warn of if nobody has tested this library with the broker.
+    pub(crate) fn caveat(self) -> Option<&'static str> {
+        (self == Self::Other).then_some(
+            "the broker is neither RabbitMQ nor ActiveMQ Classic: it is treated as RabbitMQ, and was not tested",
+        )
+    }
+
     /// How the broker treats destinations, queues and dead letters. The loopback broker does what
     /// RabbitMQ does, and an unknown broker is taken for one that does.
     pub(crate) fn quirks(self) -> &'static dyn Quirks {

@@ -95,10 +95,15 @@ impl Tried {
             "" => "a broker that does not name itself",
             server => server,
         };
-        push(Check::ok(
-            LOGIN,
-            format_args!("accepted by {server}, STOMP {}", client.version().as_str()),
-        ));
+        let accepted = format!("accepted by {server}, STOMP {}", client.version().as_str());
+        push(match client.broker().caveat() {
+            None => Check::ok(LOGIN, accepted),
+            Some(caveat) => Check::warning(
+                LOGIN,
+                format_args!("{accepted}: {caveat}"),
+                "use RabbitMQ or ActiveMQ Classic, or try your whole way with this broker before you depend on it",
+            ),
+        });
         if let Some(endpoint) = self.options.endpoint() {
             push(Check::ok(VIRTUAL_HOST, &endpoint.virtual_host));
         }

@@ -93,6 +93,9 @@ impl<C: Backend> Subscriber<C> {
             if was_subscribed {
                 engine.metrics.reconnects.increment(1);
             } else {
+                if let Some(caveat) = client.broker().caveat() {
+                    tracing::warn!(broker = client.server(), "{caveat}");
+                }
                 self.warn_of_rejected(client.broker());
                 self.warn_of_ignored(client.broker());
             }

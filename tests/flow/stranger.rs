@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use diesel::SqliteConnection;
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
 
+#[cfg(feature = "testing")]
+use crate::log::Log;
 use crate::place::{BrokerPlace, Place, Subject, databases, wait_until};
 
 /// A peer that implements STOMP 1.0 literally, and may close every second connection.
@@ -102,6 +104,14 @@ fn a_subscription_that_fails_is_tried_ever_more_slowly() {
     assert!(took > Duration::from_millis(700), "{took:?}");
 }
 
+#[cfg(feature = "testing")]
+fn registry() -> Registry<SqliteConnection> {
+    fn done(_: &mut SqliteConnection, _: &Payload) -> Result<Outcome, BoxError> {
+        Ok(Outcome::Done)
+    }
+    Registry::new().on("it", done)
+}
+
 /// A frame without the headers of an answer is delivered again to each subscription.
 #[cfg(feature = "testing")]
 #[test]
@@ -109,15 +119,7 @@ fn a_frame_that_nobody_can_answer_is_not_asked_for_without_a_pause() {
     let stranger = Stranger::with("MESSAGE\nmessage-id:1\nx\n\n\0");
     let place = stranger.place();
     let settings = place.settings().set("stomp_versions", "1.0").build();
-    let registry = Registry::<SqliteConnection>::new().on(
-        "it",
-        |_: &mut SqliteConnection,
-         _: &Payload|
-         -> Result<diesel_outbox::Outcome, diesel_outbox::BoxError> {
-            Ok::<_, BoxError>(Outcome::Done)
-        },
-    );
-    let (consumer, log) = place.subscribe_logged(&registry, &settings.unwrap());
+    let (consumer, log) = place.subscribe_logged(&registry(), &settings.unwrap());
     // Two connections an attempt.
     let asked = || stranger.asked.lock().unwrap().clone();
     wait_until("some attempts", || asked().len() >= 8);
@@ -143,4 +145,28 @@ fn a_row_that_cannot_be_carried_is_parked() {
     assert_eq!((sent.sent, sent.parked), (1, 1));
     let why = conn.text("select last_error from published where status = -1");
     assert!(why.unwrap().contains("header \"x\" holds a line break"));
+}
+
+/// Once by the relay and once by the subscriber, which both go on.
+#[cfg(feature = "testing")]
+#[test]
+fn an_unknown_broker_is_warned_of() {
+    let stranger = Stranger::start(false);
+    let place = stranger.place();
+    let settings = place.settings().set("stomp_versions", "1.0").build();
+    let settings = settings.unwrap();
+    let (consumer, heard) = place.subscribe_logged(&registry(), &settings);
+    let caveat = "the broker is neither RabbitMQ nor ActiveMQ Classic";
+    wait_until("the subscriber says so", || heard.count(caveat) == 1);
+    consumer.stop();
+    let mut conn = place.connect::<SqliteConnection>();
+    Message::new("/queue/a", 1).publish(&mut conn).unwrap();
+    let log = Log::default();
+    let sent = {
+        let _guard = log.collect(tracing::Level::WARN);
+        place.relay_with::<SqliteConnection>(&settings)
+    };
+    assert_eq!(sent.sent, 1);
+    assert_eq!(log.count(caveat), 1, "{}", log.text());
+    assert!(log.text().contains("Stranger/1"), "{}", log.text());
 }

@@ -111,6 +111,9 @@ impl StompDelivery {
                     tracing::debug!(broker = client.server(), "connected again");
                 } else {
                     tracing::info!(broker = client.server(), "connected");
+                    if let Some(caveat) = client.broker().caveat() {
+                        tracing::warn!(broker = client.server(), "{caveat}");
+                    }
                 }
                 self.monitor.connected();
                 self.connection = Connection::open(client);

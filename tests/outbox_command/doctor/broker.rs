@@ -1,5 +1,8 @@
 //! Checks of the connection to the broker. They need no database: its lines are not looked at.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
 use super::Doctor;
 use crate::support;
 
@@ -59,4 +62,45 @@ fn activemq_answers_what_it_can() {
             "warning",
             "look for the queue or the durable subscriber in the broker's console",
         );
+}
+
+/// A peer that accepts each login and confirms each frame.
+fn artemis() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("stomp://guest:guest@{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || confirm(socket));
+        }
+    });
+    url
+}
+
+fn confirm(mut socket: TcpStream) {
+    let mut frames = BufReader::new(socket.try_clone().unwrap()).split(0);
+    while let Some(Ok(frame)) = frames.next() {
+        let text = String::from_utf8_lossy(&frame);
+        let answer = match text.lines().find_map(|line| line.strip_prefix("receipt:")) {
+            Some(id) => format!("RECEIPT\nreceipt-id:{id}\n\n\0"),
+            None if text.trim_start().starts_with("CONNECT\n") => {
+                "CONNECTED\nversion:1.2\nserver:ActiveMQ-Artemis/2.40.0\n\n\0".to_owned()
+            }
+            None => continue,
+        };
+        if socket.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_unknown_broker_is_a_warning() {
+    let report = Doctor::of("", &artemis()).run();
+    report
+        .has(
+            "broker.login",
+            "warning",
+            "accepted by ActiveMQ-Artemis/2.40.0",
+        )
+        .has("broker.login", "warning", "was not tested");
 }
