@@ -22,7 +22,7 @@ pub(crate) use quirks::{Headers, Quirks, SubscriptionNeeds, dead_letter_queue};
 // a build without relay and subscriber sends no rows and no dead letters
 pub(crate) use rabbitmq::MAX_FRAME;
 #[cfg(feature = "subscriber")]
-pub(crate) use rabbitmq::deletes_messages;
+pub(crate) use rabbitmq::{deletes_messages, refuses_probe};
 
 /// The kind of broker, from the `server` header of CONNECTED (STOMP 1.2, "CONNECTED Frame").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,10 +78,17 @@ impl Broker {
     #[cfg(feature = "subscriber")]
     pub(crate) fn stream_probe(self) -> Option<Headers> {
         (self == Self::RabbitMq).then(|| {
-            [("x-stream-offset", "next"), ("prefetch-count", "1")]
+            [(rabbitmq::STREAM_OFFSET, "next"), ("prefetch-count", "1")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into()
         })
+    }
+
+    /// Whether messages that are returned by NACK do not count as delivered on a quorum queue: on RabbitMQ from 4.3 on,
+    /// by the `server` header of CONNECTED.
+    #[cfg(feature = "subscriber")]
+    pub(crate) fn returns_without_count(self, server: &str) -> bool {
+        self == Self::RabbitMq && rabbitmq::version(server).is_some_and(|it| it >= (4, 3))
     }
 
     /// The value of OpenTelemetry's attribute `messaging.system`, if the broker has one.

@@ -52,6 +52,8 @@ mod place;
 mod poisoned;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod queue_types;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod quorum_counts;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod refusals;
 #[cfg(feature = "testing")]
@@ -313,7 +315,9 @@ mod foreign {
                 a_quorum_queue_gives_up_a_message_after_its_limit,
                 at_least_once_dead_lettering_loses_nothing,
                 a_callback_beyond_the_consumer_timeout_has_one_effect, an_ignored_argument_is_warned_of,
-                a_stream_is_refused;);
+                a_stream_is_refused;
+            quorum_counts: reading_loses_no_dead_letter, a_start_loses_no_dead_letter,
+                an_orderly_stop_counts_only_up_to_4_2, the_end_of_a_process_counts;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,
