@@ -140,4 +140,23 @@ mod tests {
         assert_eq!(system("ActiveMQ/5.17.2"), Some("activemq"));
         assert_eq!(system(""), None);
     }
+    #[test]
+    #[cfg(feature = "subscriber")]
+    fn the_server_header_tells_whether_a_nack_counts() {
+        let cases = [
+            ("RabbitMQ/4.3.6", true),
+            ("RabbitMQ/4.10.0", true),
+            ("RabbitMQ/5.0", true),
+            ("RabbitMQ/4.2.9", false),
+            ("RabbitMQ/3.13.7", false),
+            ("RabbitMQ/", false),
+            ("RabbitMQ/4", false),
+            ("", false),
+        ];
+        for (server, expected) in cases {
+            let broker = Broker::of(server);
+            assert_eq!(broker.returns_without_count(server), expected, "{server}");
+        }
+        assert!(!Broker::ActiveMq.returns_without_count("RabbitMQ/4.3.6"));
+    }
 }

@@ -145,7 +145,7 @@ mod on_demand {
                     blocking: a_body_of_any_length_is_handed_over;
                     poisoned: bad_rows_do_not_starve_good_ones;);
                 suite!(@broker loopback, $connection, $database, faults: $($case),*;
-                    blocking: a_body_of_any_length_is_handed_over,
+                    blocking: a_body_of_any_length_is_handed_over, a_number_of_any_length_is_handed_over,
                         a_managed_callback_saves_a_body_of_any_length;
                     hooks: hooks_are_told_what_became_of_each_row,
                         a_hook_that_panics_or_blocks_harms_nothing,
@@ -327,6 +327,14 @@ mod foreign {
             a_replay_says_which_message_is_too_long,
             a_row_that_is_too_long_names_the_limit;
         letters: a_list_says_what_letters_lack;);
+    }
+
+    /// With the limits that it has if none are configured.
+    #[cfg(feature = "testing")]
+    mod default_limits {
+        suite!(@broker rabbitmq_with_its_defaults, diesel::SqliteConnection, sqlite,
+            long_frames: rabbitmq_moves_a_message_whose_dead_letter_is_too_long,
+                rabbitmq_refuses_a_row_that_is_too_long;);
     }
 
     #[cfg(feature = "testing")]
