@@ -7,7 +7,7 @@ FEATURES := sqlite,postgres,mysql
 OWN_SERVERS := OUTBOX_TEST_POSTGRES_PORT=15432 OUTBOX_TEST_MYSQL_PORT=13306 \
 	OUTBOX_TEST_STOMP_PORT=16613 OUTBOX_TEST_AMQP_PORT=6672 OUTBOX_TEST_ACTIVEMQ_PORT=16623 \
 	OUTBOX_TEST_STOMP_TLS_PORT=16612 OUTBOX_TEST_ACTIVEMQ_TLS_PORT=16622
-FLOW_ON_RABBITMQ := on_mysql::rabbitmq,foreign::rabbitmq,foreign::letters::rabbitmq,foreign::queues::rabbitmq
+FLOW_ON_RABBITMQ := on_mysql::rabbitmq,foreign::rabbitmq,foreign::letters::rabbitmq,foreign::queues::rabbitmq,foreign::default_limits
 FAULTS ?= 200
 ROWS ?= 100000
 TARGET ?= decoder

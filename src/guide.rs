@@ -47,6 +47,7 @@ macro_rules! pages {
         #[doc = "[subscriber.md]: crate::guide::subscriber"]
         #[doc = "[in-your-service.md]: crate::guide::in_your_service"]
         #[doc = "[production.md]: crate::guide::production"]
+        #[doc = "[production.md#rabbitmq-4]: crate::guide::production#rabbitmq-4"]
         #[doc = "[doctor.md]: crate::guide::doctor"]
         #[doc = "[dead-letters.md]: crate::guide::dead_letters"]
         #[doc = "[deployment.md]: crate::guide::deployment"]

@@ -22,7 +22,7 @@ pub(crate) use quirks::{Headers, Quirks, SubscriptionNeeds, dead_letter_queue};
 // a build without relay and subscriber sends no rows and no dead letters
 pub(crate) use rabbitmq::MAX_FRAME;
 #[cfg(feature = "subscriber")]
-pub(crate) use rabbitmq::deletes_messages;
+pub(crate) use rabbitmq::{deletes_messages, refuses_probe};
 
 /// The kind of broker, from the `server` header of CONNECTED (STOMP 1.2, "CONNECTED Frame").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,10 +85,17 @@ impl Broker {
     #[cfg(feature = "subscriber")]
     pub(crate) fn stream_probe(self) -> Option<Headers> {
         (self == Self::RabbitMq).then(|| {
-            [("x-stream-offset", "next"), ("prefetch-count", "1")]
+            [(rabbitmq::STREAM_OFFSET, "next"), ("prefetch-count", "1")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into()
         })
+    }
+
+    /// Whether messages that are returned by NACK do not count as delivered on a quorum queue: on RabbitMQ from 4.3 on,
+    /// by the `server` header of CONNECTED.
+    #[cfg(feature = "subscriber")]
+    pub(crate) fn returns_without_count(self, server: &str) -> bool {
+        self == Self::RabbitMq && rabbitmq::version(server).is_some_and(|it| it >= (4, 3))
     }
 
     /// The value of OpenTelemetry's attribute `messaging.system`, if the broker has one.
@@ -139,5 +146,24 @@ mod tests {
         assert_eq!(system("RabbitMQ/3.10.8"), Some("rabbitmq"));
         assert_eq!(system("ActiveMQ/5.17.2"), Some("activemq"));
         assert_eq!(system(""), None);
+    }
+    #[test]
+    #[cfg(feature = "subscriber")]
+    fn the_server_header_tells_whether_a_nack_counts() {
+        let cases = [
+            ("RabbitMQ/4.3.6", true),
+            ("RabbitMQ/4.10.0", true),
+            ("RabbitMQ/5.0", true),
+            ("RabbitMQ/4.2.9", false),
+            ("RabbitMQ/3.13.7", false),
+            ("RabbitMQ/", false),
+            ("RabbitMQ/4", false),
+            ("", false),
+        ];
+        for (server, expected) in cases {
+            let broker = Broker::of(server);
+            assert_eq!(broker.returns_without_count(server), expected, "{server}");
+        }
+        assert!(!Broker::ActiveMq.returns_without_count("RabbitMQ/4.3.6"));
     }
 }

@@ -30,6 +30,10 @@ const DELETING: [&str; 6] = [
     "x-overflow",
 ];
 
+/// A header of SUBSCRIBE that only a stream accepts.
+#[cfg(feature = "subscriber")]
+pub(super) const STREAM_OFFSET: &str = "x-stream-offset";
+
 /// Headers with the prefix `x-` that mean something in a SUBSCRIBE; RabbitMQ ignores others, such as `x-overflow`
 /// (`rabbit_stomp_headers.hrl` of the plugin).
 #[cfg(feature = "subscriber")]
@@ -46,7 +50,7 @@ const OF_SUBSCRIBE: [&str; 15] = [
     "x-max-priority",
     "x-max-age",
     "x-stream-max-segment-size-bytes",
-    "x-stream-offset",
+    STREAM_OFFSET,
     "x-stream-filter",
     "x-stream-filter-size-bytes",
 ];
@@ -184,6 +188,21 @@ pub(crate) fn deletes_messages(header: &str) -> bool {
     header.split_once(':').is_some_and(|(name, value)| {
         DELETING.contains(&name) && (name, value) != ("auto-delete", "false")
     })
+}
+
+/// Whether an ERROR says that the queue is no stream and so refuses [`STREAM_OFFSET`]. RabbitMQ has declared the queue
+/// before.
+#[cfg(feature = "subscriber")]
+pub(crate) fn refuses_probe(kind: ErrorKind, body: &str) -> bool {
+    kind == ErrorKind::InvalidArgument && body.contains(STREAM_OFFSET)
+}
+
+/// The version in a `server` header, such as `RabbitMQ/4.3.6`, without its last number.
+#[cfg(feature = "subscriber")]
+pub(super) fn version(server: &str) -> Option<(u32, u32)> {
+    let mut numbers = server.strip_prefix("RabbitMQ/")?.split('.');
+    let mut next = || numbers.next()?.parse().ok();
+    Some((next()?, next()?))
 }
 
 /// Whether RabbitMQ ignores this header of a SUBSCRIBE, written `name:value`, which looks like a queue argument.

@@ -24,8 +24,11 @@ pub(crate) const DEFECTS: &str = "outbox-defects";
 /// The sender's user, which the broker has checked (RabbitMQ's `user-id`).
 pub(crate) const USER: &str = "outbox-user-id";
 
+/// The reading that has sent the dead letter again to the end of its queue.
+pub(crate) const RENEWAL: &str = "outbox-renewal";
+
 /// The headers that this library adds. Other headers with the prefix `outbox-` are the message's own.
-const FAILURE_HEADERS: [&str; 9] = [
+const FAILURE_HEADERS: [&str; 10] = [
     ERROR,
     ATTEMPTS,
     FIRST,
@@ -35,6 +38,7 @@ const FAILURE_HEADERS: [&str; 9] = [
     DESTINATION,
     DEFECTS,
     USER,
+    RENEWAL,
 ];
 
 /// Headers that a broker gives a message, besides those of the frame; and an expiry, which would delete a
@@ -46,9 +50,12 @@ const BROKERS: [&str; 6] = [
     "persistent",
     "expires",
     "expiration",
-    "x-delivery-count",
+    DELIVERY_COUNT,
     "x-acquired-count",
 ];
+
+/// How often a quorum queue of RabbitMQ has delivered the message in vain.
+pub(crate) const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// RabbitMQ accepts it only from the user that it names, and we may be another one.
 pub(crate) const USER_ID: &str = "user-id";
@@ -80,6 +87,25 @@ pub(crate) fn own_headers(delivery: &Delivery, broker: Broker) -> Vec<(String, S
         }
     }
     own
+}
+
+/// The headers of a copy of a dead letter for the same queue: all without those of a broker and of a frame.
+#[cfg(feature = "subscriber")]
+pub(crate) fn letter_headers(letter: &Delivery, broker: Broker) -> Vec<(String, String)> {
+    let mut kept: Vec<(String, String)> = Vec::new();
+    for (name, value) in letter.headers.iter() {
+        let name = match name == USER_ID && !broker.quirks().accepts_foreign_user_id() {
+            true => USER,
+            false => name,
+        };
+        let is_of_frame = headers::RESERVED.contains(&name)
+            || BROKERS.contains(&name)
+            || ARGUMENTS.contains(&name);
+        if !is_of_frame && name != RENEWAL && !kept.iter().any(|(other, _)| other == name) {
+            kept.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    kept
 }
 
 /// Whether a header is a message's own, [`USER_ID`] included.

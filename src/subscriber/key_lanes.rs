@@ -82,13 +82,18 @@ impl<J> KeyLanes<J> {
         }
     }
 
-    /// Drops all waiting messages. Lanes in which a message is being handled stay taken.
-    pub(super) fn clear(&mut self) {
-        for (_, (lane, _)) in std::mem::take(&mut self.ready) {
-            self.behind.remove(&lane);
+    /// Removes all waiting messages and returns them by arrival. Lanes in which a message is being handled stay taken.
+    pub(super) fn drain(&mut self) -> Vec<J> {
+        let mut waiting = Vec::new();
+        for (arrival, (lane, job)) in std::mem::take(&mut self.ready) {
+            waiting.push((arrival, job));
+            waiting.extend(self.behind.remove(&lane).unwrap_or_default());
         }
-        self.behind.values_mut().for_each(VecDeque::clear);
+        let taken = self.behind.values_mut();
+        waiting.extend(taken.flat_map(|lane| lane.drain(..)));
         self.waiting_behind = 0;
+        waiting.sort_by_key(|(arrival, _)| *arrival);
+        waiting.into_iter().map(|(_, job)| job).collect()
     }
 }
 
@@ -129,11 +134,11 @@ mod tests {
     #[test]
     fn what_is_being_handled_keeps_its_lane_when_the_rest_is_dropped() {
         let mut lanes = KeyLanes::new();
-        for (lane, job) in [("a", 1), ("a", 2), ("b", 3), ("b", 4)] {
+        for (lane, job) in [("a", 1), ("b", 2), ("a", 3), ("b", 4)] {
             lanes.add(lane, job);
         }
         let (first, _) = lanes.next().unwrap();
-        lanes.clear();
+        assert_eq!(lanes.drain(), [2, 3, 4]);
         assert_eq!(lanes.waiting(), 0);
         assert!(lanes.next().is_none());
         // They are delivered again.

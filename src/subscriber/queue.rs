@@ -2,7 +2,9 @@
 
 use super::queue_error::QueueError;
 use crate::broker::destination::{Destination, decoded};
-use crate::broker::{Headers, SubscriptionNeeds, dead_letter_queue, deletes_messages};
+use crate::broker::{
+    Headers, SubscriptionNeeds, dead_letter_queue, deletes_messages, refuses_probe,
+};
 use crate::config::{Config, DeadLetter};
 use crate::stomp::{Broker, Client, Connector, Error, ErrorKind, Subscribe, Subscription};
 
@@ -212,7 +214,7 @@ impl Queue {
         });
         Subscribe {
             destination: self.destination.clone(),
-            headers: completed(headers, &self.headers),
+            headers: with_further(headers, &self.headers),
         }
     }
 
@@ -235,7 +237,7 @@ impl Queue {
         let declaration = broker.quirks().dead_letter_declaration(&self.name);
         declaration.map(|(destination, headers)| Subscribe {
             destination,
-            headers: completed(headers, &self.dead_letter_headers),
+            headers: with_further(headers, &self.dead_letter_headers),
         })
     }
 
@@ -253,10 +255,19 @@ impl Queue {
 /// Declares a dead-letter queue on a connection of its own: RabbitMQ keeps messages that it has
 /// delivered to a subscription unacknowledged until the connection ends, not until UNSUBSCRIBE.
 /// Returns false if the queue exists with other arguments.
-pub(super) async fn declare(connector: &Connector, declaration: Subscribe) -> Result<bool, Error> {
+///
+/// No dead letter is delivered, because a quorum queue counts each delivery and drops a message after some of them: the
+/// SUBSCRIBE has an argument that RabbitMQ refuses after it has declared the queue.
+pub(super) async fn declare(
+    connector: &Connector,
+    mut declaration: Subscribe,
+) -> Result<bool, Error> {
     let client = connector.connect_once().await?;
+    let refused = client.broker().stream_probe().unwrap_or_default();
+    declaration.headers = completed(refused, declaration.headers);
     let subscription = match client.subscribe(declaration).await {
         Err(error) if is_declared_otherwise(&error) => return Ok(false),
+        Err(error) if is_probe_refused(&error) => return Ok(true),
         other => other?,
     };
     // The receipt of SUBSCRIBE has declared the queue. If somebody deletes it now, RabbitMQ answers UNSUBSCRIBE with an
@@ -270,13 +281,27 @@ pub(super) async fn declare(connector: &Connector, declaration: Subscribe) -> Re
     Ok(true)
 }
 
-/// Adds headers of the settings; they replace those of the same name.
-fn completed(mut headers: Headers, further: &[String]) -> Headers {
-    for (name, value) in further.iter().filter_map(|header| header.split_once(':')) {
-        headers.retain(|(other, _)| other != name);
-        headers.push((name.to_owned(), value.to_owned()));
+/// Adds headers of the settings.
+fn with_further(headers: Headers, further: &[String]) -> Headers {
+    let further = further.iter().filter_map(|header| header.split_once(':'));
+    let further = further.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    completed(headers, further.collect())
+}
+
+/// Adds headers, which replace those of the same name.
+fn completed(mut headers: Headers, further: Headers) -> Headers {
+    for (name, value) in further {
+        headers.retain(|(other, _)| *other != name);
+        headers.push((name, value));
     }
     headers
+}
+
+/// Whether the broker has declared the queue, and refuses only to deliver from it.
+fn is_probe_refused(error: &Error) -> bool {
+    error
+        .error_frame()
+        .is_some_and(|frame| refuses_probe(frame.kind(), &frame.body))
 }
 
 /// Whether the broker refuses the declaration because the queue exists with other arguments.

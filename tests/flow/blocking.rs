@@ -276,6 +276,33 @@ pub(crate) fn a_body_of_any_length_is_handed_over<C: Subject>(place: &Place) {
     assert_eq!(received, 2);
 }
 
+/// JSON without a limit for digits, of which `serde_json` reads what an f64 can hold.
+pub(crate) fn a_number_of_any_length_is_handed_over<C: Subject>(place: &Place) {
+    const DIGITS: usize = 4 * 1000 * 1000;
+    let (sender, bodies) = channel();
+    let sender = Mutex::new(sender);
+    let tells = move |conn: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
+        note(conn, payload.msg_id())?;
+        sender.lock().unwrap().send(payload.body().clone())?;
+        Ok(Outcome::Done)
+    };
+    place.declare::<C>();
+    let consumer = place.subscribe(&Registry::<C>::new().on("it", tells));
+    let whole = "7".repeat(DIGITS);
+    let fraction = format!("0.{whole}");
+    place.send_raw("whole", whole.as_bytes());
+    place.send_raw("fraction", fraction.as_bytes());
+    // It is no number of any type, so it is a text.
+    assert!(next(&bodies) == json!(whole));
+    assert_eq!(next(&bodies), json!(0.777_777_777_777_777_8));
+    let handled = consumer.stop();
+    assert_eq!((handled.done, handled.dead), (2, 0));
+    assert_eq!(effects::<C>(place), 2);
+    let mut conn = place.connect::<C>();
+    let stored = conn.number("select count(*) from received where body is not null");
+    assert_eq!(stored, 2);
+}
+
 /// The same for a callback that saves by itself.
 pub(crate) fn a_managed_callback_saves_a_body_of_any_length<C: Subject>(place: &Place) {
     const LONG: usize = 16 * 1024 * 1024 + 1;

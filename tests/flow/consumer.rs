@@ -42,6 +42,12 @@ impl Consumer {
         (consumer, log)
     }
 
+    /// Asks it to stop, and does not wait.
+    #[cfg(all(feature = "sqlite", feature = "testing"))]
+    pub(crate) fn ask_to_stop(&self) {
+        self.shutdown.stop();
+    }
+
     /// Stops it gracefully.
     pub(crate) fn stop(self) -> SubscriberStats {
         self.shutdown.stop();

@@ -2,7 +2,7 @@
 
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry};
 
-use crate::dead_letters::run;
+use crate::dead_letters::{command, run};
 use crate::place::{Place, Subject, wait_until};
 
 /// RabbitMQ's default.
@@ -99,4 +99,51 @@ pub(crate) fn a_row_that_is_too_long_names_the_limit<C: Subject>(place: &Place) 
         error.contains("stomp.max_frame_size (4194304 bytes by default)"),
         "{error}"
     );
+}
+
+/// The same on RabbitMQ itself. Up to 3.13 it has no limit for frames.
+pub(crate) fn rabbitmq_moves_a_message_whose_dead_letter_is_too_long<C: Subject>(place: &Place) {
+    let has_limit = place.rabbitmq_version() >= (4, 0, 0);
+    place.declare::<C>();
+    let settings = place.settings().set("maximum_backoff", "1s");
+    let consumer = place.subscribe_with(&fails::<C>(), "it", &settings.build().unwrap());
+    send(place);
+    wait_until("both are dead letters", || {
+        command(place, "list", &[]).contains("2 listed of 2")
+    });
+    assert_eq!(consumer.stop().dead, 2);
+    let shown = command(place, "show", &["--id", "long"]);
+    let has_reason = shown.contains("outbox-error");
+    assert_ne!(has_reason, has_limit, "{}", &shown[..shown.len().min(3000)]);
+    // As short as it was sent, both go back.
+    let replayed = command(place, "replay", &["--all"]);
+    assert!(replayed.contains("2 sent back of 2"), "{replayed}");
+    let works = Registry::<C>::new().on(
+        "it",
+        |_: &mut C, _: &Payload| -> Result<Outcome, BoxError> { Ok(Outcome::Done) },
+    );
+    let consumer = place.subscribe(&works);
+    wait_until("both are handled", || place.counts::<C>().received == 2);
+    assert_eq!(consumer.stop().done, 2);
+    let mut conn = place.connect::<C>();
+    let length = conn.number("select max(length(body)) from received");
+    assert_eq!(length, i64::try_from(LIMIT - 500).unwrap());
+}
+
+/// A row that is too long is parked by name, and does not stop others.
+pub(crate) fn rabbitmq_refuses_a_row_that_is_too_long<C: Subject>(place: &Place) {
+    let has_limit = place.rabbitmq_version() >= (4, 0, 0);
+    place.declare::<C>();
+    let mut conn = place.connect::<C>();
+    Message::new(place.topic(), "x".repeat(LIMIT))
+        .publish(&mut conn)
+        .unwrap();
+    Message::new(place.topic(), 2).publish(&mut conn).unwrap();
+    let settings = place.settings().set("retry_attempts", 1);
+    let stats = place.relay_with::<C>(&settings.build().unwrap());
+    assert_eq!(stats.sent, if has_limit { 1 } else { 2 });
+    let error = conn.text("select last_error from published where status = -1");
+    let names_it =
+        |error: String| error.contains("stomp.max_frame_size (4194304 bytes by default)");
+    assert_eq!(error.map(names_it), has_limit.then_some(true));
 }

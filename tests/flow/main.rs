@@ -52,6 +52,8 @@ mod place;
 mod poisoned;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod queue_types;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod quorum_counts;
 #[cfg(all(any(feature = "postgres", feature = "mysql"), feature = "testing"))]
 mod refusals;
 #[cfg(feature = "testing")]
@@ -143,7 +145,7 @@ mod on_demand {
                     blocking: a_body_of_any_length_is_handed_over;
                     poisoned: bad_rows_do_not_starve_good_ones;);
                 suite!(@broker loopback, $connection, $database, faults: $($case),*;
-                    blocking: a_body_of_any_length_is_handed_over,
+                    blocking: a_body_of_any_length_is_handed_over, a_number_of_any_length_is_handed_over,
                         a_managed_callback_saves_a_body_of_any_length;
                     hooks: hooks_are_told_what_became_of_each_row,
                         a_hook_that_panics_or_blocks_harms_nothing,
@@ -313,7 +315,9 @@ mod foreign {
                 a_quorum_queue_gives_up_a_message_after_its_limit,
                 at_least_once_dead_lettering_loses_nothing,
                 a_callback_beyond_the_consumer_timeout_has_one_effect, an_ignored_argument_is_warned_of,
-                a_stream_is_refused;);
+                a_stream_is_refused;
+            quorum_counts: reading_loses_no_dead_letter, a_start_loses_no_dead_letter,
+                an_orderly_stop_counts_only_up_to_4_2, the_end_of_a_process_counts;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,
@@ -323,6 +327,14 @@ mod foreign {
             a_replay_says_which_message_is_too_long,
             a_row_that_is_too_long_names_the_limit;
         letters: a_list_says_what_letters_lack;);
+    }
+
+    /// With the limits that it has if none are configured.
+    #[cfg(feature = "testing")]
+    mod default_limits {
+        suite!(@broker rabbitmq_with_its_defaults, diesel::SqliteConnection, sqlite,
+            long_frames: rabbitmq_moves_a_message_whose_dead_letter_is_too_long,
+                rabbitmq_refuses_a_row_that_is_too_long;);
     }
 
     #[cfg(feature = "testing")]

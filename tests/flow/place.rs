@@ -131,6 +131,19 @@ pub(crate) mod brokers {
         })
     }
 
+    /// RabbitMQ without the raised limits that other cases need.
+    #[cfg(all(feature = "sqlite", feature = "testing"))]
+    pub(crate) fn rabbitmq_with_its_defaults() -> Option<BrokerPlace> {
+        let url = crate::support::server(
+            "OUTBOX_TEST_RABBITMQ_DEFAULTS",
+            "RabbitMQ with its default limits",
+        )?;
+        Some(BrokerPlace {
+            url,
+            guard: Box::new(()),
+        })
+    }
+
     pub(crate) fn rabbitmq() -> Option<BrokerPlace> {
         let url = crate::support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ")?;
         Some(BrokerPlace {

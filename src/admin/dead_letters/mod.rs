@@ -4,6 +4,9 @@
 //! subscribes, sends a marker of its own behind all that is there, and stops at it; what it does not acknowledge
 //! goes back when its connection ends. While it runs, another reader of the same queue sees only a part of it.
 //!
+//! A quorum queue of RabbitMQ drops a message that came back often. So a dead letter that was read 10 times is sent to
+//! the end of its queue, with the header `outbox-renewal`, and removed from its place.
+//!
 //! ```no_run
 //! use diesel_outbox::admin::dead_letters::{DeadLetters, Selection};
 //! use diesel_outbox::config::Config;
@@ -28,6 +31,7 @@ mod error;
 mod queue;
 mod queue_watch;
 mod reading;
+mod renewal;
 mod selection;
 
 use std::ops::ControlFlow;
@@ -138,7 +142,9 @@ impl DeadLetters {
         let pass = async {
             let mut found = Summary::default();
             while let Some(dead_letter) = reading.next().await? {
+                reading.leave(&dead_letter).await;
                 if found.add(&dead_letter, selection) && see(&dead_letter).is_break() {
+                    reading.leave_rest().await?;
                     break;
                 }
             }
@@ -226,6 +232,7 @@ async fn remove_from(
     let mut refused = None;
     while let Some(dead_letter) = reading.next().await? {
         if !found.add(&dead_letter, selection) {
+            reading.leave(&dead_letter).await;
             continue;
         }
         let frame = (removal == Removal::Replay).then(|| reading.original(&dead_letter));
@@ -236,18 +243,20 @@ async fn remove_from(
             let id = dead_letter.id().to_owned();
             // The broker may close the connection, so the message has one of its own and stops no others.
             let own = Client::connect(reading.options()).await?;
-            let removed = remove_one((reads, &own), watch, dead_letter, frame).await;
+            let removed = remove_one((reads, &own), watch, &dead_letter, frame).await;
             own.abort();
             match removed.map_err(|error| error.of_doubtful(id, doubt)) {
                 Ok(()) => done(),
                 Err(error) if error.is_about_one_message() => {
+                    reading.leave(&dead_letter).await;
                     refused.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
             }
             continue;
         }
-        under_way.push(remove_one((reads, writes), watch, dead_letter, frame));
+        under_way
+            .push(async move { remove_one((reads, writes), watch, &dead_letter, frame).await });
         while under_way.len() >= WINDOW
             && let Some(outcome) = under_way.next().await
         {
@@ -271,7 +280,7 @@ async fn remove_from(
 async fn remove_one(
     (reads, writes): (&Client, &Client),
     watch: Option<&QueueWatch>,
-    dead_letter: DeadLetter,
+    dead_letter: &DeadLetter,
     frame: Option<SendFrame>,
 ) -> Result<(), DeadLettersError> {
     if let Some(frame) = frame {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::DeadLetter;
 use super::error::{DeadLettersError, no_queue};
 use super::queue::Queue;
+use super::renewal::Renewal;
 use crate::message::dead_letter_headers as names;
 use crate::stomp::{Client, Delivery, Error, Options, SendFrame, Subscribe, Subscription};
 
@@ -34,6 +35,7 @@ pub(super) struct Reading<'a> {
     expected: usize,
     /// When those are no longer waited for.
     until: Instant,
+    renewal: Renewal,
 }
 
 impl<'a> Reading<'a> {
@@ -48,12 +50,14 @@ impl<'a> Reading<'a> {
         };
         let subscribed = reads.subscribe(subscribe).await;
         let subscription = subscribed.map_err(|error| no_queue(error, &queue.dead_letters))?;
+        let marker = Uuid::new_v4().to_string();
         let reading = Self {
             queue,
             reads,
             writes,
             subscription,
-            marker: Uuid::new_v4().to_string(),
+            renewal: Renewal::new(&marker),
+            marker,
             expected,
             until: Instant::now() + RETURN,
         };
@@ -101,6 +105,9 @@ impl<'a> Reading<'a> {
             let Some(delivery) = delivery else {
                 return Err(DeadLettersError::Lost(self.why_ended().await));
             };
+            if self.renewal.has_sent(&delivery) {
+                continue;
+            }
             let Some(marker) = marker_of(&delivery) else {
                 self.expected = self.expected.saturating_sub(1);
                 return Ok(Some(DeadLetter::new(delivery, &self.queue.id_headers)));
@@ -116,6 +123,23 @@ impl<'a> Reading<'a> {
             tokio::time::sleep(POLL_INTERVAL).await;
             self.mark().await?;
         }
+    }
+
+    /// Leaves a dead letter in its queue, at the end of it if RabbitMQ would drop it after some more passes.
+    pub(super) async fn leave(&mut self, dead_letter: &DeadLetter) {
+        self.renewal
+            .keep(&self.reads, self.queue, dead_letter)
+            .await;
+    }
+
+    /// Leaves the rest of the queue where it is.
+    pub(super) async fn leave_rest(&mut self) -> Result<(), DeadLettersError> {
+        while self.renewal.is_needed()
+            && let Some(dead_letter) = self.next().await?
+        {
+            self.leave(&dead_letter).await;
+        }
+        Ok(())
     }
 
     /// A dead letter as the message that it was.
@@ -136,7 +160,8 @@ impl<'a> Reading<'a> {
     }
 
     /// Closes the connections; what was not acknowledged goes back to its queue.
-    pub(super) async fn close(self) {
+    pub(super) async fn close(mut self) {
+        self.renewal.finish(&self.reads, self.queue).await;
         for client in [self.reads, self.writes] {
             if let Err(error) = client.disconnect().await {
                 tracing::debug!(error = %error, "the connection was not closed in order");

@@ -1,0 +1,263 @@
+//! What a quorum queue counts as a delivery. At its limit, which each case sets, it gives up a message.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use diesel_outbox::admin::dead_letters::{DeadLetters, Selection};
+use diesel_outbox::config::Config;
+use diesel_outbox::stomp::{Client, Options, Subscribe};
+use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry};
+
+use crate::place::{Consumer, Place, Subject, next, wait_until};
+use crate::virtual_host::VirtualHost;
+
+const QUORUM: &str = "x-queue-type:quorum";
+
+fn quorum(place: &Place) -> Config {
+    place
+        .settings()
+        .set("queue_headers", QUORUM)
+        .set("dead_letter_headers", "")
+        .build()
+        .unwrap()
+}
+
+fn fails<C: Subject>() -> Registry<C> {
+    Registry::new().on(
+        "it",
+        |_: &mut C, _: &Payload| -> Result<Outcome, BoxError> {
+            Err(Permanent::new("on purpose").into())
+        },
+    )
+}
+
+/// A subscriber whose queues exist.
+fn subscribed<C: Subject>(place: &Place, registry: &Registry<C>, config: &Config) -> Consumer {
+    let (consumer, log) = place.subscribe_logged(registry, config);
+    wait_until("it has subscribed", || {
+        log.count("subscribed destination=") == 1
+    });
+    consumer
+}
+
+/// Sends messages with the bodies from 0 on, and waits until all are dead letters.
+fn dead_letters<C: Subject>(place: &Place, host: &VirtualHost, count: usize) {
+    let consumer = subscribed(place, &fails::<C>(), &quorum(place));
+    for n in 0..count {
+        place.send(Message::new(place.topic(), n).header("x-number", n.to_string()));
+    }
+    wait_until("all are dead letters", || {
+        let queue = host.queue(&format!("DLQ.{}", place.name)).unwrap();
+        queue["messages"] == count && queue["type"] == "quorum"
+    });
+    consumer.stop();
+}
+
+/// Reads the dead letters: their bodies and reasons, and how often each was delivered before.
+fn read(place: &Place, letters: &mut DeadLetters, selection: &Selection) -> Vec<(String, u32)> {
+    let found = place.runtime.block_on(letters.list(selection)).unwrap();
+    let found = found.into_iter().map(|letter| {
+        assert_eq!(letter.error(), "on purpose");
+        assert_eq!(letter.attempts(), Some(1));
+        let body = String::from_utf8(letter.body().to_vec()).unwrap();
+        assert_eq!(letter.header("x-number"), Some(body.as_str()));
+        let count = letter.header("x-delivery-count");
+        (body, count.map_or(0, |count| count.parse().unwrap()))
+    });
+    found.collect()
+}
+
+/// Each reading delivers all dead letters, and leaves them.
+pub(crate) fn reading_loses_no_dead_letter<C: Subject>(place: &Place) {
+    const LETTERS: usize = 5;
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    host.set_policy(&format!("DLQ.{}", place.name), r#"{"delivery-limit":20}"#);
+    dead_letters::<C>(place, &host, LETTERS);
+    let mut letters = DeadLetters::of(&place.config(), &place.name).unwrap();
+    let mut highest = 0;
+    for reading in 0..48 {
+        // Some readings look at the first one only, and some for one that is not there.
+        let selection = match reading % 4 {
+            1 => Selection::all().id("none"),
+            _ => Selection::all(),
+        };
+        match reading % 4 {
+            2 => {
+                let see = |_: &_| std::ops::ControlFlow::Break(());
+                let found = place.runtime.block_on(letters.read(&selection, see));
+                assert_eq!(found.unwrap().total, 1);
+            }
+            3 => {
+                let none = Selection::all().id("none");
+                let found = place.runtime.block_on(letters.replay(&none)).unwrap();
+                assert_eq!(found.selected, 0, "{reading}");
+            }
+            1 => assert!(read(place, &mut letters, &selection).is_empty()),
+            _ => {
+                // Those that the reading before has seen may still be on their way back.
+                wait_until("all are there", || {
+                    let found = read(place, &mut letters, &selection);
+                    highest = found
+                        .iter()
+                        .map(|(_, count)| *count)
+                        .fold(highest, u32::max);
+                    let bodies: BTreeSet<_> = found.iter().map(|(body, _)| body).collect();
+                    assert_eq!(bodies.len(), found.len(), "{found:?}");
+                    found.len() == LETTERS
+                });
+            }
+        }
+    }
+    // The limit is 20.
+    assert!((5..15).contains(&highest), "{highest}");
+    let replayed = place.runtime.block_on(letters.replay(&Selection::all()));
+    assert_eq!(replayed.unwrap().selected, LETTERS);
+    let (told, heard) = channel();
+    let told = Mutex::new(told);
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
+            let ours = payload.headers().keys();
+            let ours: Vec<_> = ours.filter(|name| name.starts_with("outbox-")).collect();
+            told.lock().unwrap().send(format!("{ours:?}")).unwrap();
+            Ok(Outcome::Done)
+        },
+    );
+    let consumer = place.subscribe_with(&registry, "it", &quorum(place));
+    for _ in 0..LETTERS {
+        assert_eq!(next(&heard), "[]");
+    }
+    wait_until("all are received", || {
+        place.counts::<C>().received == LETTERS as i64
+    });
+    consumer.stop();
+}
+
+/// Each start of a subscriber declares the queue of dead letters, and takes none of them.
+pub(crate) fn a_start_loses_no_dead_letter<C: Subject>(place: &Place) {
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    host.set_policy(&format!("DLQ.{}", place.name), r#"{"delivery-limit":2}"#);
+    dead_letters::<C>(place, &host, 1);
+    for _ in 0..4 {
+        let (consumer, log) = place.subscribe_logged(&fails::<C>(), &quorum(place));
+        wait_until("it has subscribed", || {
+            log.count("subscribed destination=") == 1
+        });
+        assert_eq!(log.count("with other arguments"), 0);
+        consumer.stop();
+    }
+    // A queue with other arguments is noticed as before.
+    let settings = place
+        .settings()
+        .set("queue_headers", QUORUM)
+        .set("dead_letter_headers", "x-max-length:9");
+    let (consumer, log) = place.subscribe_logged(&fails::<C>(), &settings.build().unwrap());
+    wait_until("it has subscribed", || {
+        log.count("exists with other arguments") == 1
+    });
+    consumer.stop();
+    let mut letters = DeadLetters::of(&place.config(), &place.name).unwrap();
+    let found = read(place, &mut letters, &Selection::all());
+    assert_eq!(found, [("0".to_owned(), 0)]);
+}
+
+/// A callback that reports each message's body and count, and works until it is let go on.
+fn slow<C: Subject>(told: Sender<(String, Option<String>)>) -> (Registry<C>, Sender<()>) {
+    let (go_on, wait) = channel::<()>();
+    let shared = Mutex::new((told, wait));
+    let registry = Registry::<C>::new().on(
+        "it",
+        move |_: &mut C, payload: &Payload| -> Result<Outcome, BoxError> {
+            let shared = shared.lock().unwrap();
+            let count = payload.header("x-delivery-count").map(str::to_owned);
+            shared.0.send((payload.body().to_string(), count)).unwrap();
+            let _ = shared.1.recv();
+            Ok(Outcome::Done)
+        },
+    );
+    (registry, go_on)
+}
+
+/// Messages that a subscriber has prefetched and returns at its stop: up to 4.2 each stop counts, although no callback
+/// began with them.
+pub(crate) fn an_orderly_stop_counts_only_up_to_4_2<C: Subject>(place: &Place) {
+    const LIMIT: usize = 2;
+    const MESSAGES: usize = 6;
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    host.set_policy(&place.name, &format!(r#"{{"delivery-limit":{LIMIT}}}"#));
+    let counts_stops = place.rabbitmq_version() < (4, 3, 0);
+    subscribed(place, &fails::<C>(), &quorum(place)).stop();
+    for n in 0..MESSAGES {
+        place.send(Message::new(place.topic(), n));
+    }
+    let config = place
+        .settings()
+        .set("queue_headers", QUORUM)
+        .set("dead_letter_headers", "")
+        .set("workers", 1)
+        .set("prefetch_count", MESSAGES)
+        .build()
+        .unwrap();
+    let handled = match counts_stops {
+        // The others are given up at the third stop.
+        true => LIMIT + 1,
+        false => MESSAGES,
+    };
+    for n in 0..handled {
+        let (told, heard) = channel();
+        let (registry, go_on) = slow::<C>(told);
+        let consumer = place.subscribe_with(&registry, "it", &config);
+        let expected = (counts_stops && n > 0).then(|| n.to_string());
+        assert_eq!(next(&heard), (n.to_string(), expected));
+        let delivered = || host.queue(&place.name).unwrap()["messages_unacknowledged"].clone();
+        wait_until("all are prefetched", || delivered() == MESSAGES - n);
+        consumer.ask_to_stop();
+        drop(go_on);
+        assert_eq!(consumer.stop().done, 1);
+    }
+    let given_up = MESSAGES - handled;
+    let letters = format!("DLQ.{}", place.name);
+    wait_until("the others are dead letters", || {
+        host.queue(&letters).unwrap()["messages"] == given_up
+            && host.queue(&place.name).unwrap()["messages"] == 0
+    });
+}
+
+/// A message whose connection ends with its process counts on each version.
+pub(crate) fn the_end_of_a_process_counts<C: Subject>(place: &Place) {
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    subscribed(place, &fails::<C>(), &quorum(place)).stop();
+    place.send(Message::new(place.topic(), 1));
+    let options = Options::from_url(place.broker_url()).unwrap();
+    place.runtime.block_on(async {
+        let client = Client::connect(&options).await.unwrap();
+        let subscribe = Subscribe {
+            destination: format!("/amq/queue/{}", place.name),
+            headers: vec![("prefetch-count".to_owned(), "1".to_owned())],
+        };
+        let mut subscription = client.subscribe(subscribe).await.unwrap();
+        let delivery = tokio::time::timeout(Duration::from_secs(30), subscription.next());
+        delivery.await.unwrap().unwrap();
+        client.abort();
+    });
+    let (told, heard) = channel();
+    let (registry, go_on) = slow::<C>(told);
+    drop(go_on);
+    let consumer = place.subscribe_with(&registry, "it", &quorum(place));
+    assert_eq!(next(&heard), ("1".to_owned(), Some("1".to_owned())));
+    consumer.stop();
+}
