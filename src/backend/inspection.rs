@@ -76,6 +76,8 @@ pub(crate) struct ConnectionsLeft {
 pub(crate) struct SessionLimits {
     /// The setting by which the server ends idle sessions, and its value.
     pub(crate) idle: Option<(&'static str, Duration)>,
+    /// The time after which the server ends the session of an open transaction, and its setting.
+    pub(crate) transaction: Option<(&'static str, Duration)>,
     pub(crate) connections: Option<ConnectionsLeft>,
 }
 

@@ -9,6 +9,7 @@ use crate::backend::inspection::{ConnectionsLeft, Inspection, SessionLimits};
 use crate::config::Config;
 
 const IDLE: &str = "database.idle_sessions";
+const TRANSACTIONS: &str = "database.transactions";
 const LEFT: &str = "database.connections";
 
 /// The connections of a relay: docs/production.md, "Connections".
@@ -25,6 +26,9 @@ pub(super) async fn check<C: Inspection>(database: &mut Database<'_, C>, queues:
         return;
     };
     if let Some(check) = idle(&limits, C::HAS_IDLE_WATCH && database.config.wake_up) {
+        database.push(check);
+    }
+    if let Some(check) = transactions(&limits, database.config) {
         database.push(check);
     }
     if let Some(left) = limits.connections {
@@ -56,6 +60,23 @@ fn idle(limits: &SessionLimits, waits_idle: bool) -> Option<Check> {
         Check::ok(IDLE, format_args!("{name} is {shown}"))
     };
     Some(check)
+}
+
+fn transactions(limits: &SessionLimits, config: &Config) -> Option<Check> {
+    let (name, limit) = limits.transaction?;
+    let shown = humantime::format_duration(limit);
+    Some(if limit < config.statement_timeout {
+        Check::warning(
+            TRANSACTIONS,
+            format_args!(
+                "{name} is {shown}: the server ends the session of a longer claim, or of a callback whose transaction \
+                 takes longer"
+            ),
+            format_args!("`alter role … set {name} = 0` for the user of the programs"),
+        )
+    } else {
+        Check::ok(TRANSACTIONS, format_args!("{name} is {shown}"))
+    })
 }
 
 fn connections(found: ConnectionsLeft, config: &Config, queues: &[Subscribed]) -> Check {
@@ -118,10 +139,25 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_may_take_as_long_as_a_statement() {
+        let config = Config::default();
+        let verdict = |seconds| {
+            let limits = SessionLimits {
+                transaction: Some(("transaction_timeout", Duration::from_secs(seconds))),
+                ..SessionLimits::default()
+            };
+            transactions(&limits, &config).map(|check| check.verdict)
+        };
+        assert_eq!(verdict(29), Some(Verdict::Warning));
+        assert_eq!(verdict(30), Some(Verdict::Ok));
+        assert!(transactions(&SessionLimits::default(), &config).is_none());
+    }
+
+    #[test]
     fn an_idle_session_may_be_ended_only_where_none_has_to_wait() {
         let limits = |seconds| SessionLimits {
             idle: Some(("idle_session_timeout", Duration::from_secs(seconds))),
-            connections: None,
+            ..SessionLimits::default()
         };
         let verdict =
             |limits: &SessionLimits, waits| idle(limits, waits).map(|check| check.verdict);

@@ -46,6 +46,19 @@ pub enum MigrateError {
         /// The database's error.
         source: diesel::result::Error,
     },
+    /// The server has a time limit, and has ended a statement or the session at it. What was done before remains.
+    #[error(
+        "the outbox's migrations failed: {source}; the server's {setting} is {limit}: run it again with a higher \
+         limit or without it, for example `PGOPTIONS='-c {setting}=0' outbox migrate`; what was done stays"
+    )]
+    TimeLimit {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        limit: String,
+        /// The database's error.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// A pooler has assigned another session of the server than the one that has the lock. What was done
     /// before remains.
     #[error(

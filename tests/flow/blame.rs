@@ -89,6 +89,12 @@ pub(crate) fn words_of_a_trigger_are_no_outage<C: Subject>(place: &Place) {
     });
 }
 
+/// PostgreSQL has it from 17 on. It ends the session.
+fn has_transaction_timeout<C: Subject>(place: &Place) -> bool {
+    const VERSION: &str = "current_setting('server_version_num')";
+    C::NAME == "PostgreSQL" && place.connect::<C>().number(VERSION) >= 170_000
+}
+
 /// For MySQL, whose `sleep` ends without an error at the limit of a statement's time.
 const LONG_QUERY: &str = "select count(*) from information_schema.columns a, \
     information_schema.columns b, information_schema.columns c, information_schema.columns d";
@@ -96,6 +102,11 @@ const LONG_QUERY: &str = "select count(*) from information_schema.columns a, \
 /// It ends its own session, or sends something that makes the server end it.
 pub(crate) fn who_loses_the_database_alone_has_failed<C: Subject>(place: &Place) {
     let bad: &[&str] = match C::NAME {
+        "PostgreSQL" if has_transaction_timeout::<C>(place) => &[
+            "ends its session",
+            "takes too long",
+            "has a transaction that takes too long",
+        ],
         "PostgreSQL" => &["ends its session", "takes too long"],
         _ => &["ends its session", "takes too long", "sends too much"],
     };
@@ -103,6 +114,9 @@ pub(crate) fn who_loses_the_database_alone_has_failed<C: Subject>(place: &Place)
         let statement = match (C::NAME, id) {
             ("PostgreSQL", "takes too long") => {
                 "set local statement_timeout = '20ms'; select pg_sleep(10)".to_owned()
+            }
+            ("PostgreSQL", "has a transaction that takes too long") => {
+                "set local transaction_timeout = '20ms'; select pg_sleep(10)".to_owned()
             }
             (_, "takes too long") if conn.is_mariadb() => {
                 "set max_statement_time = 0.02; select sleep(10)".to_owned()
@@ -415,7 +429,15 @@ pub(crate) fn what_a_statement_meets_is_nobodys_fault<C: Subject>(place: &Place)
         holder.batch_execute("begin").unwrap();
         holder.batch_execute("update held set n = 2").unwrap();
     }
-    for (name, statements) in met::<C>(place) {
+    let mut all = met::<C>(place);
+    if has_transaction_timeout::<C>(place) {
+        let limit = "set local transaction_timeout = '20ms'";
+        all.extend([
+            ("25P04", vec![limit, "select pg_sleep(10)"]),
+            ("25P04 between statements", vec![limit, "wait", "select 1"]),
+        ]);
+    }
+    for (name, statements) in all {
         let mut conn = place.connect::<C>();
         let registry = Registry::<C>::new().on(
             "it",

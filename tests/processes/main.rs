@@ -24,6 +24,7 @@ mod server_settings;
 mod service_manager;
 mod signals;
 mod streams;
+mod time_limits;
 mod tls;
 mod world;
 

@@ -17,6 +17,10 @@ const PUBLISH: &str = env!("CARGO_BIN_EXE_publish");
 const SUBSCRIBE: &str = env!("CARGO_BIN_EXE_subscribe");
 const OUTBOX: &str = env!("CARGO_BIN_EXE_outbox");
 
+/// The first version that has `max_prepared_statements`, and the first whose default is not 0.
+const KEEPS_STATEMENTS: (u32, u32) = (1, 21);
+const KEEPS_BY_DEFAULT: (u32, u32) = (1, 24);
+
 /// Fails if a session of the server is not as it was opened.
 const UNCHANGED: &str = "do $$ begin
     if current_setting('statement_timeout') <> '0'
@@ -98,22 +102,21 @@ fn a_pool_in_transaction_mode_is_refused() {
     assert_eq!(world.counts(), Default::default());
 }
 
-#[test]
-fn what_is_written_through_a_pool_is_sent_once() {
+/// Several services write through a pool in transaction mode, and a relay sends on the server itself.
+fn what_is_written_is_sent_once(world: &World, settings: &str, cache: CacheSize) {
     const THREADS: i64 = 4;
     const ROWS: i64 = 60;
 
-    let Some(world) = World::new() else { return };
-    let (_pooler, url) = pooler(&world, "pool_mode = transaction\ndefault_pool_size = 2");
-    let listener = Listener::new(&world);
-    let mut relay = Program::start(&world, PUBLISH, &[]);
+    let settings = format!("pool_mode = transaction\ndefault_pool_size = 2\n{settings}");
+    let (_pooler, url) = pooler(world, &settings);
+    let listener = Listener::new(world);
+    let mut relay = Program::start(world, PUBLISH, &[]);
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let (url, topic) = (&url, world.topic());
             scope.spawn(move || {
                 let mut conn = PgConnection::establish(url).unwrap();
-                // As docs/databases.md says.
-                conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+                conn.set_prepared_statement_cache_size(cache);
                 for n in 0..ROWS {
                     let message = || Message::new(&topic, n).key(format!("k{thread}"));
                     if n % 3 == 0 {
@@ -128,6 +131,11 @@ fn what_is_written_through_a_pool_is_sent_once() {
                         )
                     });
                     assert!(rolled_back.is_err());
+                    let cancelled = conn.transaction(|conn| {
+                        let id = message().publish(conn)?;
+                        diesel_outbox::cancel(conn, id)
+                    });
+                    assert!(cancelled.unwrap());
                 }
             });
         }
@@ -138,6 +146,49 @@ fn what_is_written_through_a_pool_is_sent_once() {
     assert_eq!((listener.messages(), listener.duplicates()), (all, 0));
     relay.signal("TERM");
     assert!(relay.ended().success(), "{:#?}", relay.lines());
+}
+
+/// As docs/databases.md says: without prepared statements on each version, with them on a version that keeps them.
+#[test]
+fn what_is_written_through_a_pool_is_sent_once() {
+    let mut cases = vec![("", CacheSize::Disabled)];
+    let Some(mut world) = World::new() else {
+        return;
+    };
+    let version = PgBouncer::version();
+    if version >= KEEPS_STATEMENTS {
+        let cache = CacheSize::Unbounded;
+        cases.push(("max_prepared_statements = 200", cache));
+        // With room for one statement it prepares them again and again.
+        cases.push(("max_prepared_statements = 1", cache));
+    }
+    if version >= KEEPS_BY_DEFAULT {
+        cases.push(("", CacheSize::Unbounded));
+    }
+    for (settings, cache) in cases {
+        what_is_written_is_sent_once(&world, settings, cache);
+        world = World::new().unwrap();
+    }
+}
+
+/// Two clients of one session: Diesel gives their statements the same names.
+#[test]
+fn prepared_statements_that_a_pool_does_not_keep_are_errors() {
+    let Some(world) = World::new() else { return };
+    let off = if PgBouncer::version() >= KEEPS_STATEMENTS {
+        "max_prepared_statements = 0"
+    } else {
+        ""
+    };
+    let settings = format!("pool_mode = transaction\ndefault_pool_size = 1\n{off}");
+    let (_pooler, url) = pooler(&world, &settings);
+    let publish = |conn: &mut PgConnection| Message::new(world.topic(), 1).publish(conn);
+    let [mut one, mut other] = [(); 2].map(|()| PgConnection::establish(&url).unwrap());
+    publish(&mut one).unwrap();
+    let error = publish(&mut other).unwrap_err().to_string();
+    let expected = ["prepared statement \"__diesel_stmt_", "\" already exists"];
+    assert!(expected.iter().all(|part| error.contains(part)), "{error}");
+    assert_eq!(world.counts().waiting, 1);
 }
 
 #[test]

@@ -125,3 +125,65 @@ fn a_schema_of_our_own_without_an_outbox_hides_those_behind_it() {
         "{error}"
     );
 }
+
+/// The trigger of a service's own table writes to the outbox at COMMIT. From PostgreSQL 18 on it runs as the role
+/// that changed the row, before as the role at the COMMIT.
+#[test]
+fn a_deferred_trigger_needs_the_rights_of_the_outbox_for_the_role_that_it_runs_as() {
+    let Some(place) = Place::with_outboxes(&["tenant"]) else {
+        return;
+    };
+    let version = place.number("select current_setting('server_version_num')::bigint as n");
+    let writer = Role::new(&place);
+    writer.may(&ROWS_OF.replace("{schema}", "tenant"));
+    let clerk = Role::new(&place);
+    clerk.may("grant usage on schema tenant to {}");
+    let mut conn = place.connect("tenant");
+    conn.batch_execute(
+        "create table orders (n integer);
+         create function announce() returns trigger language plpgsql as $$ begin
+             insert into published (id, destination, body)
+             values (gen_random_uuid(), '/queue/orders', jsonb_build_object('n', new.n, 'by', current_user));
+             return null;
+         end $$;
+         create constraint trigger announce after insert on orders deferrable initially deferred
+             for each row execute function announce();
+         grant insert on orders to public",
+    )
+    .unwrap();
+    // What wakes the relays runs in the statement that writes, so that no version's rule matters to it.
+    let deferred =
+        "select count(*) as n from pg_trigger where tgname = 'outbox_wake' and tgdeferrable";
+    assert_eq!(place.number(deferred), 0);
+
+    let mut write = |n: i64, changing: &Role<'_>, committing: &Role<'_>| {
+        conn.batch_execute(&format!(
+            "begin; set local role {}; insert into orders values ({n}); set local role {}",
+            changing.name, committing.name
+        ))
+        .unwrap();
+        let done = conn.batch_execute("commit");
+        let _ = conn.batch_execute("rollback");
+        done.map_err(|error| error.to_string())
+    };
+    let by_writer = |n: i64| {
+        place.number(&format!(
+            "select count(*) as n from tenant.published
+             where body ->> 'n' = '{n}' and body ->> 'by' = '{}'",
+            writer.name
+        ))
+    };
+    let (may, may_not) = if version >= 180_000 {
+        ((&writer, &clerk), (&clerk, &writer))
+    } else {
+        ((&clerk, &writer), (&writer, &clerk))
+    };
+    assert_eq!(write(1, may.0, may.1), Ok(()));
+    assert_eq!(by_writer(1), 1);
+    let error = write(2, may_not.0, may_not.1).unwrap_err();
+    assert!(
+        error.contains("permission denied for table published"),
+        "{error}"
+    );
+    assert_eq!((place.rows("tenant.orders"), by_writer(2)), (1, 0));
+}

@@ -111,6 +111,7 @@ impl Inspection for MysqlConnection {
                 left: (limits.of_server - used).max(0),
                 limit: limits.of_server,
             }),
+            ..SessionLimits::default()
         })
     }
 

@@ -74,7 +74,10 @@ pub(super) fn is_read_only(conn: &mut MysqlConnection) -> QueryResult<bool> {
 }
 
 fn limits(limit: Duration) -> Limits {
-    let (locks, limit) = (whole_seconds(limit / 2), limit.as_secs_f64().max(0.001));
+    let (locks, limit) = (
+        whole_seconds(limit / 2),
+        limit.as_secs_f64().clamp(0.001, 31_536_000.0),
+    );
     let locks = format!(
         "set @outbox_rows = @@innodb_lock_wait_timeout, @outbox_tables = @@lock_wait_timeout,
              innodb_lock_wait_timeout = {}, lock_wait_timeout = {};",
@@ -82,10 +85,11 @@ fn limits(limit: Duration) -> Limits {
         at_most("lock_wait_timeout", locks)
     );
     Limits {
-        // MySQL refuses the last name.
+        // MySQL refuses the last name. A shorter limit of the server stays: otherwise the second connection would
+        // wait for a lock that its message's connection has given up.
         all: format!(
-            "{locks} set max_statement_time = {}",
-            limit.min(31_536_000.0)
+            "{locks} set max_statement_time =
+                 if(@@max_statement_time = 0, {limit}, least(@@max_statement_time, {limit}))",
         ),
         locks,
         lift: "set innodb_lock_wait_timeout = @outbox_rows, lock_wait_timeout = @outbox_tables",

@@ -96,12 +96,13 @@ struct StatisticsRow {
 
 /// The limits of the server, the role and the database; below 0 there is none. Each connection of a client has a
 /// user and a database; of the sessions of other users nothing else is shown. PostgreSQL 14 has the first setting,
-/// 16 the third.
+/// 17 the second, 16 `reserved_connections`.
 const LIMITS: &str = "\
 with sessions as (
     select usesysid, datid from pg_catalog.pg_stat_activity where usesysid is not null and datid is not null
 )
 select (select setting::bigint from pg_catalog.pg_settings where name = 'idle_session_timeout') as idle,
+    (select setting::bigint from pg_catalog.pg_settings where name = 'transaction_timeout') as transaction,
     current_setting('max_connections')::bigint
         - current_setting('superuser_reserved_connections')::bigint
         - coalesce(nullif(current_setting('reserved_connections', true), '')::bigint, 0) as of_server,
@@ -117,6 +118,8 @@ where r.rolname = current_user and d.datname = current_database()";
 struct LimitsRow {
     #[diesel(sql_type = Nullable<BigInt>)]
     idle: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    transaction: Option<i64>,
     #[diesel(sql_type = BigInt)]
     of_server: i64,
     #[diesel(sql_type = BigInt)]
@@ -248,10 +251,14 @@ impl Inspection for PgConnection {
             left: (limit - used).max(0),
             limit,
         });
-        let idle = row.idle.and_then(|value| u64::try_from(value).ok());
-        let idle = idle.filter(|value| *value > 0);
+        let limit = |name: &'static str, value: Option<i64>| {
+            let value = value.and_then(|value| u64::try_from(value).ok());
+            let value = value.filter(|value| *value > 0)?;
+            Some((name, Duration::from_millis(value)))
+        };
         Ok(SessionLimits {
-            idle: idle.map(|value| ("idle_session_timeout", Duration::from_millis(value))),
+            idle: limit("idle_session_timeout", row.idle),
+            transaction: limit("transaction_timeout", row.transaction),
             connections: left.min_by_key(|connections| connections.left),
         })
     }

@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
+use super::time_limits::TimeLimits;
 use super::{adoption, migration_lock, search_path};
 use crate::current_schema::in_schema;
 use crate::migrations::{MigrateError, MigrationDialect, Script, scripts};
@@ -20,9 +21,10 @@ impl MigrationDialect for PgConnection {
         work: impl FnOnce(&mut Self) -> Result<T, MigrateError>,
     ) -> Result<T, MigrateError> {
         let schema = search_path::find(self)?;
+        let limits = TimeLimits::of(self)?;
         in_schema(&schema, || {
             migration_lock::acquire(self)?;
-            let outcome = work(self);
+            let outcome = work(self).map_err(|error| limits.explain(self, error));
             let released = migration_lock::release(self);
             let done = outcome?;
             released?;

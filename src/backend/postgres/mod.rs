@@ -24,6 +24,7 @@ mod search_path;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod session;
 mod settle;
+mod time_limits;
 #[cfg(all(feature = "relay", feature = "tls"))]
 mod tls_stream;
 mod types;

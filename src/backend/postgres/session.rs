@@ -13,19 +13,27 @@ use crate::config::{Config, conninfo};
 /// Unanswered TCP keepalive probes after which a connection is dead.
 const PROBES: u32 = 3;
 
-/// The lock timeout is half of the limit, so that the error names the lock.
+/// The lock timeout is half of the limit, so that the error names the lock. Shorter limits of the server stay:
+/// otherwise the second connection would wait for a lock that its message's connection has given up.
 fn limits(limit: Duration) -> Limits {
     let limit = limit.as_millis().clamp(2, 2_147_483_647);
     let locks = format!(
-        "select set_config('outbox.lock_timeout', current_setting('lock_timeout'), false),
-            set_config('lock_timeout', '{}', false);",
-        limit / 2
+        "select set_config('outbox.lock_timeout', current_setting('lock_timeout'), false); {}",
+        at_most("lock_timeout", limit / 2)
     );
     Limits {
-        all: format!("{locks} set statement_timeout = {limit}"),
+        all: format!("{locks} {}", at_most("statement_timeout", limit)),
         locks,
         lift: "select set_config('lock_timeout', current_setting('outbox.lock_timeout'), false)",
     }
+}
+
+/// A statement that gives a time limit of the server this value in ms, if it is longer or 0.
+fn at_most(setting: &str, limit: u128) -> String {
+    format!(
+        "select set_config(name, '{limit}', false) from pg_catalog.pg_settings
+            where name = '{setting}' and setting::bigint not between 1 and {limit};"
+    )
 }
 
 /// Errors of the server in English, if the user may set that: Diesel hides the SQLSTATEs. The

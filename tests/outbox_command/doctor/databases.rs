@@ -298,8 +298,8 @@ fn a_database_that_is_away_or_refuses_is_an_error() {
 
 #[cfg(feature = "postgres")]
 mod on_postgres {
-    use diesel::PgConnection;
     use diesel::connection::SimpleConnection;
+    use diesel::{PgConnection, RunQueryDsl};
     use diesel_outbox::migrations::Migrate;
     use diesel_outbox::testing::LoopbackBroker;
 
@@ -385,6 +385,18 @@ mod on_postgres {
             .set("OUTBOX_WAKE_UP", "false")
             .run()
             .only(&[]);
+        let version =
+            diesel::dsl::sql::<diesel::sql_types::Text>("current_setting('server_version_num')");
+        let version: String = diesel::select(version).get_result(&mut conn).unwrap();
+        if version.parse::<u32>().unwrap() >= 170_000 {
+            let url = with("transaction_timeout%3D20000");
+            let check = "database.transactions";
+            Doctor::of(&url, &broker.url()).run().only(&[check]).has(
+                check,
+                "warning",
+                "transaction_timeout is 20s",
+            );
+        }
         let standby = with("default_transaction_read_only%3Don");
         Doctor::of(&standby, &url)
             .run()

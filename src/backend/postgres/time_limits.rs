@@ -1,0 +1,67 @@
+//! The server's time limits that can end a migration.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::Text;
+
+use crate::migrations::MigrateError;
+
+const OF_STATEMENTS: &str = "statement_timeout";
+/// From PostgreSQL 17 on.
+const OF_TRANSACTIONS: &str = "transaction_timeout";
+
+/// The limits that are set, for this session.
+pub(super) struct TimeLimits(Vec<Limit>);
+
+#[derive(QueryableByName)]
+struct Limit {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+impl TimeLimits {
+    pub(super) fn of(conn: &mut PgConnection) -> QueryResult<Self> {
+        let limits = format!(
+            "select name::text, current_setting(name) as value from pg_catalog.pg_settings
+             where name in ('{OF_STATEMENTS}', '{OF_TRANSACTIONS}') and setting <> '0'"
+        );
+        conn.transaction(|conn| diesel::sql_query(limits).load(conn))
+            .map(Self)
+    }
+
+    /// Names the limit in the error of a migration that the server has ended at it.
+    pub(super) fn explain(&self, conn: &mut PgConnection, error: MigrateError) -> MigrateError {
+        let MigrateError::Refused(source) = error else {
+            return error;
+        };
+        // The server ends the session, and libpq says only that the connection is lost.
+        let setting = if is_lost(conn) {
+            OF_TRANSACTIONS
+        } else if source.to_string().contains("statement timeout") {
+            OF_STATEMENTS
+        } else {
+            return MigrateError::Refused(source);
+        };
+        match self.0.iter().find(|limit| limit.name == setting) {
+            Some(limit) => MigrateError::TimeLimit {
+                setting,
+                limit: limit.value.clone(),
+                source,
+            },
+            None => MigrateError::Refused(source),
+        }
+    }
+}
+
+fn is_lost(conn: &mut PgConnection) -> bool {
+    matches!(
+        conn.batch_execute("select 1"),
+        Err(DieselError::DatabaseError(
+            DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand,
+            _
+        ))
+    )
+}
