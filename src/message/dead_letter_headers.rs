@@ -90,7 +90,6 @@ pub(crate) fn own_headers(delivery: &Delivery, broker: Broker) -> Vec<(String, S
 }
 
 /// The headers of a copy of a dead letter for the same queue: all without those of a broker and of a frame.
-#[cfg(feature = "subscriber")]
 pub(crate) fn letter_headers(letter: &Delivery, broker: Broker) -> Vec<(String, String)> {
     let mut kept: Vec<(String, String)> = Vec::new();
     for (name, value) in letter.headers.iter() {
