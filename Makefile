@@ -14,7 +14,7 @@ TARGET ?= decoder
 SECONDS ?= 1200
 
 .PHONY: test fuzz soak bench-relay bench-inbox bench-stomp bench-calls bench-queues check files ci fmt fmt-check clippy docs examples servers servers-down \
-	servers-current servers-current-down test-matrix test-current tools
+	servers-current servers-current-down test-matrix test-current test-mysql-bundled tools
 
 ## Every test. `make test SERVERS=trixie` (or `sid`, or `current`, which is the newest) runs them on newer servers than the
 ## machine's own; ActiveMQ is always the machine's.
@@ -31,6 +31,13 @@ test-matrix: tools
 test-current: tools
 	FEATURES=$(FEATURES) ALONE=1 TESTS_trixie="storage:mysql outbox:mysql" \
 		TESTS_sid="storage outbox stomp_broker:rabbitmq flow:$(FLOW_ON_RABBITMQ)" scripts/test-matrix
+
+## The cases for MySQL with MySQL's own client library, which is compiled in, on MySQL 9.7 and MariaDB 11.8: its first
+## build takes minutes, and needs CMake and OpenSSL's headers, which it installs.
+test-mysql-bundled: tools
+	scripts/tools mysql-bundled
+	FEATURES=sqlite,postgres,mysql-bundled CARGO_TARGET_DIR=target/mysql-bundled ALONE=1 \
+		TESTS="storage:mysql,logins outbox:mysql flow:on_mysql::rabbitmq,with_mysql" scripts/test-matrix $(RELEASES)
 
 ## Looks for bytes that the STOMP client stumbles over: `make fuzz TARGET=client SECONDS=60`, without
 ## them the decoder, for 20 minutes. It installs cargo-fuzz where that is missing. `make test` runs the

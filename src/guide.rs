@@ -59,7 +59,7 @@ macro_rules! pages {
         #[doc = "[brokers.md#rabbitmq]: crate::guide::brokers#rabbitmq"]
         #[doc = "[brokers.md#destinations-and-queues]: crate::guide::brokers#destinations-and-queues"]
         #[doc = "[servers.md]: crate::guide::servers"]
-        #[doc = "[servers.md#mysql-97]: crate::guide::servers#mysql-97"]
+        #[doc = "[servers.md#client-libraries-of-mysql-and-mariadb]: crate::guide::servers#client-libraries-of-mysql-and-mariadb"]
         #[doc = "[servers.md#rabbitmq-4]: crate::guide::servers#rabbitmq-4"]
         #[doc = "[rows.md]: crate::guide::rows"]
         #[doc = "[web.md]: crate::guide::web"]

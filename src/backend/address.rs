@@ -286,6 +286,18 @@ mod tests {
                 "rights on the database",
             ),
             (
+                "Authentication plugin 'caching_sha2_password' reported error: Authentication requires secure connection.",
+                "log in with TLS",
+            ),
+            (
+                "SSL connection error: SSL is required but the server doesn't support it",
+                "turn TLS on in the server",
+            ),
+            (
+                "SSL connection error: CA certificate is required if ssl-mode is VERIFY_CA or VERIFY_IDENTITY",
+                "set ssl_ca",
+            ),
+            (
                 r#"FATAL:  no pg_hba.conf entry for host "::1""#,
                 "pg_hba.conf",
             ),

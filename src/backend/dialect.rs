@@ -137,6 +137,11 @@ pub trait Dialect: Connection + Sized {
         Ok(None)
     }
 
+    /// Prepares a new connection for defects of the client library. `is_ours` is false if a service has opened it.
+    fn avoid_client_defects(&mut self, _is_ours: bool) -> QueryResult<()> {
+        Ok(())
+    }
+
     /// Why no rows can be claimed on this server with its settings.
     fn why_no_claims(&mut self) -> QueryResult<Option<Unsuitable>> {
         Ok(None)

@@ -200,7 +200,12 @@ impl<C: Backend> Manager<C> {
             },
         };
         self.opening.fetch_sub(1, Ordering::SeqCst);
-        opened
+        let mut connection = opened?;
+        let is_ours = matches!(connection, DbConnection::Own(_));
+        match connection.avoid_client_defects(is_ours) {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(self.failed(&error.to_string())),
+        }
     }
 
     fn establish(&self, url: &str) -> Result<DbConnection<C>, ConnectError> {

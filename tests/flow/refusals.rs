@@ -8,6 +8,8 @@ use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{Registry, Shutdown};
 
 use crate::place::{Place, Subject};
+#[cfg(feature = "mysql")]
+use crate::support;
 
 /// A relay and a subscriber on the database at `url` end with this error.
 pub(crate) fn ends_at_the_start<C: Subject>(place: &Place, url: &str, words: &str) {
@@ -38,19 +40,35 @@ async fn ends_with<T, E: Display>(words: &str, run: impl Future<Output = Result<
     }
 }
 
-/// MariaDB's client library ignores `ssl_mode`, and would send everything in clear text.
+/// MariaDB's client library ignores `ssl_mode`, and would send everything in clear text. MySQL's refuses itself to
+/// connect in these modes, and the programs end because of its error.
 #[cfg(feature = "mysql")]
 pub(crate) fn a_connection_without_the_required_tls_is_refused<C: Subject>(place: &Place) {
-    for mode in ["required", "VERIFY_CA", "verify_identity"] {
-        let url = format!("{}?ssl_mode={mode}", place.database_url());
-        ends_at_the_start::<C>(place, &url, "the connection is not encrypted");
-    }
-    // An authority alone asks for TLS too. A server with TLS would be refused for its certificate.
+    let mut conn = place.connect::<C>();
     let has_tls = "(select count(*) from information_schema.global_variables
         where variable_name = 'have_ssl' and variable_value = 'YES')";
-    let mut conn = place.connect::<C>();
-    if conn.is_mariadb() && conn.number(&format!("select {has_tls}")) == 0 {
+    let has_tls = !conn.is_mariadb() || conn.number(&format!("select {has_tls}")) == 1;
+    let has_mysqls_library = support::has_mysqls_client_library();
+    for mode in ["required", "VERIFY_CA", "verify_identity"] {
+        let words = match (has_mysqls_library, has_tls, mode) {
+            (false, _, _) => "the connection is not encrypted",
+            // It is encrypted.
+            (true, true, "required") => continue,
+            // A certificate cannot be verified.
+            (true, true, _) => "CA certificate is required",
+            (true, false, _) => "SSL is required but the server doesn't support it",
+        };
+        let url = format!("{}?ssl_mode={mode}", place.database_url());
+        ends_at_the_start::<C>(place, &url, words);
+    }
+    // An authority alone asks for TLS too. A server with TLS would be refused for its certificate.
+    if !has_tls {
+        let words = if has_mysqls_library {
+            "SSL is required but the server doesn't support it"
+        } else {
+            "the connection is not encrypted"
+        };
         let url = format!("{}?ssl_ca=/no/such/file.pem", place.database_url());
-        ends_at_the_start::<C>(place, &url, "the connection is not encrypted");
+        ends_at_the_start::<C>(place, &url, words);
     }
 }

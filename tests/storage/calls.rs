@@ -136,7 +136,10 @@ pub(crate) fn a_call_is_of_its_writers_transaction<C: Subject>(url: &str) {
             conn,
             [mail("new").id(Uuid::from_u128(8)), mail("ann").id(id)],
         );
-        assert!(matches!(taken, Err(Error::IdTaken(it)) if it == id));
+        assert!(
+            matches!(taken, Err(Error::IdTaken(it)) if it == id),
+            "{taken:?}"
+        );
         mail("bob").write(conn)
     })
     .unwrap();

@@ -282,9 +282,11 @@ pub(crate) fn a_claim_that_stalls_stops_no_other<C: Subject, R: Kind>(url: &str)
         }
         let network = Network::to(url);
         let mut address = network.address_for(url);
-        if C::NAME == "PostgreSQL" {
-            // Its data must be read.
-            address.push_str("?sslmode=disable");
+        // Its data must be read.
+        match C::NAME {
+            "PostgreSQL" => address.push_str("?sslmode=disable"),
+            "MySQL/MariaDB" => address.push_str("?ssl_mode=disabled"),
+            _ => {}
         }
         let (ready, is_ready) = std::sync::mpsc::channel();
         let (go, may_go) = std::sync::mpsc::channel();

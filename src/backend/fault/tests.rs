@@ -251,6 +251,11 @@ fn a_refused_connection_is_known_in_the_servers_language() {
         "未知数据库'd'",
         "Host'10.0.0.1'不允许连接到此MariaDB服务器",
         "Host '10.0.0.1' is not allowed to connect to this MySQL server",
+        "Base de datos desconocida 'd'",
+        "Servidor '10.0.0.1' no está permitido para conectar con este servidor MySQL",
+        "Authentication plugin 'caching_sha2_password' reported error: Authentication requires secure connection.",
+        "SSL connection error: SSL is required but the server doesn't support it",
+        "SSL connection error: CA certificate is required if ssl-mode is VERIFY_CA or VERIFY_IDENTITY",
     ]);
     #[cfg(feature = "sqlite")]
     check(&["unable to open database file"]);

@@ -3,8 +3,23 @@
 use crate::backend::address::{AddressError, server_url};
 
 /// The URL for `establish`. Diesel accepts this scheme only.
+///
+/// An authority without a mode gets `ssl_mode=verify_ca`: in its own default mode, `preferred`, MySQL's client library
+/// logs in without TLS if the server has none. MariaDB's ignores the mode.
 pub(crate) fn normalized(_: &str, rest: Option<&str>) -> Result<String, AddressError> {
-    server_url("mysql", rest.ok_or(AddressError::Unreadable)?)
+    let mut url = server_url("mysql", rest.ok_or(AddressError::Unreadable)?)?;
+    if parameter(&url, "ssl_ca").is_some() && parameter(&url, "ssl_mode").is_none() {
+        url.push_str("&ssl_mode=verify_ca");
+    }
+    Ok(url)
+}
+
+/// A parameter's value, if it is not empty. Of several with this name Diesel takes the last one.
+fn parameter(url: &str, name: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    let named = url::form_urlencoded::parse(query.as_bytes()).filter(|(found, _)| found == name);
+    let (_, value) = named.last()?;
+    (!value.is_empty()).then(|| value.into_owned())
 }
 
 /// The reason to refuse a connection that is not encrypted.
@@ -15,18 +30,13 @@ pub(crate) const NOT_ENCRYPTED: &str = "the connection is not encrypted, althoug
 /// Whether the URL has settings with which no connection without TLS may be made: an `ssl_mode` that says so, or an
 /// authority or a certificate, unless `ssl_mode` says otherwise. MySQL's client library enforces `ssl_mode`.
 pub(crate) fn asks_for_encryption(url: &str) -> bool {
-    let (_, query) = url.split_once('?').unwrap_or_default();
-    let value = |name: &str| {
-        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find_map(|(found, value)| (found == name && !value.is_empty()).then_some(value))
-    };
-    match value("ssl_mode") {
+    match parameter(url, "ssl_mode") {
         Some(mode) => ["required", "verify_ca", "verify_identity"]
             .iter()
             .any(|other| mode.eq_ignore_ascii_case(other)),
         None => ["ssl_ca", "ssl_cert", "ssl_key"]
             .iter()
-            .any(|name| value(name).is_some()),
+            .any(|name| parameter(url, name).is_some()),
     }
 }
 
@@ -40,6 +50,14 @@ pub(crate) fn advice(text: &str) -> Option<&'static str> {
         })
     } else if text.contains("unknown database") {
         Some("create the database, or check its name in database_url")
+    } else if text.contains(super::refusals::NEEDS_ENCRYPTION) {
+        Some(
+            "log in with TLS: turn it on in the server, and do not set ssl_mode to disabled in database_url",
+        )
+    } else if text.contains(super::refusals::HAS_NO_TLS) {
+        Some("turn TLS on in the server, or check ssl_mode in database_url")
+    } else if text.contains(super::refusals::NEEDS_AUTHORITY) {
+        Some("set ssl_ca in database_url to the file of the server's authority")
     } else {
         None
     }
@@ -64,9 +82,27 @@ mod tests {
             ("?a=b&ssl_cert=c.pem&ssl_key=k.pem", true),
             ("?ssl_ca=", false),
             ("?ssl_ca=/ca.pem&ssl_mode=disabled", false),
+            ("?ssl_mode=disabled&ssl_mode=verify%5Fca", true),
         ] {
             let url = format!("mysql://host/outbox{query}");
             assert_eq!(asks_for_encryption(&url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_authority_requires_tls() {
+        for (query, expected) in [
+            ("", ""),
+            ("?ssl_ca=/ca.pem", "?ssl_ca=/ca.pem&ssl_mode=verify_ca"),
+            ("?ssl_ca=", "?ssl_ca="),
+            (
+                "?ssl_mode=preferred&ssl_ca=/ca.pem",
+                "?ssl_mode=preferred&ssl_ca=/ca.pem",
+            ),
+            ("?ssl_key=/key.pem", "?ssl_key=/key.pem"),
+        ] {
+            let url = normalized("", Some(&format!("//host/outbox{query}")));
+            assert_eq!(url, Ok(format!("mysql://host/outbox{expected}")));
         }
     }
 }

@@ -4,6 +4,8 @@
 pub(crate) mod address;
 mod claim;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
+mod client_library;
+#[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod fault;
 pub(crate) mod insert_id;
 #[cfg(feature = "cli")]
@@ -170,6 +172,11 @@ impl Dialect for MysqlConnection {
         Ok((!is_encrypted).then_some(address::NOT_ENCRYPTED))
     }
 
+    #[cfg(any(feature = "relay", feature = "subscriber"))]
+    fn avoid_client_defects(&mut self, is_ours: bool) -> QueryResult<()> {
+        client_library::avoid_kept_errors(self, is_ours)
+    }
+
     fn why_no_claims(&mut self) -> QueryResult<Option<Unsuitable>> {
         // Not `@@`, which fails if the server has no such variable.
         let variables: Vec<Variable> =
@@ -249,13 +256,14 @@ impl Dialect for MysqlConnection {
         Ok(!self.server_version()?.contains("MariaDB"))
     }
 
+    // The statement for several rows, because Diesel does not cache it: see `client_library`.
     fn insert_if_new(&mut self, row: &NewPublished) -> QueryResult<bool> {
-        let insert = diesel::insert_into(published::table).values(row);
+        let insert = diesel::insert_into(published::table).values(std::slice::from_ref(row));
         unless_taken(insert.execute(self))
     }
 
     fn insert_call_if_new(&mut self, row: &NewCallRow) -> QueryResult<bool> {
-        let insert = diesel::insert_into(outbox_calls::table).values(row);
+        let insert = diesel::insert_into(outbox_calls::table).values(std::slice::from_ref(row));
         unless_taken(insert.execute(self))
     }
 

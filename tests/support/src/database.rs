@@ -99,3 +99,10 @@ pub fn mysql<C: Connection + 'static>() -> Option<TestDatabase> {
         "drop database if exists `{}`",
     ))
 }
+
+/// Whether MySQL's client library is linked, and not MariaDB's. Neither Diesel nor a MariaDB server reports it.
+pub fn has_mysqls_client_library() -> bool {
+    let mapped = std::fs::read_to_string("/proc/self/maps").unwrap();
+    // MySQL's is compiled in, or a file of another name.
+    !mapped.contains("/libmariadb.so")
+}

@@ -12,7 +12,9 @@ pub mod own;
 pub mod program;
 mod ran;
 
-pub use database::{TestDatabase, mysql, postgres, postgres_in_latin1, sqlite};
+pub use database::{
+    TestDatabase, has_mysqls_client_library, mysql, postgres, postgres_in_latin1, sqlite,
+};
 pub use ran::Ran;
 
 /// The address in this variable. `None`, with a word on standard error, if it is not set or empty and
