@@ -91,6 +91,13 @@ impl Broker {
         })
     }
 
+    /// Whether a quorum queue gives up a message after some deliveries by default: on RabbitMQ from 4.0 on, by the
+    /// `server` header of CONNECTED.
+    #[cfg(feature = "subscriber")]
+    pub(crate) fn has_delivery_limit(self, server: &str) -> bool {
+        self == Self::RabbitMq && rabbitmq::version(server).is_some_and(|it| it >= (4, 0))
+    }
+
     /// Whether messages that are returned by NACK do not count as delivered on a quorum queue: on RabbitMQ from 4.3 on,
     /// by the `server` header of CONNECTED.
     #[cfg(feature = "subscriber")]
@@ -147,6 +154,7 @@ mod tests {
         assert_eq!(system("ActiveMQ/5.17.2"), Some("activemq"));
         assert_eq!(system(""), None);
     }
+
     #[test]
     #[cfg(feature = "subscriber")]
     fn the_server_header_tells_whether_a_nack_counts() {
@@ -165,5 +173,7 @@ mod tests {
             assert_eq!(broker.returns_without_count(server), expected, "{server}");
         }
         assert!(!Broker::ActiveMq.returns_without_count("RabbitMQ/4.3.6"));
+        let has_limit = |server: &str| Broker::of(server).has_delivery_limit(server);
+        assert!(has_limit("RabbitMQ/4.0.5") && !has_limit("RabbitMQ/3.13.7"));
     }
 }

@@ -155,6 +155,8 @@ impl Exec {
         let started = self.start(payload).map_err(RunError::Io)?;
         let mut program = started.ok_or(RunError::Stopped)?;
         let status = tokio::select! {
+            // What has ended in time counts, also if this process stood still meanwhile.
+            biased;
             status = finish(&mut program.child, payload) => match status {
                 Ok(status) => status,
                 // At the end of this process another thread has waited for the program.

@@ -90,9 +90,9 @@ pub(crate) fn own_headers(delivery: &Delivery, broker: Broker) -> Vec<(String, S
 }
 
 /// The headers of a copy of a dead letter for the same queue: all without those of a broker and of a frame.
-pub(crate) fn letter_headers(letter: &Delivery, broker: Broker) -> Vec<(String, String)> {
+pub(crate) fn copied_headers(delivery: &Delivery, broker: Broker) -> Vec<(String, String)> {
     let mut kept: Vec<(String, String)> = Vec::new();
-    for (name, value) in letter.headers.iter() {
+    for (name, value) in delivery.headers.iter() {
         let name = match name == USER_ID && !broker.quirks().accepts_foreign_user_id() {
             true => USER,
             false => name,

@@ -71,7 +71,7 @@ pub(super) struct Engine<'a, C: Backend> {
     pub(super) is_alone: bool,
     pub(super) is_stopping: bool,
     /// At a stop, the messages of this connection that do not run, by arrival.
-    waiting_at_stop: Vec<Delivery>,
+    pub(super) waiting_at_stop: Vec<Delivery>,
     has_warned: bool,
     pub(super) monitor: SubscriberMonitor,
     pub(super) metrics: SubscriberMetrics,

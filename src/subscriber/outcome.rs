@@ -132,6 +132,15 @@ impl<C: Backend> Engine<'_, C> {
                 return self.pause(taken, Duration::ZERO, client);
             }
         }
+        self.give_back(&taken, client);
+    }
+
+    /// The broker redelivers the message.
+    fn give_back(&mut self, taken: &Taken, client: Option<&Client>) {
+        if client.is_some() && self.is_stopping {
+            // Before those behind it that never ran.
+            self.waiting_at_stop.insert(0, taken.job.delivery.stub());
+        }
         self.key_lanes.free(&taken.ticket);
     }
 
@@ -179,8 +188,7 @@ impl<C: Backend> Engine<'_, C> {
     /// redelivers it.
     fn pause(&mut self, taken: Taken, pause: Duration, client: Option<&Client>) {
         if client.is_none() || self.is_stopping {
-            self.key_lanes.free(&taken.ticket);
-            return;
+            return self.give_back(&taken, client);
         }
         self.pauses += 1;
         self.pausing

@@ -256,15 +256,17 @@ impl Queue {
 /// delivered to a subscription unacknowledged until the connection ends, not until UNSUBSCRIBE.
 /// Returns false if the queue exists with other arguments.
 ///
-/// No dead letter is delivered, because a quorum queue counts each delivery and drops a message after some of them: the
-/// SUBSCRIBE has an argument that RabbitMQ refuses after it has declared the queue.
+/// If a quorum queue has a delivery limit by default, no dead letter is delivered, because the queue counts each delivery
+/// and drops a message at the limit: the SUBSCRIBE has an argument that RabbitMQ refuses after it has declared the queue.
 pub(super) async fn declare(
     connector: &Connector,
     mut declaration: Subscribe,
 ) -> Result<bool, Error> {
     let client = connector.connect_once().await?;
-    let refused = client.broker().stream_probe().unwrap_or_default();
-    declaration.headers = completed(refused, declaration.headers);
+    if client.broker().has_delivery_limit(client.server()) {
+        let refused = client.broker().stream_probe().unwrap_or_default();
+        declaration.headers = completed(refused, declaration.headers);
+    }
     let subscription = match client.subscribe(declaration).await {
         Err(error) if is_declared_otherwise(&error) => return Ok(false),
         Err(error) if is_probe_refused(&error) => return Ok(true),

@@ -1,5 +1,6 @@
 //! Calls whose holder died.
 
+use diesel_outbox::admin::Rows;
 use diesel_outbox::calls::Call;
 
 use crate::place::{Block, Place, Stage, Subject};
@@ -27,7 +28,11 @@ pub(crate) fn a_suspect_is_counted_and_parked<C: Subject>(place: &Place<C>) {
     let row = &conn.rows()[0];
     let error = row.last_error.as_deref().unwrap();
     assert!(error.contains("10 times in a row"), "{error}");
-    assert_eq!(row.crashes, 0, "a retry begins anew");
+    // Else it would be executed again if this process had ended before it was parked.
+    assert_eq!(row.crashes, 11);
+    assert_eq!(Rows::Calls.retry_all(&mut conn).unwrap(), 1);
+    assert_eq!(conn.rows()[0].crashes, 0, "a retry begins anew");
+    assert_eq!(place.once(&stage).executed, 1);
 }
 
 pub(crate) fn a_suspect_is_counted_before_it_starts_and_runs_alone<C: Subject>(place: &Place<C>) {

@@ -76,7 +76,10 @@ pub(crate) fn a_replay_says_which_message_is_too_long<C: Subject>(place: &Place)
     broker.clear_faults();
     let (code, output) = run(place, "replay", &["--all"]);
     assert_eq!(code, Some(0), "{output}");
-    assert_eq!(broker.view(|view| view.ready(&place.name)), 3);
+    // The command itself has watched the queue, and held one of them.
+    wait_until("all are there", || {
+        broker.view(|view| view.ready(&place.name)) == 3
+    });
 }
 
 /// A row that is too long for the broker is parked after its attempts and says which setting limits it.

@@ -40,7 +40,7 @@ async fn ends_with<T, E: Display>(words: &str, run: impl Future<Output = Result<
     }
 }
 
-/// MariaDB's client library ignores `ssl_mode`, and would send everything in clear text. MySQL's refuses itself to
+/// MariaDB's client library ignores `ssl_mode`, and would send everything in clear text. MySQL's library refuses to
 /// connect in these modes, and the programs end because of its error.
 #[cfg(feature = "mysql")]
 pub(crate) fn a_connection_without_the_required_tls_is_refused<C: Subject>(place: &Place) {

@@ -109,7 +109,8 @@ impl DeadLetters {
         &self.queue.dead_letters
     }
 
-    /// Lists the selected messages, with their bodies, and leaves them where they are.
+    /// Lists the selected messages, with their bodies, and leaves them in their queue. On a quorum queue those that were read
+    /// often go to its end: see the [module](self).
     ///
     /// # Errors
     ///
@@ -127,8 +128,8 @@ impl DeadLetters {
         Ok(dead_letters)
     }
 
-    /// Calls `see` for each selected message until it breaks, and leaves all where they are: for a queue that is
-    /// too long for [`list`](Self::list).
+    /// Calls `see` for each selected message until it breaks, and leaves all in their queue as [`list`](Self::list)
+    /// does: for a queue that is too long for it.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl DeadLetters {
             while let Some(dead_letter) = reading.next().await? {
                 reading.leave(&dead_letter).await;
                 if found.add(&dead_letter, selection) && see(&dead_letter).is_break() {
-                    reading.leave_rest().await?;
+                    reading.leave_rest().await;
                     break;
                 }
             }

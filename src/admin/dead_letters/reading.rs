@@ -88,6 +88,8 @@ impl<'a> Reading<'a> {
         let frame = SendFrame::new(address, self.marker.clone())
             .header(MARKER, &self.marker)
             .header("persistent", "false")
+            // Queues with priorities deliver it behind what is there.
+            .header("priority", "0")
             .header(expiry, value);
         Ok(self.writes.send(frame).await?)
     }
@@ -132,14 +134,17 @@ impl<'a> Reading<'a> {
             .await;
     }
 
-    /// Leaves the rest of the queue where it is.
-    pub(super) async fn leave_rest(&mut self) -> Result<(), DeadLettersError> {
-        while self.renewal.is_needed()
-            && let Some(dead_letter) = self.next().await?
-        {
-            self.leave(&dead_letter).await;
+    /// Leaves the rest of the queue in it, as [`leave`](Self::leave) does.
+    pub(super) async fn leave_rest(&mut self) {
+        while self.renewal.is_needed() {
+            match self.next().await {
+                Ok(Some(dead_letter)) => self.leave(&dead_letter).await,
+                Ok(None) => return,
+                Err(error) => {
+                    return tracing::warn!(error = %error, "the rest of the dead letters was not read");
+                }
+            }
         }
-        Ok(())
     }
 
     /// A dead letter as the message that it was.

@@ -42,9 +42,9 @@ impl Renewal {
         }
     }
 
-    /// Whether there may be more dead letters with a high count.
+    /// Whether there may be more dead letters to send again.
     pub(super) fn is_needed(&self) -> bool {
-        self.is_needed
+        self.is_needed && !self.has_failed
     }
 
     /// Whether this pass has sent the message again.
@@ -53,8 +53,8 @@ impl Renewal {
     }
 
     /// Sends a dead letter that stays in its queue again, if its count is high.
-    pub(super) async fn keep(&mut self, reads: &Client, queue: &Queue, letter: &DeadLetter) {
-        let count = letter.header(names::DELIVERY_COUNT);
+    pub(super) async fn keep(&mut self, reads: &Client, queue: &Queue, dead_letter: &DeadLetter) {
+        let count = dead_letter.header(names::DELIVERY_COUNT);
         let count: u32 = count.and_then(|count| count.parse().ok()).unwrap_or(0);
         if count < RENEWED_FROM {
             return;
@@ -63,14 +63,14 @@ impl Renewal {
         if self.has_failed {
             return;
         }
-        if !letter.defects().is_empty() {
-            warn(queue, letter.id(), &"it cannot be read as it was sent");
+        if !dead_letter.defects().is_empty() {
+            warn(queue, dead_letter.id(), &"it cannot be read as it was sent");
             return;
         }
-        if let Err(error) = self.send(reads, queue, letter).await {
+        if let Err(error) = self.send(reads, queue, dead_letter).await {
+            // The copies under way may have arrived: `finish` removes the originals of those that have.
             self.has_failed = true;
-            self.under_way.clear();
-            warn(queue, letter.id(), &error);
+            warn(queue, dead_letter.id(), &error);
         }
     }
 
@@ -78,26 +78,23 @@ impl Renewal {
         &mut self,
         reads: &Client,
         queue: &Queue,
-        letter: &DeadLetter,
+        dead_letter: &DeadLetter,
     ) -> Result<(), Error> {
         let broker = reads.broker();
-        let mut headers = names::letter_headers(&letter.delivery, broker);
+        let mut headers = names::copied_headers(&dead_letter.delivery, broker);
         headers.push((names::RENEWAL.to_owned(), self.pass.clone()));
         headers.push(("persistent".to_owned(), "true".to_owned()));
         let frame = SendFrame {
             destination: broker.quirks().queue_address(&queue.dead_letters),
             headers,
-            body: letter.delivery.body.clone(),
+            body: dead_letter.delivery.body.clone(),
             not_after: None,
         };
         if Doubt::of(&frame, broker).is_some() {
             // The broker may close the connection at it.
-            let own = Client::connect(&queue.options).await?;
-            let sent = own.send(frame).await;
-            own.abort();
-            match sent {
-                Ok(()) => reads.ack_unconfirmed(&letter.delivery)?,
-                Err(error) => warn(queue, letter.id(), &error),
+            match alone(queue, frame).await {
+                Ok(()) => reads.ack_unconfirmed(&dead_letter.delivery)?,
+                Err(error) => warn(queue, dead_letter.id(), &error),
             }
             return Ok(());
         }
@@ -106,7 +103,8 @@ impl Renewal {
             None => self.client.insert(Client::connect(&queue.options).await?),
         };
         let receipt = client.send(frame);
-        self.under_way.push_back((receipt, letter.delivery.stub()));
+        self.under_way
+            .push_back((receipt, dead_letter.delivery.stub()));
         while self.under_way.len() >= WINDOW {
             self.settle_one(reads).await?;
         }
@@ -125,8 +123,9 @@ impl Renewal {
     /// Waits for all copies.
     pub(super) async fn finish(&mut self, reads: &Client, queue: &Queue) {
         let mut outcome = Ok(());
-        while outcome.is_ok() && !self.under_way.is_empty() {
-            outcome = self.settle_one(reads).await;
+        while !self.under_way.is_empty() {
+            // After a failure, too: each original whose copy has arrived is removed.
+            outcome = self.settle_one(reads).await.and(outcome);
         }
         if self.is_needed && outcome.is_ok() {
             // The broker has read the ACKs when it answers.
@@ -141,12 +140,20 @@ impl Renewal {
     }
 }
 
+/// Sends a frame on a connection of its own.
+async fn alone(queue: &Queue, frame: SendFrame) -> Result<(), Error> {
+    let client = Client::connect(&queue.options).await?;
+    let sent = client.send(frame).await;
+    client.abort();
+    sent
+}
+
 fn warn(queue: &Queue, id: &str, error: &dyn std::fmt::Display) {
     tracing::warn!(
         queue = queue.dead_letters,
         id,
         error = %error,
         "a dead letter was read often and could not be sent again; RabbitMQ drops it at the delivery limit of its \
-         queue: set delivery-limit to -1 in a policy for this queue"
+         queue: set delivery-limit to -1 (from RabbitMQ 4.0 on) in a policy for this queue"
     );
 }

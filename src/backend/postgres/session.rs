@@ -32,7 +32,7 @@ fn limits(limit: Duration) -> Limits {
 fn at_most(setting: &str, limit: u128) -> String {
     format!(
         "select set_config(name, '{limit}', false) from pg_catalog.pg_settings
-            where name = '{setting}' and setting::bigint not between 1 and {limit};"
+            where case name when '{setting}' then setting::bigint not between 1 and {limit} else false end;"
     )
 }
 

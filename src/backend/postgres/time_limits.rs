@@ -1,9 +1,11 @@
 //! The server's time limits that can end a migration.
 
+use std::time::Instant;
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 
 use crate::migrations::MigrateError;
 
@@ -12,7 +14,10 @@ const OF_STATEMENTS: &str = "statement_timeout";
 const OF_TRANSACTIONS: &str = "transaction_timeout";
 
 /// The limits that are set, for this session.
-pub(super) struct TimeLimits(Vec<Limit>);
+pub(super) struct TimeLimits {
+    limits: Vec<Limit>,
+    since: Instant,
+}
 
 #[derive(QueryableByName)]
 struct Limit {
@@ -20,16 +25,21 @@ struct Limit {
     name: String,
     #[diesel(sql_type = Text)]
     value: String,
+    #[diesel(sql_type = BigInt)]
+    milliseconds: i64,
 }
 
 impl TimeLimits {
     pub(super) fn of(conn: &mut PgConnection) -> QueryResult<Self> {
         let limits = format!(
-            "select name::text, current_setting(name) as value from pg_catalog.pg_settings
+            "select name::text, current_setting(name) as value, setting::bigint as milliseconds
+             from pg_catalog.pg_settings
              where name in ('{OF_STATEMENTS}', '{OF_TRANSACTIONS}') and setting <> '0'"
         );
-        conn.transaction(|conn| diesel::sql_query(limits).load(conn))
-            .map(Self)
+        Ok(Self {
+            limits: conn.transaction(|conn| diesel::sql_query(limits).load(conn))?,
+            since: Instant::now(),
+        })
     }
 
     /// Names the limit in the error of a migration that the server has ended at it.
@@ -45,7 +55,8 @@ impl TimeLimits {
         } else {
             return MigrateError::Refused(source);
         };
-        match self.0.iter().find(|limit| limit.name == setting) {
+        let limit = self.limits.iter().find(|limit| limit.name == setting);
+        match limit.filter(|limit| self.has_passed(limit)) {
             Some(limit) => MigrateError::TimeLimit {
                 setting,
                 limit: limit.value.clone(),
@@ -53,6 +64,11 @@ impl TimeLimits {
             },
             None => MigrateError::Refused(source),
         }
+    }
+
+    /// Otherwise it has not ended anything: the server has been stopped, or the network is gone.
+    fn has_passed(&self, limit: &Limit) -> bool {
+        self.since.elapsed().as_millis() >= u128::from(limit.milliseconds.unsigned_abs())
     }
 }
 

@@ -220,16 +220,16 @@ async fn counted<C: Backend>(
     let crashes = u32::try_from(columns.crashes)
         .unwrap_or(0)
         .saturating_sub(1);
-    let executed = if shared.crash_limit.is_some_and(|limit| crashes >= limit) {
+    if shared.crash_limit.is_some_and(|limit| crashes >= limit) {
+        // The count stays: this process may end before the call is parked. A retry sets it to 0.
         let reason = format!("its process ended while it was executed, {crashes} times in a row");
-        Outcome::Unsendable(reason).into()
-    } else {
-        let count = move |conn: &mut C| conn.count_crash(CALLS, token, key);
-        match shared.db.run(count).await {
-            Ok(true) => run(shared, row, columns, function).await,
-            Ok(false) => return Outcome::Unknown.into(),
-            Err(error) => return Outcome::Interrupted(reason(&error.into())).into(),
-        }
+        return Outcome::Unsendable(reason).into();
+    }
+    let count = move |conn: &mut C| conn.count_crash(CALLS, token, key);
+    let executed = match shared.db.run(count).await {
+        Ok(true) => run(shared, row, columns, function).await,
+        Ok(false) => return Outcome::Unknown.into(),
+        Err(error) => return Outcome::Interrupted(reason(&error.into())).into(),
     };
     let crashes = match executed.outcome {
         Outcome::Recorded => return executed,
