@@ -46,6 +46,8 @@ impl Action {
         let again =
             format!("status = {WAITING}, retry = 0, due_at = {epoch}, expires_at = {never}");
         Some(match self {
+            // Its executions may have ended their processes.
+            Self::Retry if table.is_executed => format!("{again}, crashes = 0"),
             Self::Retry => again,
             // `due_at` is a time that has passed, so that the key continues.
             Self::Cancel => format!(
