@@ -337,6 +337,10 @@ pub(super) struct Outbound {
 }
 
 impl Outbound {
+    pub(super) fn version(&self) -> Version {
+        self.peer.dialect.version()
+    }
+
     pub(super) fn queue(&self, content: Content) -> Receipt {
         match self.commands.upgrade() {
             Some(commands) => queue(&commands, &self.ended, self.peer, content),

@@ -130,6 +130,11 @@ pub(super) enum Content {
     Unsubscribe {
         id: String,
     },
+    /// NACKs of a transaction, UNSUBSCRIBE, and the COMMIT.
+    UnsubscribeAndReturn {
+        id: String,
+        returned: Vec<AckId>,
+    },
     Ack {
         id: AckId,
         /// Whether to ask for a receipt.
@@ -173,6 +178,12 @@ impl Content {
             // The id is the broker's own text, which the decoder accepts with any characters. The
             // subscription is this client's: a MESSAGE with another one is discarded.
             Self::Ack { id, .. } => return Ok(check_text(dialect.ack_header(), &id.id, dialect)?),
+            Self::UnsubscribeAndReturn { returned, .. } => {
+                for id in returned {
+                    check_text(dialect.ack_header(), &id.id, dialect)?;
+                }
+                return Ok(());
+            }
             Self::Nack { id, .. } => {
                 let has_nack =
                     dialect.version() > Version::V1_0 || broker.protocol().has_nack_in_1_0;

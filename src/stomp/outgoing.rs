@@ -36,6 +36,26 @@ pub(super) fn put(frame: Checked, receipt: u64, dialect: Dialect, dst: &mut Byte
             let message = with(ToServer::Unsubscribe { id }, receipt, Vec::new());
             encoder::put(&message, None, dialect, dst);
         }
+        Content::UnsubscribeAndReturn { id, returned } => {
+            let transaction = format!("return-{id}");
+            let begin = ToServer::Begin {
+                transaction: transaction.clone(),
+            };
+            encoder::put(&message(begin, Vec::new()), None, dialect, dst);
+            for ack in returned {
+                let mut headers = of_subscription(&ack, dialect);
+                headers.push(("requeue".to_owned(), true.to_string()));
+                let content = ToServer::Nack {
+                    id: ack.id,
+                    transaction: Some(transaction.clone()),
+                };
+                encoder::put(&message(content, headers), None, dialect, dst);
+            }
+            let end = ToServer::Unsubscribe { id };
+            encoder::put(&message(end, Vec::new()), None, dialect, dst);
+            let commit = ToServer::Commit { transaction };
+            encoder::put(&with(commit, receipt, Vec::new()), None, dialect, dst);
+        }
         Content::Ack { id, is_confirmed } => {
             let mut headers = of_subscription(&id, dialect);
             if is_confirmed {

@@ -26,7 +26,9 @@ impl Purpose {
         match content {
             Content::Send(_) => Self::Send,
             Content::Subscribe { id, .. } => Self::Subscribe(id.clone()),
-            Content::Unsubscribe { id } => Self::Unsubscribe(id.clone()),
+            Content::Unsubscribe { id } | Content::UnsubscribeAndReturn { id, .. } => {
+                Self::Unsubscribe(id.clone())
+            }
             Content::Disconnect => Self::Disconnect,
             Content::Ack { .. } | Content::Nack { .. } | Content::Ping { .. } => Self::Other,
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::client::Outbound;
 use super::command::Content;
 use super::defect::Defect;
-use super::error::Error;
+use super::error::{Error, NotSentReason};
 use super::frame::Frame;
 use super::headers::Headers;
 use super::receipt::Receipt;
@@ -65,6 +65,21 @@ impl Subscription {
         self.outbound.queue(Content::Unsubscribe {
             id: self.id.clone(),
         })
+    }
+
+    /// As [`unsubscribe`](Self::unsubscribe), and returns messages of this subscription to the broker: their NACKs are in a
+    /// transaction (STOMP 1.2, "NACK"), and its COMMIT follows the UNSUBSCRIBE, so that the broker does not deliver them
+    /// here again in between. The receipt is that of COMMIT.
+    pub(crate) fn unsubscribe_and_return(&self, deliveries: &[Delivery]) -> Receipt {
+        let version = self.outbound.version();
+        let ids = deliveries.iter().map(|delivery| delivery.ack_id(version));
+        match ids.collect() {
+            Some(returned) => self.outbound.queue(Content::UnsubscribeAndReturn {
+                id: self.id.clone(),
+                returned,
+            }),
+            None => Receipt::failed(NotSentReason::NoAckId),
+        }
     }
 }
 

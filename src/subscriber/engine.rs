@@ -25,7 +25,7 @@ use crate::runtime::outage::Outage;
 use crate::runtime::process_group::GRACE;
 use crate::runtime::shutdown::Shutdown;
 use crate::status::LONGEST_TURN;
-use crate::stomp::{Client, Delivery, Kept, Subscription};
+use crate::stomp::{self, Client, Delivery, Kept, Subscription};
 
 /// How long programs may take to end after `shutdown_timeout`: a little longer than until they are
 /// killed.
@@ -34,6 +34,13 @@ const PROGRAMS_TIMEOUT: Duration = GRACE.saturating_add(Duration::from_millis(50
 /// Maximum number of messages whose dead letters are not confirmed yet, if that is more than the prefetch.
 /// It counts only if the broker ignores the prefetch.
 const MAX_UNCONFIRMED: usize = 1_000;
+
+/// Number of returned messages that RabbitMQ's channel hands to a quorum queue before its first confirmation. Those that
+/// it still has when the connection ends count as delivered. Measured on RabbitMQ 4.3.6: of 100 that were returned, 67.
+const RETURNED_AT_ONCE: usize = 32;
+
+/// How long it gets for the others. Measured on one node: 5 ms are enough for 1,000.
+const RETURN_TIME: Duration = Duration::from_millis(200);
 
 /// Why the engine takes no more messages of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,10 +228,8 @@ impl<'a, C: Backend> Engine<'a, C> {
         let closing = async {
             let answered = async { while acks.next().await.is_some() {} };
             while_dropping(subscription, answered, waiting).await;
-            return_uncounted(client, subscription, waiting);
             // RabbitMQ answers an ACK after UNSUBSCRIBE with ERROR, so this comes last.
-            let receipt = subscription.unsubscribe();
-            while_dropping(subscription, receipt, waiting).await?;
+            unsubscribe(client, subscription, waiting).await?;
             while_dropping(subscription, client.disconnect(), waiting).await
         };
         match timeout(CLOSE_TIMEOUT, closing).await {
@@ -397,18 +402,25 @@ async fn while_dropping<T>(
     }
 }
 
-/// Returns messages that do not run by NACK if they then do not count as delivered: at its delivery limit a quorum queue
-/// gives up a message. The UNSUBSCRIBE has to follow at once, because they may be delivered again. Measured on RabbitMQ
-/// 4.3.6: of more than 32 messages the others are counted, as with UNSUBSCRIBE alone.
-fn return_uncounted(client: &Client, subscription: &mut Subscription, waiting: &mut Vec<Delivery>) {
-    if !client.broker().returns_without_count(client.server()) {
-        return;
-    }
+/// Unsubscribes. Messages that do not run are returned by NACK if they then do not count as delivered: at its delivery
+/// limit a quorum queue gives up a message.
+async fn unsubscribe(
+    client: &Client,
+    subscription: &mut Subscription,
+    waiting: &mut Vec<Delivery>,
+) -> Result<(), stomp::Error> {
     while let Some(Some(delivery)) = subscription.next().now_or_never() {
         waiting.push(delivery.stub());
     }
-    for delivery in waiting.drain(..) {
-        // The receipt of UNSUBSCRIBE comes later.
-        drop(client.nack(&delivery, true));
+    if waiting.is_empty() || !client.broker().returns_without_count(client.server()) {
+        let receipt = subscription.unsubscribe();
+        return while_dropping(subscription, receipt, waiting).await;
     }
+    let receipt = subscription.unsubscribe_and_return(waiting);
+    let returned = waiting.len();
+    while_dropping(subscription, receipt, waiting).await?;
+    if returned > RETURNED_AT_ONCE {
+        sleep(RETURN_TIME).await;
+    }
+    Ok(())
 }

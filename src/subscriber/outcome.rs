@@ -45,13 +45,13 @@ impl<C: Backend> Engine<'_, C> {
                 tracing::debug!(id, "done");
                 self.monitor.handled(Handled::Done);
                 self.metrics.done(written(&taken), taken.job.arrived);
-                self.acknowledge(&taken, client);
+                return self.acknowledge(&taken, client);
             }
             Attempt::Duplicate => {
                 tracing::info!(id, "received before; acknowledged without a second effect");
                 self.monitor.handled(Handled::Duplicate);
                 self.metrics.duplicate();
-                self.acknowledge(&taken, client);
+                return self.acknowledge(&taken, client);
             }
             Attempt::Discarded(reason) => {
                 if client.is_some() {
@@ -195,7 +195,9 @@ impl<C: Backend> Engine<'_, C> {
             .insert((Instant::now() + pause, self.pauses), taken);
     }
 
+    /// The next message of its lane may run, because the inbox has this one, whatever becomes of the ACK.
     fn acknowledge(&mut self, taken: &Taken, client: Option<&Client>) {
+        self.key_lanes.free(&taken.ticket);
         if let Some(client) = client {
             // At a stop we wait until the broker has the ACK.
             let is_confirmed = self.is_stopping;

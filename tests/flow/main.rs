@@ -317,7 +317,8 @@ mod foreign {
                 a_callback_beyond_the_consumer_timeout_has_one_effect, an_ignored_argument_is_warned_of,
                 a_stream_is_refused;
             quorum_counts: reading_loses_no_dead_letter, a_start_loses_no_dead_letter,
-                an_orderly_stop_may_count, the_end_of_a_process_counts;);
+                an_orderly_stop_counts_up_to_4_2, a_stop_between_attempts_counts_up_to_4_2,
+                an_unfinished_callback_counts, the_end_of_a_process_counts;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,

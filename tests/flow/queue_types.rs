@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use diesel_outbox::config::Config;
-use diesel_outbox::stomp::{Client, Options, Subscribe};
 use diesel_outbox::subscriber::{SubscribeError, Subscriber};
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry, Shutdown};
 
 use crate::dead_letters::command;
 use crate::place::{Consumer, Place, Subject, next, wait_until};
+use crate::quorum_counts::take_one_and_die;
 use crate::virtual_host::VirtualHost;
 
 fn fails<C: Subject>() -> Registry<C> {
@@ -98,20 +98,9 @@ pub(crate) fn a_quorum_queue_gives_up_a_message_after_its_limit<C: Subject>(plac
     subscribed(place, &works::<C>(), &settings).stop();
     assert_eq!(queue_type(&host, &place.name), "quorum");
     place.send(Message::new(place.topic(), 1));
-    let options = Options::from_url(place.broker_url()).unwrap();
     let deliveries = if has_limit { LIMIT + 1 } else { 2 * LIMIT };
     for _ in 0..deliveries {
-        place.runtime.block_on(async {
-            let client = Client::connect(&options).await.unwrap();
-            let subscribe = Subscribe {
-                destination: format!("/amq/queue/{}", place.name),
-                headers: vec![("prefetch-count".to_owned(), "1".to_owned())],
-            };
-            let mut subscription = client.subscribe(subscribe).await.unwrap();
-            let delivery = tokio::time::timeout(Duration::from_secs(30), subscription.next());
-            delivery.await.unwrap().unwrap();
-            client.abort();
-        });
+        take_one_and_die(place);
     }
     if has_limit {
         let letter = next(&place.dead_letters());

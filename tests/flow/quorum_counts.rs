@@ -8,7 +8,8 @@ use std::time::Duration;
 use diesel_outbox::admin::dead_letters::{DeadLetters, Selection};
 use diesel_outbox::config::Config;
 use diesel_outbox::stomp::{Client, Options, Subscribe};
-use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry};
+use diesel_outbox::subscriber::{SubscribeError, Subscriber};
+use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry, Shutdown};
 
 use crate::place::{Consumer, Place, Subject, next, wait_until};
 use crate::virtual_host::VirtualHost;
@@ -198,8 +199,8 @@ fn slow<C: Subject>(told: Sender<(String, Option<String>)>) -> (Registry<C>, Sen
     (registry, go_on)
 }
 
-/// Messages that are prefetched at once.
-const PREFETCHED: usize = 6;
+/// Messages that are prefetched at once: more than RabbitMQ's channels hand to a quorum queue at a time.
+const PREFETCHED: usize = 40;
 
 /// Sends messages and stops a subscriber this number of times, each time after one message. Returns how often that
 /// message was counted before.
@@ -222,17 +223,15 @@ fn stops<C: Subject>(place: &Place, host: &VirtualHost, config: &Config, times: 
     (0..times).map(stop).collect()
 }
 
-/// Messages that a subscriber has prefetched and returns at its stop: up to 4.2 each stop counts, although no callback
-/// began with them. From 4.3 on only those count that are delivered again between their NACK and the UNSUBSCRIBE, which may
-/// be all; none is given up at the default limit.
-pub(crate) fn an_orderly_stop_may_count<C: Subject>(place: &Place) {
+/// Messages that a subscriber has prefetched and returns at its stop, although no callback began with them: up to 4.2 each
+/// stop counts, from 4.3 on none.
+pub(crate) fn an_orderly_stop_counts_up_to_4_2<C: Subject>(place: &Place) {
+    const LIMIT: usize = 2;
     let Some(host) = VirtualHost::new(&place.name, "classic") else {
         return;
     };
     let place = &place.in_virtual_host(&host.name);
-    let counts_stops = place.rabbitmq_version() < (4, 3, 0);
-    let limit = if counts_stops { 2 } else { 20 };
-    host.set_policy(&place.name, &format!(r#"{{"delivery-limit":{limit}}}"#));
+    host.set_policy(&place.name, &format!(r#"{{"delivery-limit":{LIMIT}}}"#));
     subscribed(place, &fails::<C>(), &quorum(place)).stop();
     let config = place
         .settings()
@@ -242,33 +241,98 @@ pub(crate) fn an_orderly_stop_may_count<C: Subject>(place: &Place) {
         .set("prefetch_count", PREFETCHED)
         .build()
         .unwrap();
-    if counts_stops {
-        assert_eq!(stops::<C>(place, &host, &config, limit + 1), [0, 1, 2]);
+    let counts = stops::<C>(place, &host, &config, LIMIT + 1);
+    let left = PREFETCHED - counts.len();
+    if place.rabbitmq_version() < (4, 3, 0) {
+        assert_eq!(counts, [0, 1, 2]);
         // The others are given up at the third stop.
         let letters = format!("DLQ.{}", place.name);
         wait_until("the others are dead letters", || {
-            host.queue(&letters).unwrap()["messages"] == PREFETCHED - (limit + 1)
+            host.queue(&letters).unwrap()["messages"] == left
         });
     } else {
-        let counts = stops::<C>(place, &host, &config, PREFETCHED);
-        assert!(
-            (0..).zip(&counts).all(|(most, count)| *count <= most),
-            "{counts:?}"
-        );
+        assert_eq!(counts, [0, 0, 0]);
+        let (told, heard) = channel();
+        let (registry, go_on) = slow::<C>(told);
+        drop(go_on);
+        let consumer = place.subscribe_with(&registry, "it", &config);
+        for n in counts.len()..PREFETCHED {
+            assert_eq!(next(&heard), (n.to_string(), None));
+        }
+        consumer.stop();
     }
     wait_until("none is left", || {
         host.queue(&place.name).unwrap()["messages"] == 0
     });
 }
 
-/// A message whose connection ends with its process counts on each version.
-pub(crate) fn the_end_of_a_process_counts<C: Subject>(place: &Place) {
+/// A message that waits for its next attempt at the stop comes back like those that were prefetched.
+pub(crate) fn a_stop_between_attempts_counts_up_to_4_2<C: Subject>(place: &Place) {
     let Some(host) = VirtualHost::new(&place.name, "classic") else {
         return;
     };
     let place = &place.in_virtual_host(&host.name);
-    subscribed(place, &fails::<C>(), &quorum(place)).stop();
+    let fails = Registry::<C>::new().on(
+        "it",
+        |_: &mut C, _: &Payload| -> Result<Outcome, BoxError> { Err("not yet".into()) },
+    );
+    let config = place.settings().set("queue_headers", QUORUM);
+    let config = config.set("callback_first_delay", "1h").build().unwrap();
+    let (consumer, log) = place.subscribe_logged(&fails, &config);
+    wait_until("it has subscribed", || {
+        log.count("subscribed destination=") == 1
+    });
     place.send(Message::new(place.topic(), 1));
+    wait_until("it has failed", || log.count("the callback failed") == 1);
+    consumer.stop();
+    let counted = place.rabbitmq_version() < (4, 3, 0);
+    assert_eq!(counted_before::<C>(place, &config), counted.then_some(1));
+}
+
+/// A message whose callback runs longer than the stop waits for it counts on each version.
+pub(crate) fn an_unfinished_callback_counts<C: Subject>(place: &Place) {
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    let (told, heard) = channel();
+    let told = Mutex::new(told);
+    let hangs = Registry::<C>::new().on_external("it", move |_| {
+        told.lock().unwrap().send(()).unwrap();
+        std::future::pending::<Outcome>()
+    });
+    let config = place.settings().set("queue_headers", QUORUM);
+    let config = config.set("shutdown_timeout", "50ms").build().unwrap();
+    subscribed(place, &hangs, &config).stop();
+    place.send(Message::new(place.topic(), 1));
+    let subscriber =
+        Subscriber::<C>::new(&config, &hangs, "it", &place.topic(), Some(&place.name)).unwrap();
+    let shutdown = Shutdown::new();
+    let signal = shutdown.clone();
+    let consuming = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(subscriber.run(&signal))
+    });
+    next(&heard);
+    shutdown.stop();
+    let left = consuming.join().unwrap().unwrap_err();
+    assert!(matches!(left, SubscribeError::Unfinished { .. }), "{left}");
+    assert_eq!(counted_before::<C>(place, &config), Some(1));
+}
+
+/// Handles the one message of the queue. Returns how often it was counted before.
+fn counted_before<C: Subject>(place: &Place, config: &Config) -> Option<u32> {
+    let (told, heard) = channel();
+    let (registry, go_on) = slow::<C>(told);
+    drop(go_on);
+    let consumer = place.subscribe_with(&registry, "it", config);
+    let (_, count) = next(&heard);
+    consumer.stop();
+    count.map(|count| count.parse().unwrap())
+}
+
+/// Receives a message and ends the connection, as the end of a process does.
+pub(crate) fn take_one_and_die(place: &Place) {
     let options = Options::from_url(place.broker_url()).unwrap();
     place.runtime.block_on(async {
         let client = Client::connect(&options).await.unwrap();
@@ -281,10 +345,16 @@ pub(crate) fn the_end_of_a_process_counts<C: Subject>(place: &Place) {
         delivery.await.unwrap().unwrap();
         client.abort();
     });
-    let (told, heard) = channel();
-    let (registry, go_on) = slow::<C>(told);
-    drop(go_on);
-    let consumer = place.subscribe_with(&registry, "it", &quorum(place));
-    assert_eq!(next(&heard), ("1".to_owned(), Some("1".to_owned())));
-    consumer.stop();
+}
+
+/// A message whose connection ends with its process counts on each version.
+pub(crate) fn the_end_of_a_process_counts<C: Subject>(place: &Place) {
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    subscribed(place, &fails::<C>(), &quorum(place)).stop();
+    place.send(Message::new(place.topic(), 1));
+    take_one_and_die(place);
+    assert_eq!(counted_before::<C>(place, &quorum(place)), Some(1));
 }
