@@ -297,7 +297,10 @@ pub(crate) fn killed_connections_are_replaced<C: Subject>(place: &Place) {
     // Idle connections of the service, too.
     let service: Vec<_> = (0..RELAY + 3).map(|_| pool.get().unwrap()).collect();
     drop(service);
-    let (relay, log) = relay_on(place, &pool);
+    // Long enough for a connection that is killed while it is made: the pool's next try is 400 ms later.
+    let config = builder(place).set("database_timeout", "10s").build();
+    let relay = Relay::with_pool(pool.clone(), &config.unwrap()).unwrap();
+    let (relay, log) = Running::logged_of(relay);
     for round in 1..=5 {
         write::<C>(place, 10);
         wait_until("all is sent", || place.counts::<C>().sent == round * 10);
