@@ -102,6 +102,31 @@ pub(crate) fn a_second_ack_closes(broker: &TestBroker) {
     wire.is_closed();
 }
 
+/// Of a transaction the COMMIT may follow the UNSUBSCRIBE; without one a NACK may not.
+pub(crate) fn a_transaction_returns_messages_after_an_unsubscribe(broker: &TestBroker) {
+    let mut wire = broker.login();
+    let topic = format!("/topic/{}", broker.name);
+    wire.subscribe("live", &topic, &broker.arguments());
+    wire.say(&format!("SEND\ndestination:{topic}\n\nback\0"));
+    let ack = wire.hear().is("MESSAGE").header("ack").to_owned();
+    wire.say(&format!(
+        "BEGIN\ntransaction:t\n\n\0NACK\nid:{ack}\nrequeue:true\ntransaction:t\n\n\0\
+         UNSUBSCRIBE\nid:live\n\n\0COMMIT\ntransaction:t\nreceipt:back\n\n\0"
+    ));
+    assert_eq!(wire.hear().is("RECEIPT").header("receipt-id"), "back");
+    wire.say(&format!("NACK\nid:{ack}\n\n\0"));
+    let error = wire.hear().is("ERROR");
+    assert_eq!(error.header("message"), "Subscription not found");
+    wire.say(&format!(
+        "SUBSCRIBE\nid:again\ndestination:{topic}\nack:client-individual\ndurable:true\n\
+         auto-delete:false\n{}\n\0",
+        broker.arguments()
+    ));
+    let again = wire.hear().is("MESSAGE");
+    assert_eq!(again.body, "back");
+    assert_eq!(again.header("redelivered"), "true");
+}
+
 pub(crate) fn other_arguments_close(broker: &TestBroker) {
     let mut wire = broker.login();
     wire.subscribe(

@@ -39,6 +39,7 @@ conversations!(
     a_wrong_password_is_refused,
     a_message_is_redelivered_and_then_dead_lettered,
     a_second_ack_closes,
+    a_transaction_returns_messages_after_an_unsubscribe,
     other_arguments_close,
     a_bad_destination_does_not_close,
     a_message_id_on_a_send_is_refused,

@@ -10,8 +10,16 @@ use crate::testing::version;
 use super::refusal::{Refusal, missing};
 use super::{Ack, Connection, Core, Out, TAG_OF_ID};
 
+/// A delivery, and its answer.
+#[derive(Debug)]
+pub(super) struct Answered {
+    tag: String,
+    delivery: u64,
+    answer: Answer,
+}
+
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Answer {
+enum Answer {
     Done,
     Requeue,
     Reject,
@@ -45,16 +53,9 @@ impl Core {
         }
     }
 
-    pub(super) fn answer(
-        &mut self,
-        number: u64,
-        frame: &Frame,
-        answer: Answer,
-    ) -> Result<(), Refusal> {
-        let connection = self.connections.get_mut(&number);
-        let Some(connection) = connection else {
-            return Ok(());
-        };
+    /// The delivery that an ACK or NACK names, and what it is answered with.
+    pub(super) fn answered(&self, number: u64, frame: &Frame) -> Result<Answered, Option<Refusal>> {
+        let connection = self.connections.get(&number).ok_or(None)?;
         // The id contains the subscription's tag; RabbitMQ ignores the header `subscription`.
         let name = version::ack_header(connection.version);
         let id = frame.header(name).ok_or_else(|| {
@@ -70,9 +71,9 @@ impl Core {
             let header = format!("a valid \"{name}\" header");
             missing("Invalid header", &frame.command, &header)
         })?;
-        let subscription = connection
+        connection
             .subscriptions
-            .get_mut(tag)
+            .get(tag)
             .filter(|subscription| !subscription.has_ended)
             .ok_or_else(|| {
                 Refusal::harmless(
@@ -80,6 +81,26 @@ impl Core {
                     format!("Message with id {id:?} has no subscription"),
                 )
             })?;
+        let answer = match (frame.command.as_str(), frame.header("requeue")) {
+            ("ACK", _) => Answer::Done,
+            (_, Some("false")) => Answer::Reject,
+            _ => Answer::Requeue,
+        };
+        Ok(Answered {
+            tag: tag.to_owned(),
+            delivery,
+            answer,
+        })
+    }
+
+    /// Answers a delivery, whose subscription may have ended since its frame arrived.
+    pub(super) fn answer(&mut self, number: u64, answered: &Answered) -> Result<(), Refusal> {
+        let delivery = answered.delivery;
+        let connection = self.connections.get_mut(&number);
+        let subscriptions = connection.map(|connection| &mut connection.subscriptions);
+        let Some(subscription) = subscriptions.and_then(|all| all.get_mut(&answered.tag)) else {
+            return Ok(());
+        };
         if !subscription.unacknowledged.contains_key(&delivery) {
             return Err(Refusal {
                 is_late: true,
@@ -102,7 +123,7 @@ impl Core {
             .filter_map(|delivery| subscription.unacknowledged.remove(delivery))
             .collect();
         let queue = subscription.queue.clone();
-        match answer {
+        match answered.answer {
             Answer::Done => {}
             Answer::Requeue => self.requeue(&queue, messages.into_iter()),
             Answer::Reject => self.dead_letter(&queue, messages),

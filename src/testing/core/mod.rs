@@ -13,9 +13,8 @@ use super::queue::{Queue, QueuedMessage, Subscriber, arguments, inequivalent};
 use super::version;
 use super::view::SentMessage;
 
-use delivery::Answer;
 use refusal::{Refusal, cancelled, missing, no_exchange, parse};
-use transaction::Step;
+use transaction::{Postponed, Step};
 
 mod delivery;
 mod refusal;
@@ -36,8 +35,8 @@ pub(super) struct Connection {
     /// Subscriptions by their tags.
     subscriptions: BTreeMap<String, Subscription>,
     last_delivery: u64,
-    /// Frames of open transactions.
-    transactions: BTreeMap<String, Vec<Frame>>,
+    /// Open transactions.
+    transactions: BTreeMap<String, Vec<Postponed>>,
 }
 
 #[derive(Debug)]
@@ -196,13 +195,9 @@ impl Core {
             "SEND" => self.send(number, frame),
             "SUBSCRIBE" => self.subscribe(number, &frame).map_err(Some),
             "UNSUBSCRIBE" => self.unsubscribe(number, &frame).map_err(Some),
-            "ACK" => self.answer(number, &frame, Answer::Done).map_err(Some),
-            "NACK" => {
-                let answer = match frame.header("requeue") {
-                    Some("false") => Answer::Reject,
-                    _ => Answer::Requeue,
-                };
-                self.answer(number, &frame, answer).map_err(Some)
+            "ACK" | "NACK" => {
+                let answered = self.answered(number, &frame)?;
+                self.answer(number, &answered).map_err(Some)
             }
             "BEGIN" => self.transaction(number, &frame, Step::Begin),
             "COMMIT" => self.transaction(number, &frame, Step::Commit),

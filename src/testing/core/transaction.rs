@@ -3,7 +3,15 @@
 use crate::stomp::codec::Frame;
 
 use super::Core;
+use super::delivery::Answered;
 use super::refusal::{Refusal, missing};
+
+/// What happens at COMMIT.
+#[derive(Debug)]
+pub(super) enum Postponed {
+    Send(Frame),
+    Answer(Answered),
+}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
@@ -37,12 +45,19 @@ impl Core {
             }
             Step::Abort => transactions.remove(name).map(drop).ok_or_else(bad),
             Step::Commit => {
-                for mut frame in transactions.remove(name).ok_or_else(bad)? {
-                    let headers = frame.headers.iter();
-                    frame.headers = headers
-                        .filter(|(name, _)| !matches!(*name, "transaction" | "receipt"))
-                        .collect();
-                    self.handle_frame(number, frame)?;
+                for postponed in transactions.remove(name).ok_or_else(bad)? {
+                    match postponed {
+                        Postponed::Send(mut frame) => {
+                            let headers = frame.headers.iter();
+                            frame.headers = headers
+                                .filter(|(name, _)| !matches!(*name, "transaction" | "receipt"))
+                                .collect();
+                            self.handle_frame(number, frame)?;
+                        }
+                        Postponed::Answer(answered) => {
+                            self.answer(number, &answered).map_err(Some)?;
+                        }
+                    }
                 }
                 Ok(())
             }
@@ -55,10 +70,15 @@ impl Core {
         name: &str,
         frame: Frame,
     ) -> Result<(), Option<Refusal>> {
+        let postponed = match frame.command.as_str() {
+            "SEND" => Postponed::Send(frame),
+            // RabbitMQ looks for the subscription now, and not at COMMIT.
+            _ => Postponed::Answer(self.answered(number, &frame)?),
+        };
         let connection = self.connections.get_mut(&number).ok_or(None)?;
         match connection.transactions.get_mut(name) {
-            Some(frames) => {
-                frames.push(frame);
+            Some(all) => {
+                all.push(postponed);
                 Ok(())
             }
             None => Err(Some(unknown(name))),
