@@ -79,8 +79,6 @@ mod stranger;
 mod survivors;
 #[cfg(feature = "sqlite")]
 mod unreadable;
-#[cfg(all(feature = "sqlite", feature = "testing"))]
-mod virtual_host;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;

@@ -10,7 +10,7 @@ use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry, Sh
 use crate::dead_letters::command;
 use crate::place::{Consumer, Place, Subject, next, wait_until};
 use crate::quorum_counts::take_one_and_die;
-use crate::virtual_host::VirtualHost;
+use crate::support::virtual_host::VirtualHost;
 
 fn fails<C: Subject>() -> Registry<C> {
     Registry::new().on(

@@ -12,7 +12,7 @@ use diesel_outbox::subscriber::{SubscribeError, Subscriber};
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Permanent, Registry, Shutdown};
 
 use crate::place::{Consumer, Place, Subject, next, wait_until};
-use crate::virtual_host::VirtualHost;
+use crate::support::virtual_host::VirtualHost;
 
 const QUORUM: &str = "x-queue-type:quorum";
 

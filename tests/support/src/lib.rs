@@ -11,6 +11,7 @@ pub mod network;
 pub mod own;
 pub mod program;
 mod ran;
+pub mod virtual_host;
 
 pub use database::{
     TestDatabase, has_mysqls_client_library, mysql, postgres, postgres_in_latin1, sqlite,

@@ -1,17 +1,17 @@
 //! A virtual host of RabbitMQ for one case, by its management API.
 
-use crate::support::{self, http};
+use crate::http;
 
 /// A virtual host. It is deleted at the end.
-pub(crate) struct VirtualHost {
+pub struct VirtualHost {
     address: String,
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl VirtualHost {
     /// With queues of this type as its default, which RabbitMQ has from 3.11 on.
-    pub(crate) fn new(name: &str, queue_type: &str) -> Option<Self> {
-        let url = support::server(
+    pub fn new(name: &str, queue_type: &str) -> Option<Self> {
+        let url = crate::server(
             "OUTBOX_TEST_RABBITMQ_MANAGEMENT",
             "RabbitMQ's management API",
         )?;
@@ -30,26 +30,26 @@ impl VirtualHost {
     }
 
     /// Sets a policy for the queues of this name.
-    pub(crate) fn set_policy(&self, queue: &str, definition: &str) {
+    pub fn set_policy(&self, queue: &str, definition: &str) {
         let answer = self.try_policy(queue, definition);
         assert!(matches!(answer.status, 201 | 204), "{answer:?}");
     }
 
     /// The same for a policy that the broker may refuse.
-    pub(crate) fn try_policy(&self, queue: &str, definition: &str) -> http::Answer {
+    pub fn try_policy(&self, queue: &str, definition: &str) -> http::Answer {
         let body =
             format!(r#"{{"pattern":"^{queue}$","apply-to":"queues","definition":{definition}}}"#);
         self.request("PUT", &format!("policies/{}/{queue}", self.name), &body)
     }
 
     /// Declares a durable queue of this type.
-    pub(crate) fn declare(&self, queue: &str, queue_type: &str) {
+    pub fn declare(&self, queue: &str, queue_type: &str) {
         let body = format!(r#"{{"durable":true,"arguments":{{"x-queue-type":"{queue_type}"}}}}"#);
         self.put(&format!("queues/{}/{queue}", self.name), &body);
     }
 
     /// A queue as the API describes it; `None` if it does not exist.
-    pub(crate) fn queue(&self, queue: &str) -> Option<serde_json::Value> {
+    pub fn queue(&self, queue: &str) -> Option<serde_json::Value> {
         let answer = self.request("GET", &format!("queues/{}/{queue}", self.name), "");
         (answer.status == 200).then(|| serde_json::from_str(&answer.body).unwrap())
     }
