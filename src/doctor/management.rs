@@ -7,12 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
 use super::check::Check;
+use super::queue_object::QueueObject;
 use super::report::Report;
 use crate::config::Config;
 use crate::http_client::{self, GetError};
@@ -21,6 +23,8 @@ use crate::stomp::{Endpoint, Tls};
 const NAME: &str = "broker.management";
 /// The ports of the plugin, without and with TLS.
 const PORTS: (u16, u16) = (15_672, 15_671);
+/// The type of queues if nothing else is configured.
+const CLASSIC: &str = "classic";
 /// A longer answer is not read.
 const LONGEST: usize = 64 << 20;
 
@@ -37,6 +41,11 @@ pub(super) enum ManagementError {
     Unreadable(String),
 }
 
+#[derive(Debug, Deserialize)]
+struct VirtualHostObject {
+    default_queue_type: Option<String>,
+}
+
 /// A management API that answers, and what to ask it about.
 pub(super) struct Management {
     scheme: String,
@@ -47,6 +56,8 @@ pub(super) struct Management {
     authorization: String,
     /// The virtual host, encoded for a path.
     virtual_host: String,
+    /// The type of queues that are declared without one; `None` if the API does not show it.
+    default_queue_type: Option<String>,
     tls: Tls,
     limit: Duration,
 }
@@ -58,11 +69,14 @@ impl Management {
         endpoint: &Endpoint,
         report: &mut Report,
     ) -> Option<Self> {
-        let management = Self::of(config, endpoint)?;
+        let mut management = Self::of(config, endpoint)?;
         let address = management.address();
         let outcome: Result<Option<serde_json::Value>, _> = management.get("/api/whoami").await;
         let (check, found) = match outcome {
-            Ok(_) => (Check::ok(NAME, "answers"), Some(management)),
+            Ok(_) => {
+                management.default_queue_type = management.find_default_queue_type().await;
+                (Check::ok(NAME, "answers"), Some(management))
+            }
             Err(ManagementError::Refused) => (
                 Check::warning(
                     NAME,
@@ -119,6 +133,7 @@ impl Management {
             prefix: url.path().trim_end_matches('/').to_owned(),
             authorization: format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))),
             virtual_host: encoded(&endpoint.virtual_host),
+            default_queue_type: None,
             tls: config.tls(),
             limit: config.connect_timeout,
         })
@@ -149,6 +164,20 @@ impl Management {
             encoded(name)
         );
         self.get(&path).await
+    }
+
+    /// A queue of the virtual host; `None` if it does not exist.
+    pub(super) async fn queue(&self, name: &str) -> Result<Option<QueueObject>, ManagementError> {
+        let found: Option<QueueObject> = self.object("queues", name, "").await?;
+        Ok(found.map(|queue| queue.where_default_is(self.default_queue_type.clone())))
+    }
+
+    async fn find_default_queue_type(&self) -> Option<String> {
+        let path = format!("/api/vhosts/{}", self.virtual_host);
+        let found: VirtualHostObject = self.get(&path).await.ok()??;
+        // RabbitMQ has it from 3.11 on.
+        let named = found.default_queue_type.filter(|name| name != "undefined");
+        Some(named.unwrap_or_else(|| CLASSIC.to_owned()))
     }
 
     /// The answer to a GET; `None` if there is no such object.

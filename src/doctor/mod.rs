@@ -26,6 +26,7 @@ mod expected;
 mod indexes;
 mod management;
 mod migrations;
+mod queue_object;
 mod queues;
 mod report;
 mod rights;

@@ -1,10 +1,10 @@
 //! The queues of subscriptions and their dead letters.
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::check::{Check, Verdict, counted};
 use super::management::{Management, ManagementError};
+use super::queue_object::{DELIVERY_LIMIT, QueueObject, TYPE};
 use super::report::Report;
 use super::routes::{Binding, TOPICS};
 use crate::broker::destination::{Destination, decoded};
@@ -18,8 +18,8 @@ const BINDING: &str = "queue.binding";
 const PREFETCH: &str = "queue.prefetch";
 const DEAD_LETTERS: &str = "queue.dead_letters";
 
-/// Headers of SUBSCRIBE that are arguments of the consumer, and not of the queue.
-const OF_CONSUMER: [&str; 4] = ["x-queue-name", "x-priority", "x-stream-offset", "x-credit"];
+/// RabbitMQ's default from 4.0 on, with which readings of dead letters lose none (`admin::dead_letters`).
+const LOWEST_LIMIT: u64 = 20;
 
 /// A subscription's queue and the settings that concern it.
 #[derive(Debug, Clone)]
@@ -46,83 +46,6 @@ impl Subscribed {
     pub(super) fn conflict_with(&self, other: &Self) -> Option<QueueError> {
         self.queue
             .conflict_with(&self.consumer, &other.queue, &other.consumer)
-    }
-}
-
-/// A queue as the management API shows it.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct QueueObject {
-    #[serde(default)]
-    durable: bool,
-    #[serde(default)]
-    auto_delete: bool,
-    #[serde(default)]
-    exclusive: bool,
-    #[serde(default)]
-    arguments: Map<String, Value>,
-    messages: Option<u64>,
-    #[serde(default)]
-    consumer_details: Vec<Consumer>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Consumer {
-    #[serde(default)]
-    prefetch_count: u64,
-}
-
-impl QueueObject {
-    /// The arguments that differ from those in headers of SUBSCRIBE or SEND.
-    pub(super) fn differences<K: AsRef<str>, V: AsRef<str>>(
-        &self,
-        headers: &[(K, V)],
-    ) -> Vec<String> {
-        let header = |name: &str| {
-            let found = headers.iter().find(|(other, _)| other.as_ref() == name);
-            found.map(|(_, value)| value.as_ref().to_owned())
-        };
-        let mut differences = Vec::new();
-        let mut compare = |name: &str, theirs: Option<String>, ours: Option<String>| {
-            if theirs != ours {
-                let shown = |value: &Option<String>| match value.as_deref() {
-                    None => "not set".to_owned(),
-                    Some("") => "empty".to_owned(),
-                    Some(value) => value.to_owned(),
-                };
-                differences.push(format!(
-                    "{name} is {}, ours {}",
-                    shown(&theirs),
-                    shown(&ours)
-                ));
-            }
-        };
-        for (name, theirs) in [
-            ("durable", self.durable),
-            ("auto-delete", self.auto_delete),
-            ("exclusive", self.exclusive),
-        ] {
-            let ours = header(name).unwrap_or_else(|| "false".to_owned());
-            compare(name, Some(theirs.to_string()), Some(ours));
-        }
-        let arguments = headers.iter().map(|(name, _)| name.as_ref());
-        let ours = arguments.filter(|name| name.starts_with("x-") && !OF_CONSUMER.contains(name));
-        let theirs = self.arguments.keys().map(String::as_str);
-        let mut names: Vec<&str> = ours.chain(theirs).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            let theirs = self.arguments.get(name).map(|value| match value {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            });
-            let ours = header(name);
-            let is_default =
-                name == "x-queue-type" && ours.is_none() && theirs.as_deref() == Some("classic");
-            if !is_default {
-                compare(name, theirs, ours);
-            }
-        }
-        differences
     }
 }
 
@@ -178,7 +101,7 @@ async fn with_management(
 ) -> Result<(), ManagementError> {
     let name = one.queue.name.as_str();
     let is_existing = matches!(one.queue.kind(), Destination::ExistingQueue(_));
-    let found: Option<QueueObject> = management.object("queues", name, "").await?;
+    let found: Option<QueueObject> = management.queue(name).await?;
     let mut has_our_arguments = true;
     let mut push = |check: Check| report.push(check.about(name));
     match &found {
@@ -254,7 +177,8 @@ fn about_arguments(found: &QueueObject, headers: &Headers) -> String {
             other => other.to_string(),
         };
         let is_ours = headers.iter().any(|(own, _)| own == name);
-        (!is_ours).then(|| (name.clone(), text))
+        let is_default = name == TYPE && found.default_type.as_ref() == Some(&text);
+        (!is_ours && !is_default).then(|| (name.clone(), text))
     });
     let with_theirs: Vec<(String, String)> = with_theirs.collect();
     let mut all: Vec<(String, String)> = headers
@@ -337,8 +261,7 @@ async fn dead_letters(
     advice: &str,
 ) -> Result<Check, ManagementError> {
     let name = dead_letter_queue(&one.queue.name);
-    let found: Option<QueueObject> = management.object("queues", &name, "").await?;
-    let Some(found) = found else {
+    let Some(found) = management.queue(&name).await? else {
         return Ok(match is_queue_there {
             true => Check::error(
                 DEAD_LETTERS,
@@ -348,6 +271,17 @@ async fn dead_letters(
             false => Check::warning(DEAD_LETTERS, "does not exist", advice),
         });
     };
+    if let Some(limit) = found.delivery_limit().filter(|limit| *limit < LOWEST_LIMIT) {
+        return Ok(Check::warning(
+            DEAD_LETTERS,
+            format_args!(
+                "the quorum queue drops a dead letter that was read more than {limit} times"
+            ),
+            format_args!(
+                "set {DELIVERY_LIMIT} in the policy to -1 (from RabbitMQ 4.0 on), or to {LOWEST_LIMIT} or more"
+            ),
+        ));
+    }
     let headers = one
         .queue
         .dead_letter_declaration(broker)
@@ -384,7 +318,8 @@ mod tests {
     }
 
     fn found(json: Value) -> QueueObject {
-        serde_json::from_value(json).unwrap()
+        let queue: QueueObject = serde_json::from_value(json).unwrap();
+        queue.where_default_is(Some("classic".to_owned()))
     }
 
     #[test]

@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use super::check::{Check, Verdict, counted};
 use super::management::{Management, ManagementError};
-use super::queues::QueueObject;
 use super::report::Report;
 use crate::backend::inspection::{READ_SENT_ROWS, UsedDestination};
 use crate::broker::Broker;
@@ -162,7 +161,7 @@ async fn of(
         Destination::Queue(name) => return to_queue(&rows, &decoded(name), management).await,
         Destination::ExistingQueue(name) => {
             let name = decoded(name);
-            let found: Option<QueueObject> = management.object("queues", &name, "").await?;
+            let found = management.queue(&name).await?;
             return Ok(match found {
                 Some(_) => Check::ok(NAME, format_args!("{rows}, the queue exists")),
                 None => Check::error(
@@ -216,7 +215,7 @@ async fn to_queue(
     name: &str,
     management: &Management,
 ) -> Result<Check, ManagementError> {
-    let Some(found) = management.object::<QueueObject>("queues", name, "").await? else {
+    let Some(found) = management.queue(name).await? else {
         return Ok(Check::ok(
             NAME,
             format_args!("{rows}, the broker creates the queue"),

@@ -8,7 +8,8 @@ use diesel_outbox::migrations::Migrate;
 
 use super::Doctor;
 use crate::support::amqp::Publisher;
-use crate::support::program::Program;
+use crate::support::program::{Program, wait_until};
+use crate::support::virtual_host::VirtualHost;
 use crate::support::{self, TestDatabase};
 
 /// A database, RabbitMQ with its management API, and a name that no other test uses.
@@ -60,15 +61,27 @@ impl World {
 
     /// A subscriber of the topic that is called like the queue.
     fn subscribe(&self) -> Program {
+        self.subscribe_with(&[])
+    }
+
+    fn subscribe_with(&self, variables: &[(&str, &str)]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_subscribe"));
         command
             .args(["store", &format!("/topic/{}", self.name), &self.name])
             .env("DATABASE_URL", &self.database.url)
             .env("STOMP_URL", &self.broker)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null());
         let mut subscriber = Program::spawn(&mut command);
         subscriber.wait_for_line("subscribed");
         subscriber
+    }
+
+    /// Starts and stops a subscriber with these settings, so that its queues exist.
+    fn declare(&self, variables: &[(&str, &str)]) {
+        let mut subscriber = self.subscribe_with(variables);
+        subscriber.signal("TERM");
+        assert!(subscriber.ended().success());
     }
 
     fn delete(&self, queue: &str) {
@@ -194,6 +207,73 @@ fn queues_bindings_and_dead_letters_are_checked() {
     run(&[])
         .only(&["broker.route", "queue", "queue.dead_letters"])
         .has("broker.route", "error", "the queue does not exist");
+}
+
+/// In a virtual host whose queues are of this type unless they say another one, which RabbitMQ has from 3.11 on.
+fn where_queues_are(queue_type: &str) -> Option<(VirtualHost, World)> {
+    let host = VirtualHost::new(&format!("doctor-{}", uuid::Uuid::new_v4()), queue_type)?;
+    let mut world = World::new()?;
+    world.broker = format!("{}/{}", world.broker.trim_end_matches('/'), host.name);
+    Some((host, world))
+}
+
+#[test]
+fn the_default_type_of_queues_is_no_other_argument() {
+    for queue_type in ["quorum", "classic"] {
+        let Some((host, world)) = where_queues_are(queue_type) else {
+            return;
+        };
+        let topic = format!("/topic/{}", world.name);
+        let subscription = ["--subscription", &topic, &world.name];
+        world.declare(&[]);
+        let arguments = "those that `subscribe` would declare";
+        let doctor = || world.doctor().with(&subscription);
+        doctor()
+            .with(&["--strict"])
+            .run()
+            .only(&[])
+            .has("queue.arguments", "ok", arguments)
+            .has("queue.dead_letters", "ok", "exists");
+        // A type that the virtual host does not have by default is another argument.
+        let found = host.queue(&world.name).unwrap();
+        let expected: &[_] = match found["type"] == "quorum" {
+            true => &[],
+            false => &["queue.arguments", "queue.dead_letters"],
+        };
+        doctor()
+            .set("OUTBOX_QUEUE_HEADERS", "x-queue-type:quorum")
+            .run()
+            .only(expected);
+    }
+}
+
+/// RabbitMQ drops a dead letter that was read more often than a quorum queue allows.
+#[test]
+fn a_low_delivery_limit_of_dead_letters_is_a_warning() {
+    let Some((host, world)) = where_queues_are("classic") else {
+        return;
+    };
+    let topic = format!("/topic/{}", world.name);
+    let quorum = ("OUTBOX_DEAD_LETTER_HEADERS", "x-queue-type:quorum");
+    world.declare(&[quorum]);
+    for (limit, expected) in [(9, "warning"), (20, "ok")] {
+        let policy = format!(r#"{{"delivery-limit":{limit}}}"#);
+        host.set_policy(&format!("DLQ.{}", world.name), &policy);
+        wait_until("the policy applies", || {
+            let queue = host.queue(&format!("DLQ.{}", world.name)).unwrap();
+            queue["effective_policy_definition"]["delivery-limit"] == limit
+        });
+        let report = world
+            .doctor()
+            .with(&["--subscription", &topic, &world.name])
+            .set(quorum.0, quorum.1)
+            .run();
+        let text = match expected {
+            "warning" => "read more than 9 times",
+            _ => "exists",
+        };
+        report.has("queue.dead_letters", expected, text);
+    }
 }
 
 /// What STOMP does not show is a warning that says how to look.
