@@ -316,7 +316,7 @@ mod foreign {
                 a_stream_is_refused;
             quorum_counts: reading_loses_no_dead_letter, a_start_loses_no_dead_letter,
                 an_orderly_stop_counts_up_to_4_2, a_stop_between_attempts_counts_up_to_4_2,
-                an_unfinished_callback_counts, the_end_of_a_process_counts;);
+                an_unfinished_callback_counts, a_replay_counts_for_the_first_message, the_end_of_a_process_counts;);
         suite!(@broker loopback, diesel::SqliteConnection, sqlite,
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,

@@ -320,6 +320,27 @@ pub(crate) fn an_unfinished_callback_counts<C: Subject>(place: &Place) {
     assert_eq!(counted_before::<C>(place, &config), Some(1));
 }
 
+/// A replay watches the queue for the first message that comes back, which counts one delivery of the message that waits
+/// there first.
+pub(crate) fn a_replay_counts_for_the_first_message<C: Subject>(place: &Place) {
+    let Some(host) = VirtualHost::new(&place.name, "classic") else {
+        return;
+    };
+    let place = &place.in_virtual_host(&host.name);
+    dead_letters::<C>(place, &host, 1);
+    place.send(Message::new(place.topic(), "first"));
+    let mut letters = DeadLetters::of(&place.config(), &place.name).unwrap();
+    let replayed = place.runtime.block_on(letters.replay(&Selection::all()));
+    assert_eq!(replayed.unwrap().selected, 1);
+    let (told, heard) = channel();
+    let (registry, go_on) = slow::<C>(told);
+    drop(go_on);
+    let consumer = place.subscribe_with(&registry, "it", &quorum(place));
+    assert_eq!(next(&heard), (r#""first""#.to_owned(), Some("1".to_owned())));
+    assert_eq!(next(&heard), ("0".to_owned(), None));
+    consumer.stop();
+}
+
 /// Handles the one message of the queue. Returns how often it was counted before.
 fn counted_before<C: Subject>(place: &Place, config: &Config) -> Option<u32> {
     let (told, heard) = channel();
