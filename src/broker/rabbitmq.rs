@@ -230,6 +230,8 @@ pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
         && !body.contains("delivery acknowledgement")
     {
         ErrorKind::PreconditionFailed
+    } else if message == "processing error" {
+        ErrorKind::Internal
     } else if message == "not_found" {
         ErrorKind::NotFound
     } else if message == "server cancelled subscription" {

@@ -126,6 +126,7 @@ mod tests {
                 "java.lang…",
                 RefusedLogin,
             ),
+            ("Processing error", "Processing error\n", Internal),
             (
                 "Unknown destination",
                 "'/foo/bar' is not a valid destination.\nValid destination types are: /queue.\n",

@@ -15,11 +15,11 @@ use uuid::Uuid;
 use super::queue::{Queue, declare, is_declared_otherwise};
 use super::retry_send::RetrySend;
 use crate::broker::dead_letter_queue;
-use crate::stomp::{Broker, Client, Connector, Error, SendFrame};
+use crate::stomp::{Broker, Client, Connector, Error, ErrorKind, SendFrame};
 
 /// Maximum number of connections at a time.
 const CONNECTIONS: usize = 4;
-/// A dead letter at which the broker has closed this many connections without an ERROR counts as refused.
+/// A dead letter at which the broker has closed this many connections for no known reason counts as refused.
 const MAX_CLOSES: u32 = 3;
 /// How many connections must be closed at a frame for no queue before the frame itself counts as refused.
 const PROBES: usize = 2;
@@ -106,17 +106,21 @@ impl DeadLetterQueue {
             result
         };
         let again = |error: &Error| {
-            let is_closed = matches!(error, Error::ConnectionLost { .. });
-            if is_closed && error.error_frame().is_none() {
+            if is_unexplained(error) {
                 return closes.fetch_add(1, Ordering::Relaxed) + 1 < MAX_CLOSES;
             }
             is_temporary(error)
         };
         let sent = retry_send.send_until(main, send, again).await;
-        let is_over = closes.load(Ordering::Relaxed) >= MAX_CLOSES;
-        sent.map_err(|error| match is_temporary(&error) && !is_over {
-            true => Unsent::Interrupted(error),
-            false => Unsent::Refused(error),
+        sent.map_err(|error| {
+            let is_refused = match is_unexplained(&error) {
+                true => closes.load(Ordering::Relaxed) >= MAX_CLOSES,
+                false => !is_temporary(&error),
+            };
+            match is_refused {
+                true => Unsent::Refused(error),
+                false => Unsent::Interrupted(error),
+            }
         })
     }
 
@@ -246,6 +250,17 @@ async fn disconnect(client: &Client, is_well: bool) {
     } else if let Err(error) = client.disconnect().await {
         tracing::debug!(error = %error, "could not disconnect in an orderly way");
     }
+}
+
+/// Whether the broker has ended the connection, or sent an ERROR, without a reason that is known: it may be about the
+/// message, the queue, or the broker itself.
+fn is_unexplained(error: &Error) -> bool {
+    let frame = match error {
+        Error::ErrorFrame(frame) => Some(frame),
+        Error::ConnectionLost { error_frame, .. } => error_frame.as_ref(),
+        _ => return false,
+    };
+    frame.is_none_or(|frame| matches!(frame.kind(), ErrorKind::Internal | ErrorKind::Other))
 }
 
 /// Whether another attempt may succeed: there was no connection, or no answer in time.

@@ -47,7 +47,9 @@ impl RetrySend {
                 Err(error) if again(&error) => error,
                 other => return other,
             };
-            if matches!(error, Error::ConnectionLost { .. }) {
+            if let Error::ErrorFrame(_) = error {
+                tracing::debug!(error = %error, "the broker sent ERROR; sending again");
+            } else if matches!(error, Error::ConnectionLost { .. }) {
                 tracing::debug!(error = %error, "the connection was lost; sending again");
             } else if !has_warned {
                 tracing::warn!(error = %error, "broker not responding; sending again until it answers");

@@ -179,6 +179,13 @@ impl LoopbackBroker {
             .with(|core| core.faults.rejected.insert(destination));
     }
 
+    /// Answers the next SEND to this destination with an ERROR that names the receipt.
+    pub fn reject_next_send_to(&self, destination: impl Into<String>) {
+        let destination = destination.into();
+        self.shared
+            .with(|core| core.faults.rejected_once.insert(destination));
+    }
+
     /// Closes the connection without an ERROR at a SEND to this destination, as RabbitMQ does if a
     /// queue rejects a message.
     pub fn close_on_send_to(&self, destination: impl Into<String>) {

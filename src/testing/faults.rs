@@ -13,6 +13,8 @@ pub(super) struct Faults {
     pub(super) refuse_logins: bool,
     /// SENDs to these destinations are answered with an ERROR that names the receipt.
     pub(super) rejected: BTreeSet<String>,
+    /// The same for the next SEND only.
+    pub(super) rejected_once: BTreeSet<String>,
     /// SENDs to these destinations close the connection without an ERROR.
     pub(super) closing_destinations: BTreeSet<String>,
     /// The maximum length of a SEND in bytes. A longer one closes the connection without an ERROR.

@@ -258,6 +258,29 @@ pub(crate) fn a_letter_that_the_broker_refuses_is_left_to_it<C: Subject>(place: 
     });
 }
 
+/// An ERROR without a known reason may be about the broker. The message is not rejected for it.
+#[cfg(feature = "testing")]
+pub(crate) fn a_letter_that_is_refused_for_no_known_reason_is_sent_again<C: Subject>(
+    place: &Place,
+) {
+    let broker = place.loopback();
+    place.declare::<C>();
+    let letters = format!("DLQ.{}", place.name);
+    for kind in ["queue", "amq/queue"] {
+        broker.reject_next_send_to(format!("/{kind}/{letters}"));
+    }
+    let consumer = place.subscribe_with(&fails::<C>(), "it", &place.config());
+    place.send(Message::new(place.topic(), 1));
+    wait_until("it is there", || {
+        broker.view(|view| view.ready(&letters) == 1)
+    });
+    broker.view(|view| {
+        let letter = view.messages(&letters).next().unwrap();
+        assert_eq!(letter.header("outbox-error"), Some("on purpose"));
+    });
+    assert_eq!(consumer.stop().dead, 1);
+}
+
 /// RabbitMQ drops messages that are rejected from a queue that we do not declare. However the dead letter is
 /// refused, the message stays until it is accepted.
 pub(crate) fn a_message_that_would_be_dropped_is_kept<C: Subject>(place: &Place) {
@@ -326,7 +349,11 @@ pub(crate) fn a_full_queue_loses_no_message<C: Subject>(place: &Place) {
         });
         let shown = command(place, "show", &[]);
         let id = shown.lines().next().unwrap().to_owned();
-        assert!(shown.contains("outbox-error: on purpose"), "{shown}");
+        assert!(
+            shown.contains("outbox-error: on purpose"),
+            "{shown}\n{}",
+            log.text()
+        );
         let dropped = command(place, "drop", &["--id", &id]);
         assert!(dropped.contains("1 deleted of"), "{dropped}");
         seen.push(id);

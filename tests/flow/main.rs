@@ -321,6 +321,7 @@ mod foreign {
         dead_letter_queue: letters_find_their_queue_though_it_was_deleted,
             a_replay_to_a_queue_that_is_deleted_loses_no_letter,
             a_letter_that_the_broker_refuses_is_left_to_it,
+            a_letter_that_is_refused_for_no_known_reason_is_sent_again,
             a_message_that_would_be_dropped_is_kept;
         long_frames: a_dead_letter_that_is_too_long_is_left_to_the_broker,
             a_replay_says_which_message_is_too_long,

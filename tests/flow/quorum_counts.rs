@@ -336,7 +336,10 @@ pub(crate) fn a_replay_counts_for_the_first_message<C: Subject>(place: &Place) {
     let (registry, go_on) = slow::<C>(told);
     drop(go_on);
     let consumer = place.subscribe_with(&registry, "it", &quorum(place));
-    assert_eq!(next(&heard), (r#""first""#.to_owned(), Some("1".to_owned())));
+    assert_eq!(
+        next(&heard),
+        (r#""first""#.to_owned(), Some("1".to_owned()))
+    );
     assert_eq!(next(&heard), ("0".to_owned(), None));
     consumer.stop();
 }

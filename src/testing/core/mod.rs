@@ -220,7 +220,9 @@ impl Core {
         if self.faults.closes_at(&destination, &frame) {
             return Err(None);
         }
-        if self.faults.rejected.contains(&destination) {
+        if self.faults.rejected.contains(&destination)
+            || self.faults.rejected_once.remove(&destination)
+        {
             return Err(Some(Refusal {
                 names_receipt: true,
                 ..Refusal::harmless("rejected", format!("'{destination}' is rejected on demand"))
