@@ -25,7 +25,8 @@ pub enum ErrorKind {
     /// The broker ended a subscription, usually because its queue was deleted.
     Cancelled,
     /// The broker has failed to process the frame (`Processing error`). Measured on RabbitMQ 4.3.6: about one of 400 SENDs that
-    /// declare a queue with other arguments gets this instead of [`PreconditionFailed`](Self::PreconditionFailed).
+    /// declare a queue with other arguments gets this before [`PreconditionFailed`](Self::PreconditionFailed). An ERROR that
+    /// follows on the same connection replaces it.
     Internal,
     /// Anything else.
     Other,

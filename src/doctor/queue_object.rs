@@ -92,20 +92,20 @@ impl QueueObject {
         names.sort_unstable();
         names.dedup();
         for name in names {
-            let theirs = self.arguments.get(name).map(|value| match value {
+            let mut theirs = self.arguments.get(name).map(|value| match value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             });
-            let ours = header(name);
-            match &self.default_type {
-                _ if name != TYPE => compare(name, theirs, ours),
-                Some(default) => {
-                    let known = |given: Option<String>| given.or_else(|| Some(default.clone()));
-                    compare(name, known(theirs), known(ours));
+            let mut ours = header(name);
+            if name == TYPE {
+                theirs = theirs.or_else(|| self.default_type.clone());
+                ours = ours.or_else(|| self.default_type.clone());
+                if theirs.is_none() || ours.is_none() {
+                    // The default is not known.
+                    continue;
                 }
-                None if theirs.is_some() && ours.is_some() => compare(name, theirs, ours),
-                None => {}
             }
+            compare(name, theirs, ours);
         }
         differences
     }

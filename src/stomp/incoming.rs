@@ -13,6 +13,7 @@ use super::error_frame::{ErrorFrame, flatten};
 use super::frame::Frame;
 use super::pending::Purpose;
 use super::subscription::Delivery;
+use crate::broker::ErrorKind;
 
 /// How long the broker may take to close the connection after an ERROR (STOMP 1.2, "ERROR").
 /// Receipts for earlier frames still count until then.
@@ -137,6 +138,11 @@ impl Connection {
         } else if self.close_after_error.is_none() {
             self.error_frame = Some(error);
             self.close_after_error = Some(Instant::now() + GRACE_AFTER_ERROR);
+        } else if let Some(first) = &mut self.error_frame
+            && first.kind() == ErrorKind::Internal
+        {
+            // RabbitMQ's second ERROR has the reason.
+            *first = error;
         }
     }
 

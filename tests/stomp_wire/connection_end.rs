@@ -60,6 +60,24 @@ async fn error_then_close() {
     assert!(client.disconnect().await.is_err());
 }
 
+/// RabbitMQ 4.3 at times sends two ERRORs, of which the second one has the reason.
+#[tokio::test]
+async fn the_reason_may_come_after_a_processing_error() {
+    let (client, mut peer) = pair().await;
+    let pending = client.send(message("/a"));
+    peer.expect(sent("/a", 1)).await;
+    peer.send(b"ERROR\nmessage:Processing error\n\nProcessing error\n\0\n")
+        .await;
+    peer.send(
+        b"ERROR\nmessage:precondition_failed\n\nPRECONDITION_FAILED - inequivalent arg 'x'\n\0\n",
+    )
+    .await;
+    drop(peer);
+    let error = within(pending).await.unwrap_err();
+    let frame = error.error_frame().unwrap();
+    assert_eq!(frame.kind(), ErrorKind::PreconditionFailed, "{error}");
+}
+
 /// RabbitMQ 3.10 does this after an unknown destination. Its RECEIPT for a SUBSCRIBE after the
 /// ERROR that refused it must not count.
 #[tokio::test]
