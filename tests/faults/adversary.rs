@@ -12,6 +12,9 @@ use crate::support::network::{Mode, Network};
 use crate::victim::Victim;
 use crate::world::{Subject, World};
 
+/// Longer than each time limit of the processes, which have to replace such a connection themselves.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// A kind of fault.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
@@ -32,7 +35,7 @@ pub(crate) enum Fault {
     StallDatabase,
     /// Only a time limit distinguishes a silent connection from a slow one.
     SilenceDatabase,
-    /// Silence, until TCP closes the connections: functions have no time limit of their own.
+    /// The same for a shorter time: functions have no time limit of their own.
     LoseDatabase,
     RestartDatabase,
     LockRows,
@@ -264,7 +267,7 @@ impl<'a> Adversary<'a> {
                 self.report.alarms += all;
             }
             Fault::SilenceDatabase => {
-                self.on_database(one, |network, _| network.silence());
+                self.on_database(one, |network, _| network.silence_for(SILENCE));
                 self.report.database_silences += 1;
             }
             Fault::LoseDatabase => {

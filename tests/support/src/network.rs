@@ -26,7 +26,8 @@ pub enum Mode {
 
 struct State {
     mode: Mode,
-    passing: Vec<TcpStream>,
+    /// Both ends of each connection, with its number.
+    passing: Vec<(usize, TcpStream)>,
     /// The number of connections so far.
     made: usize,
     /// The first connections up to this number forward nothing and stay open.
@@ -67,9 +68,10 @@ impl Network {
                     continue;
                 };
                 let of = |stream: &TcpStream| stream.try_clone().unwrap();
-                state.passing.extend([of(&client), of(&server)]);
                 let number = state.made;
                 state.made += 1;
+                let ends = [of(&client), of(&server)];
+                state.passing.extend(ends.map(|end| (number, end)));
                 for (from, to, is_answer) in
                     [(of(&client), of(&server), false), (server, client, true)]
                 {
@@ -117,11 +119,28 @@ impl Network {
         state.silent = state.made;
     }
 
+    /// Silence that ends as TCP ends it, if not by a cut before: both ends are closed after this time. Until then
+    /// the server cannot know that a transaction is lost.
+    pub fn silence_for(&self, time: Duration) {
+        self.silence();
+        let silent = self.state.0.lock().unwrap().silent;
+        let state = Arc::clone(&self.state);
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            let mut state = state.0.lock().unwrap();
+            close(state.passing.extract_if(.., |(number, _)| *number < silent));
+        });
+    }
+
     /// Closes all connections.
     pub fn cut(&self) {
-        for stream in self.state.0.lock().unwrap().passing.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
+        close(self.state.0.lock().unwrap().passing.drain(..));
+    }
+}
+
+fn close(connections: impl Iterator<Item = (usize, TcpStream)>) {
+    for (_, end) in connections {
+        let _ = end.shutdown(Shutdown::Both);
     }
 }
 
