@@ -298,6 +298,43 @@ mod tests {
                 "set ssl_ca",
             ),
             (
+                "Connections using insecure transport are prohibited while --require_secure_transport=ON.",
+                "set ssl_ca",
+            ),
+            (
+                "Your password has expired. To log in you must change it using a client that supports expired passwords.",
+                "a new password",
+            ),
+            (
+                "You must SET PASSWORD before executing this statement",
+                "a new password",
+            ),
+            ("Plugin 'ed25519' is not loaded", "that the server has"),
+            (
+                "Client does not support authentication protocol requested by server; consider upgrading MariaDB client",
+                "that the client library has",
+            ),
+            (
+                "TLS/SSL error: self-signed certificate in certificate chain",
+                "check ssl_ca",
+            ),
+            (
+                "SSL connection error: error:0A000086:SSL routines::certificate verify failed",
+                "check ssl_ca",
+            ),
+            (
+                "connection to server at \"localhost\" (127.0.0.1), port 5432 failed: SSL error: certificate verify failed",
+                "check sslrootcert",
+            ),
+            (
+                "server certificate for \"db\" does not match host name \"localhost\"",
+                "check sslrootcert",
+            ),
+            (
+                "connection to server at \"localhost\" (127.0.0.1), port 5432 failed: server does not support SSL, but SSL was required",
+                "check sslmode",
+            ),
+            (
                 r#"FATAL:  no pg_hba.conf entry for host "::1""#,
                 "pg_hba.conf",
             ),

@@ -256,7 +256,8 @@ mod on_demand {
             what_cannot_be_remembered_does_not_hold_up_a_stop,
             a_connection_closed_while_idle_costs_no_attempt,
             a_relay_whose_connections_are_closed_has_no_outage;
-            refusals: a_connection_without_the_required_tls_is_refused;
+            refusals: a_connection_without_the_required_tls_is_refused,
+                an_expired_password_ends_a_program_at_its_start;
             disorder: ddl_in_a_callback_is_noticed, ddl_in_a_managed_callback_is_noticed;
             silence: a_relay_replaces_its_silent_connections, a_worker_that_is_stuck_is_replaced,
                 a_stop_does_not_wait_for_a_silent_database, a_callback_may_take_its_time,

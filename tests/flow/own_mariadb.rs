@@ -129,13 +129,22 @@ fn a_refused_login_ends_a_program_at_its_start() {
     let server = MariaDb::start();
     let place = place(&server);
     let mut admin = server.admin();
-    admin.batch_execute("create database closed").unwrap();
+    admin
+        .batch_execute(
+            "create database closed; install soname 'auth_ed25519';
+             create user strange@'%' identified via ed25519 using password('x'); grant all on app.* to strange@'%';
+             uninstall soname 'auth_ed25519'; set global disconnect_on_expired_password = on;
+             create user late@'%' identified by 'x' password expire; grant all on app.* to late@'%'",
+        )
+        .unwrap();
     for (user, database, words) in [
         ("app:wrong", "app", "hat keine Zugriffsberechtigung"),
         ("app", "app", "hat keine Zugriffsberechtigung"),
         ("nobody:x", "app", "hat keine Zugriffsberechtigung"),
         ("app:secret", "closed", "Datenbank 'closed'"),
         ("root", "missing", "Unbekannte Datenbank 'missing'"),
+        ("strange:x", "app", "Plugin 'ed25519' ist nicht geladen"),
+        ("late:x", "app", "Your password has expired"),
     ] {
         ends_at_the_start::<MysqlConnection>(&place, &server.url(user, database), words);
     }

@@ -72,3 +72,26 @@ pub(crate) fn a_connection_without_the_required_tls_is_refused<C: Subject>(place
         ends_at_the_start::<C>(place, &url, words);
     }
 }
+
+/// MySQL refuses the login. MariaDB accepts it, and then no statement but one that sets a password.
+#[cfg(feature = "mysql")]
+pub(crate) fn an_expired_password_ends_a_program_at_its_start<C: Subject>(place: &Place) {
+    let mut admin = place.connect::<C>();
+    let name = format!(
+        "outbox_{}",
+        &uuid::Uuid::new_v4().simple().to_string()[..12]
+    );
+    let (_, at) = place.database_url().rsplit_once('@').unwrap();
+    let (_, schema) = at.rsplit_once('/').unwrap();
+    admin
+        .batch_execute(&format!(
+            "create user '{name}'@'%' identified by 'old'; grant all on `{schema}`.* to '{name}'@'%';
+             alter user '{name}'@'%' password expire"
+        ))
+        .unwrap();
+    let url = format!("mysql://{name}:old@{at}");
+    ends_at_the_start::<C>(place, &url, "give the user a new password");
+    admin
+        .batch_execute(&format!("drop user '{name}'@'%'"))
+        .unwrap();
+}

@@ -236,10 +236,16 @@ fn a_refused_connection_is_known_in_the_servers_language() {
         "FATAL:  kein pg_hba.conf-Eintrag für Host »::1«, Benutzer »app«, Datenbank »d«, keine \
          Verschlüsselung",
         "FATAL:  la base de données « d » n'existe pas",
+        "FATAL:  la autentificación password falló para el usuario «app»",
         "FATAL:  authentification par mot de passe échouée pour l'utilisateur  « app »",
         "ВАЖНО:  роль \"app\" не существует",
         "FATAL:  ロール\"app\"は存在しません",
         "致命错误:  数据库 \"d\" 不存在",
+        "FATALNY:  autoryzacja hasłem nie powiodła się dla użytkownika \"app\"",
+        "FATAL:  autenticação do tipo senha falhou para o usuário \"app\"",
+        "ÖLÜMCÜL (FATAL):  \"app\" kullanıcısı için şifre doğrulaması başarısız oldu",
+        "FATAL:  password gagal diotentikasi untuk pengguna  « app »",
+        "致命错误:  不允许角色\"app\" 进行登录",
         "connection to server on socket \"/run/s\" failed: fe_sendauth: no password supplied",
     ]);
     #[cfg(feature = "mysql")]
@@ -256,6 +262,19 @@ fn a_refused_connection_is_known_in_the_servers_language() {
         "Authentication plugin 'caching_sha2_password' reported error: Authentication requires secure connection.",
         "SSL connection error: SSL is required but the server doesn't support it",
         "SSL connection error: CA certificate is required if ssl-mode is VERIFY_CA or VERIFY_IDENTITY",
+        "Your password has expired. To log in you must change it using a client that supports expired passwords",
+        "Nenosiri lako limeisha muda wake. Ili kuingia lazima ulibadilishe kwa kutumia kiteja kinachotumia nywila zilizoisha muda wake",
+        "You must SET PASSWORD before executing this statement",
+        "You must reset your password using ALTER USER statement before executing this statement.",
+        "Trebuie sa iti schimbi parola folosind SET PASSWORD inainte de a executa aceasta comanda",
+        "Connections using insecure transport are prohibited while --require_secure_transport=ON.",
+        "Plugin 'ed25519' is not loaded",
+        "Plugin 'ed25519' ist nicht geladen",
+        "插件'ed25519'未加载",
+        "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
+        "Access denied for user 'app'@'%'. Account is locked.",
+        "访问拒绝，此帐户已锁定",
+        "Mpangishi '10.0.0.1' hairuhusiwi kuunganishwa kwenye seva hii ya MariaDB",
     ]);
     #[cfg(feature = "sqlite")]
     check(&["unable to open database file"]);
@@ -268,6 +287,7 @@ fn what_may_be_over_later_is_none() {
         "could not translate host name \"db\" to address: Name or service not known",
         "FATAL:  the database system is starting up",
         "FATAL:  das Datenbanksystem startet",
+        "FATAL:  cancelando la autentificación debido a que se agotó el tiempo de espera",
         "FATAL:  das Datenbanksystem akzeptiert keine Verbindungen",
         "FATAL:  tut mir leid, schon zu viele Verbindungen",
         "FATAL:  zu viele Verbindungen von Rolle »app«",
@@ -275,6 +295,7 @@ fn what_may_be_over_later_is_none() {
         // A name chosen by a user.
         "connection to server on socket \"/role \"\" does not exist\" failed: No such file",
         "Too many connections",
+        "The server is currently in offline mode",
         "User 'app' has exceeded the 'max_user_connections' resource (current value: 1)",
         "Host 'a' is blocked because of many connection errors",
         "Can't connect to server on '127.0.0.1' (111)",

@@ -50,6 +50,17 @@ pub(crate) fn advice(text: &str) -> Option<&'static str> {
         })
     } else if text.contains("unknown database") {
         Some("create the database, or check its name in database_url")
+    } else if super::refusals::EXPIRED
+        .iter()
+        .any(|words| text.contains(words))
+    {
+        Some("give the user a new password, and set it in database_url")
+    } else if text.contains(super::refusals::PROHIBITS_CLEAR_TEXT) {
+        Some("set ssl_ca in database_url to the file of the server's authority")
+    } else if text.contains("plugin '") && text.contains(" is not loaded") {
+        Some("give the user a method of authentication that the server has")
+    } else if text.contains("client does not support authentication protocol") {
+        Some("give the user a method of authentication that the client library has")
     } else if text.contains(super::refusals::NEEDS_ENCRYPTION) {
         Some(
             "log in with TLS: turn it on in the server, and do not set ssl_mode to disabled in database_url",
@@ -58,6 +69,12 @@ pub(crate) fn advice(text: &str) -> Option<&'static str> {
         Some("turn TLS on in the server, or check ssl_mode in database_url")
     } else if text.contains(super::refusals::NEEDS_AUTHORITY) {
         Some("set ssl_ca in database_url to the file of the server's authority")
+    } else if text.contains("certificate")
+        && (text.contains("tls/ssl error") || text.contains("ssl connection error"))
+    {
+        Some(
+            "check ssl_ca, ssl_cert and ssl_key in database_url, and the dates and the name of the server's certificate",
+        )
     } else {
         None
     }

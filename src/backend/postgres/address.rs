@@ -29,6 +29,15 @@ pub(crate) fn advice(text: &str) -> Option<&'static str> {
         Some("give the user the right CONNECT on the database")
     } else if says(&["no pg_hba.conf entry"]) {
         Some("allow it in the server's pg_hba.conf, or set sslmode in database_url")
+    } else if says(&["server does not support ssl"]) {
+        Some("turn TLS on in the server, or check sslmode in database_url")
+    } else if says(&["ssl error: certificate"])
+        || says(&["server certificate for "])
+        || says(&["root certificate file "])
+    {
+        Some(
+            "check sslrootcert in database_url, and the dates and the names of the server's certificate",
+        )
     } else {
         None
     }

@@ -2,8 +2,8 @@
 //!
 //! The server writes them in its own language (`lc_messages`), because it reads the language that
 //! the client asks for only after the login. Diesel has no code for a failed connection, only a
-//! text. These are the texts of PostgreSQL 15 in each of its languages, in lower case, with quoted
-//! values removed.
+//! text. These are the texts of PostgreSQL 15, 17 and 18 in each of their languages, in lower case, with
+//! quoted values removed.
 
 /// 28000, 28P01, 3D000, 42501.
 pub(super) const REFUSALS: &[&str] = &[
@@ -12,7 +12,7 @@ pub(super) const REFUSALS: &[&str] = &[
     // `password`, `Peer`, `LDAP`, …: one text for each method, which begins or ends with the method.
     "authentication failed for user \"\"",
     "uthentifizierung für benutzer »« fehlgeschlagen",
-    "la autentificación ",
+    "falló para el usuario «»",
     "authentification par mot de passe échouée",
     "authentification par le certificat échouée",
     "authentification peer échouée",
@@ -24,6 +24,7 @@ pub(super) const REFUSALS: &[&str] = &[
     "authentification bsd échouée",
     "authentification radius échouée",
     "authentification échouée pour l'utilisateur «»",
+    "authentification «» échouée",
     "autenticazione con password fallita",
     "autenticazione con certificato fallita",
     "autenticazione peer fallita",
@@ -35,15 +36,28 @@ pub(super) const REFUSALS: &[&str] = &[
     "autenticazione bsd fallita",
     "autenticazione radius fallita",
     "autenticazione fallita per l'utente \"\"",
+    "autenticazione \"\" fallita",
     "認証に失敗しました",
     "ავთენტიფიკაცია მომხმარებლისთვის \"\" ვერ მოხერხდა",
     "ავთენტიკაციის შეცდომა მომხმარებლისთვის \"\"",
+    "ავთენტიკაცია ჩავარდა მომხმარებლისთვის \"\"",
     "인증을 실패했습니다",
     "не прошёл проверку подлинности",
     "autentisering misslyckades för användare \"\"",
     "не пройшов автентифікацію",
+    "аутентифікація oauth bearer не вдалася",
     "认证失败",
+    "\"\" 认证 pam 失败",
     "驗證使用者 \"\" 失敗",
+    "tikasi untuk pengguna ",
+    "otentikasi gagal untuk pengguna ",
+    "user gagal melakuakan otentikasi »",
+    "nie powiodła się dla użytkownika \"\"",
+    "nie powiodła się autoryzacja użytkownika \"\"",
+    "falhou para o usuário \"\"",
+    "autenticação de usuário \"\" falhou",
+    "\"\" kullanıcısı için ",
+    "\"\" kullanıcısının kimlik doğrulaması başarısız",
     // A database that does not exist.
     "database \"\" does not exist",
     "datenbank »« existiert nicht",
@@ -58,6 +72,10 @@ pub(super) const REFUSALS: &[&str] = &[
     "бази даних \"\" не існує",
     "数据库 \"\" 不存在",
     "資料庫 \"\" 不存在",
+    "database «» tidak ada",
+    "baza danych \"\" nie istnieje",
+    "banco de dados \"\" não existe",
+    "\"\" veritabanı mevcut değil",
     // A role that does not exist.
     "role \"\" does not exist",
     "rolle »« existiert nicht",
@@ -71,6 +89,10 @@ pub(super) const REFUSALS: &[&str] = &[
     "rollen \"\" finns inte",
     "роль \"\" не існує",
     "角色 \"\" 不存在",
+    "role «» tidak ada",
+    "rola \"\" nie istnieje",
+    "role \"\" não existe",
+    "\"\" rolü mevcut değil",
     // A role without LOGIN.
     "role \"\" is not permitted to log in",
     "rolle »« hat keine berechtigung zum einloggen",
@@ -85,6 +107,11 @@ pub(super) const REFUSALS: &[&str] = &[
     "для ролі \"\" вхід не дозволений",
     "不允许角色 \"\" 进行登录",
     "不允許角色 \"\" 登入",
+    "不允许角色\"\" 进行登录",
+    "role «» tidak diperbolehkan untuk log in",
+    "rola \"\" nie zezwala na logowanie",
+    "role \"\" não tem permissão para entrar",
+    "\"\" rolünun sisteme giriş hakkı yoktur",
     // A role without CONNECT.
     "permission denied for database \"\"",
     "keine berechtigung für datenbank »«",
@@ -99,4 +126,9 @@ pub(super) const REFUSALS: &[&str] = &[
     "доступ до бази даних \"\" відхилений",
     "访问数据库 \"\" 的权限不足",
     "資料庫 \"\" 權限不足",
+    "访问数据库\"\"的权限不够",
+    "izin ditolak untuk database «»",
+    "odmowa dostępu do bazy \"\"",
+    "permissão negada para banco de dados \"\"",
+    "\"\" veritabanına erişim engellendi",
 ];
