@@ -1,6 +1,7 @@
-//! Settings of a MariaDB server that decide whether rows can be claimed.
+//! Settings of a MariaDB server: its binary log, with which no row can be claimed, and time limits.
 
 use std::process::Command;
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -8,10 +9,13 @@ use diesel_outbox::Message;
 use diesel_outbox::admin;
 use diesel_outbox::migrations::Migrate;
 
+use super::counts::Counts;
 use super::own::MariaDb;
+use super::program::{Place, Program, wait_until};
 use super::support;
 
 const PUBLISH: &str = env!("CARGO_BIN_EXE_publish");
+const SUBSCRIBE: &str = env!("CARGO_BIN_EXE_subscribe");
 
 #[test]
 fn a_binary_log_of_statements_is_an_error_at_the_start() {
@@ -55,4 +59,87 @@ fn a_binary_log_of_statements_is_an_error_at_the_start() {
     let (code, log) = publish(&["--once"]);
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(admin::totals(&mut conn).unwrap().sent, 1);
+}
+
+/// Where the programs of a test run that has a server of its own.
+struct Own {
+    url: String,
+    broker: String,
+}
+
+impl Place for Own {
+    fn database_url(&self) -> &str {
+        &self.url
+    }
+
+    fn broker_url(&self) -> &str {
+        &self.broker
+    }
+}
+
+/// A relay and a subscriber run into a time limit that an administrator has set for their user, again and again, until
+/// the tables are free.
+#[test]
+fn a_time_limit_of_the_user_charges_no_attempt() {
+    const ROWS: usize = 20;
+    const AWAY: &str = "the database is not available; retrying";
+
+    let Some(broker) = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ") else {
+        return;
+    };
+    let server = MariaDb::<MysqlConnection>::start();
+    let mut admin = server.admin();
+    admin
+        .batch_execute(
+            "create database outbox; use outbox;
+             create user limited@'%' identified by 'x' with max_statement_time 0.5;
+             grant all on outbox.* to limited@'%'",
+        )
+        .unwrap();
+    admin.migrate().unwrap();
+    let place = Own {
+        url: server.url("limited:x", "outbox"),
+        broker,
+    };
+    let name = format!("outbox-test-{}", uuid::Uuid::new_v4().simple());
+    let topic = format!("/topic/{name}");
+    let write = |conn: &mut MysqlConnection| {
+        for n in 0..ROWS {
+            Message::new(topic.as_str(), n).publish(conn).unwrap();
+        }
+    };
+    let all = |conn: &mut MysqlConnection, rows: usize| {
+        wait_until("all are sent and received", || {
+            let counts = Counts::of(conn);
+            (counts.sent, counts.received) == (rows as i64, rows as i64)
+        });
+    };
+    let lock = |table: &str| {
+        let mut conn = MysqlConnection::establish(&server.url("root", "outbox")).unwrap();
+        conn.batch_execute(&format!("lock tables {table} write"))
+            .unwrap();
+        conn
+    };
+    let mut subscriber = Program::start(&place, SUBSCRIBE, &["store", &topic, &name]);
+    subscriber.wait_for_line("subscribed");
+    write(&mut admin);
+    let other = lock("published");
+    let mut relay = Program::start(&place, PUBLISH, &[]);
+    let line = relay.wait_for_line(AWAY);
+    assert!(line.contains("max_statement_time"), "{line}");
+    drop(other);
+    all(&mut admin, ROWS);
+    let other = lock("received");
+    write(&mut admin);
+    subscriber.wait_for_line(AWAY);
+    // More attempts than `callback_attempts` would fail in this time.
+    std::thread::sleep(Duration::from_secs(8));
+    drop(other);
+    all(&mut admin, 2 * ROWS);
+    for program in [&mut relay, &mut subscriber] {
+        program.signal("TERM");
+        assert!(program.ended().success(), "{:#?}", program.lines());
+    }
+    let log = subscriber.lines().join("\n");
+    assert!(log.contains("dead=0"), "{log}");
 }
