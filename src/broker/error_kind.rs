@@ -13,6 +13,10 @@ pub enum ErrorKind {
     /// The broker does not know the destination, or does not permit its use.
     RefusedDestination,
     /// The queue exists with other arguments.
+    DeclaredOtherwise,
+    /// The queue does not exist, and the virtual host or the cluster may have no further one.
+    TooManyQueues,
+    /// The broker refuses the frame for another reason that its text names, such as the value of the header `expiration`.
     PreconditionFailed,
     /// Queues of this type do not have one of the arguments, such as dead letters of a stream.
     InvalidArgument,
@@ -25,7 +29,7 @@ pub enum ErrorKind {
     /// The broker ended a subscription, usually because its queue was deleted.
     Cancelled,
     /// The broker has failed to process the frame (`Processing error`). Measured on RabbitMQ 4.3.6: about one of 400 SENDs that
-    /// declare a queue with other arguments gets this before [`PreconditionFailed`](Self::PreconditionFailed). An ERROR that
+    /// declare a queue with other arguments gets this before [`DeclaredOtherwise`](Self::DeclaredOtherwise). An ERROR that
     /// follows on the same connection replaces it.
     Internal,
     /// Anything else.
@@ -47,9 +51,14 @@ impl ErrorKind {
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::RefusedLogin => " (check the user and the password in STOMP_URL)",
-            Self::RefusedVirtualHost => " (check the virtual host, which is the path of STOMP_URL)",
-            Self::PreconditionFailed => {
+            Self::RefusedVirtualHost => {
+                " (check the virtual host, which is the path of STOMP_URL, and how many connections it and the user may have)"
+            }
+            Self::DeclaredOtherwise => {
                 " (the queue exists with other arguments: delete it, or use the same ones)"
+            }
+            Self::TooManyQueues => {
+                " (raise the virtual host's limit max-queues, or delete queues that nobody needs)"
             }
             Self::MessageTooLarge => {
                 " (raise max_message_size in RabbitMQ's configuration, or send a shorter message)"
@@ -60,6 +69,7 @@ impl ErrorKind {
             }
             Self::RefusedDestination
             | Self::InvalidArgument
+            | Self::PreconditionFailed
             | Self::NotFound
             | Self::Cancelled
             | Self::Internal

@@ -223,13 +223,8 @@ pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
         ErrorKind::RefusedLogin
     } else if body.contains("is larger than configured max size") {
         ErrorKind::MessageTooLarge
-    } else if message == "precondition_failed" && body.contains("invalid arg ") {
-        ErrorKind::InvalidArgument
-    } else if message == "precondition_failed"
-        && !body.contains("delivery tag")
-        && !body.contains("delivery acknowledgement")
-    {
-        ErrorKind::PreconditionFailed
+    } else if message == "precondition_failed" {
+        failed_precondition(body)?
     } else if message == "processing error" {
         ErrorKind::Internal
     } else if message == "not_found" {
@@ -247,4 +242,22 @@ pub(super) fn error_kind(message: &str, body: &str) -> Option<ErrorKind> {
         return None;
     };
     Some(kind)
+}
+
+/// The subject of an ERROR `precondition_failed`, by the beginning of its text: names that users choose follow later.
+fn failed_precondition(body: &str) -> Option<ErrorKind> {
+    let reason = body.strip_prefix("precondition_failed - ").unwrap_or(body);
+    if reason.starts_with("inequivalent arg ") {
+        Some(ErrorKind::DeclaredOtherwise)
+    } else if reason.starts_with("invalid arg ") {
+        Some(ErrorKind::InvalidArgument)
+    } else if reason.starts_with("cannot declare queue ") && reason.contains(": queue limit in ") {
+        Some(ErrorKind::TooManyQueues)
+    } else if reason.starts_with("unknown delivery tag")
+        || reason.starts_with("delivery acknowledgement")
+    {
+        None
+    } else {
+        Some(ErrorKind::PreconditionFailed)
+    }
 }

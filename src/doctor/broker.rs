@@ -124,7 +124,8 @@ fn failure(error: &Error, any_works: bool) -> Check {
             ErrorKind::RefusedVirtualHost => Check::error(
                 VIRTUAL_HOST,
                 error,
-                "correct the path of stomp_url, or create the virtual host and give the user rights on it",
+                "correct the path of stomp_url, or create the virtual host and give the user rights on it; RabbitMQ says \
+                 the same if the user or the virtual host has as many connections as it may have",
             ),
             _ => Check::error(
                 LOGIN,

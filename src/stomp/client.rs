@@ -147,7 +147,7 @@ impl Client {
     /// As [`send`](Self::send). RabbitMQ 3.10 refuses a SUBSCRIBE with an ERROR without receipt-id,
     /// then sends its RECEIPT all the same, and closes. The result is [`Error::ConnectionLost`]
     /// with the [`error_frame`](Error::error_frame), such as
-    /// [`ErrorKind::PreconditionFailed`](super::ErrorKind::PreconditionFailed).
+    /// [`ErrorKind::DeclaredOtherwise`](super::ErrorKind::DeclaredOtherwise).
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription, Error> {
         // RabbitMQ uses it in queue names, so only letters, digits and hyphens.
         let id = format!("sub-{}", self.name());

@@ -145,6 +145,21 @@ mod tests {
             (
                 "precondition_failed",
                 "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/'",
+                DeclaredOtherwise,
+            ),
+            (
+                "precondition_failed",
+                "PRECONDITION_FAILED - cannot declare queue 'q': queue limit in vhost '/' (1) is reached",
+                TooManyQueues,
+            ),
+            (
+                "precondition_failed",
+                "PRECONDITION_FAILED - invalid expiration 'abc': {leftover_string,\"abc\"}",
+                PreconditionFailed,
+            ),
+            (
+                "precondition_failed",
+                "PRECONDITION_FAILED - user_id property set to 'inequivalent arg ' but authenticated user was 'guest'",
                 PreconditionFailed,
             ),
             (

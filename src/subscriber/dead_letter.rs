@@ -150,16 +150,17 @@ pub(super) async fn deliver(
             Err(Unsent::Refused(error)) => {
                 match queue.after_refusal(&frame, broker, &error).await {
                     AfterRefusal::Reject => {
-                        tracing::error!(
-                            error = %error,
-                            headers = frame.header_count(),
-                            bytes = frame.length(),
-                            "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
-                        );
+                        let (headers, bytes) = (frame.header_count(), frame.length());
                         drop((frame, kept));
                         if !queue.is_declared(client, retry_send).await {
                             return false;
                         }
+                        tracing::error!(
+                            error = %error,
+                            headers,
+                            bytes,
+                            "the broker refuses the dead letter; the message is rejected instead, and the broker dead-letters it"
+                        );
                         let nack = || client.nack(delivery, false);
                         return is_answered(client, retry_send.once(client, nack)).await;
                     }

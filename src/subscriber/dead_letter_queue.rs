@@ -148,6 +148,10 @@ impl DeadLetterQueue {
                 ..
             }
         );
+        // Rejected, the message would go to a queue that does not exist.
+        if is_about_number_of_queues(error) {
+            return AfterRefusal::Wait;
+        }
         let excess = self.excess_headers(frame, broker);
         match excess.filter(|_| is_closed_without_error) {
             Some(_) if takes_rejected => AfterRefusal::Reject,
@@ -212,7 +216,19 @@ impl DeadLetterQueue {
             declared.map(drop)
         };
         // For any error: without the queue the message would be lost.
-        if let Err(error) = retry_send.send_until(main, declare, |_| true).await {
+        let has_told = AtomicBool::new(false);
+        let again = |error: &Error| {
+            if error.error_frame().is_some() && !has_told.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    error = %error,
+                    queue = %self.name,
+                    "the broker does not declare the dead-letter queue, without which it would drop the message: the message \
+                     is kept, messages behind it wait, and the queue is declared again until the broker does it"
+                );
+            }
+            true
+        };
+        if let Err(error) = retry_send.send_until(main, declare, again).await {
             tracing::debug!(error = %error, "could not declare the dead-letter queue; the broker redelivers the message");
             return false;
         }
@@ -261,6 +277,13 @@ fn is_unexplained(error: &Error) -> bool {
         _ => return false,
     };
     frame.is_none_or(|frame| matches!(frame.kind(), ErrorKind::Internal | ErrorKind::Other))
+}
+
+/// Whether the dead-letter queue does not exist, because there may be no further queue.
+fn is_about_number_of_queues(error: &Error) -> bool {
+    error
+        .error_frame()
+        .is_some_and(|frame| frame.kind() == ErrorKind::TooManyQueues)
 }
 
 /// Whether another attempt may succeed: there was no connection, or no answer in time.

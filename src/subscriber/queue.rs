@@ -310,7 +310,7 @@ fn is_probe_refused(error: &Error) -> bool {
 pub(super) fn is_declared_otherwise(error: &Error) -> bool {
     error
         .error_frame()
-        .is_some_and(|frame| frame.kind() == ErrorKind::PreconditionFailed)
+        .is_some_and(|frame| frame.kind() == ErrorKind::DeclaredOtherwise)
 }
 
 #[cfg(test)]

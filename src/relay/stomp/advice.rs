@@ -32,7 +32,7 @@ pub(super) fn advice(
             String::new()
         };
     };
-    let has_other_arguments = frame.kind() == ErrorKind::PreconditionFailed;
+    let has_other_arguments = frame.kind() == ErrorKind::DeclaredOtherwise;
     match Destination::parse(destination) {
         Destination::Queue(name) if has_other_arguments => format!(
             "; the queue was declared with arguments, as `subscribe` declares its queues: send to \

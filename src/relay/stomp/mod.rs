@@ -97,7 +97,7 @@ impl StompDelivery {
             in_flight: FuturesUnordered::new(),
             suspect_in_flight: false,
             suspects: Suspects::new(settings.window.saturating_mul(SUSPECTS_PER_ROW)),
-            second: SecondConnection::Absent,
+            second: SecondConnection::default(),
             is_stopping: false,
             monitor,
         }
@@ -173,7 +173,7 @@ impl StompDelivery {
         }
         match broker_responds {
             Some(true) => self.connector.reset_backoff(),
-            Some(false) => self.second = SecondConnection::Absent,
+            Some(false) => self.second.close(),
             None => {}
         }
         let was_first = self.connection.ended(row.row(), result.is_ok());

@@ -15,8 +15,17 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The state of the second connection.
-pub(super) enum SecondConnection {
+/// The second connection.
+#[derive(Default)]
+pub(super) struct SecondConnection {
+    state: State,
+    /// Whether the log says that the broker refuses it.
+    is_refused: bool,
+}
+
+#[derive(Default)]
+enum State {
+    #[default]
     Absent,
     Opening(Job<Result<Client, StompError>>),
     Open(Client),
@@ -25,19 +34,19 @@ pub(super) enum SecondConnection {
 impl SecondConnection {
     /// The connection, if it is there.
     pub(super) fn client(&self) -> Option<Client> {
-        match self {
-            Self::Open(client) => Some(client.clone()),
-            Self::Absent | Self::Opening(_) => None,
+        match &self.state {
+            State::Open(client) => Some(client.clone()),
+            State::Absent | State::Opening(_) => None,
         }
     }
 
     /// Begins to connect, if it is neither connected nor being connected.
     pub(super) fn open(&mut self, connector: &Arc<Connector>) {
-        if !matches!(self, Self::Absent) {
+        if !matches!(self.state, State::Absent) {
             return;
         }
         let connector = Arc::clone(connector);
-        *self = Self::Opening(Box::pin(async move {
+        self.state = State::Opening(Box::pin(async move {
             let client = connector.connect_once().await;
             if client.is_err() {
                 tokio::time::sleep(PAUSE).await;
@@ -48,24 +57,41 @@ impl SecondConnection {
 
     /// Closes the connection if it is there.
     pub(super) fn close(&mut self) {
-        if matches!(self, Self::Open(_)) {
-            *self = Self::Absent;
+        if matches!(self.state, State::Open(_)) {
+            self.state = State::Absent;
         }
     }
 
     /// Stops connecting.
     pub(super) fn cancel(&mut self) {
-        if matches!(self, Self::Opening(_)) {
-            *self = Self::Absent;
+        if matches!(self.state, State::Opening(_)) {
+            self.state = State::Absent;
         }
     }
 
-    /// Waits until an attempt to connect has ended. Safe to cancel.
+    /// Waits until an attempt to connect has ended. Safe to cancel. The log says once if the broker refuses the
+    /// connection: one that is away ends the first connection, too.
     pub(super) async fn changed(&mut self) {
-        let Self::Opening(job) = self else {
+        let State::Opening(job) = &mut self.state else {
             return pending().await;
         };
-        *self = job.await.map_or(Self::Absent, Self::Open);
+        self.state = match job.await {
+            Ok(client) => {
+                self.is_refused = false;
+                State::Open(client)
+            }
+            Err(error) => {
+                if matches!(error, StompError::Refused { .. }) && !self.is_refused {
+                    self.is_refused = true;
+                    tracing::warn!(
+                        error = %error,
+                        "the broker refuses the second connection, which shows whether a row or the broker is at fault; \
+                         rows wait for it: allow two connections for each relay"
+                    );
+                }
+                State::Absent
+            }
+        };
     }
 }
 

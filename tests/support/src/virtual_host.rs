@@ -54,6 +54,21 @@ impl VirtualHost {
         (answer.status == 200).then(|| serde_json::from_str(&answer.body).unwrap())
     }
 
+    /// Deletes a queue.
+    pub fn delete_queue(&self, queue: &str) {
+        let answer = self.request("DELETE", &format!("queues/{}/{queue}", self.name), "");
+        assert_eq!(answer.status, 204, "{answer:?}");
+    }
+
+    /// From now on there may be this many queues, or any number.
+    pub fn limit_queues(&self, most: Option<usize>) {
+        let path = format!("vhost-limits/{}/max-queues", self.name);
+        match most {
+            Some(most) => self.put(&path, &format!(r#"{{"value":{most}}}"#)),
+            None => drop(self.request("DELETE", &path, "")),
+        }
+    }
+
     fn put(&self, path: &str, body: &str) {
         let answer = self.request("PUT", path, body);
         assert!(matches!(answer.status, 201 | 204), "{path}: {answer:?}");
