@@ -39,12 +39,14 @@ impl<C: Subject> CustomizeConnection<C, diesel::r2d2::Error> for OwnSettings {
             "SQLite" => "pragma busy_timeout = 20001",
             _ if is_mariadb => {
                 "set lc_messages = 'de_DE', wait_timeout = 701, innodb_lock_wait_timeout = 72,
-                     lock_wait_timeout = 73, max_statement_time = 74;
+                     lock_wait_timeout = 73, max_statement_time = 74, completion_type = 'CHAIN',
+                     sql_select_limit = 7, sql_big_selects = 0, autocommit = 0;
                  set session transaction isolation level serializable"
             }
             _ => {
                 "set lc_messages = 'de_DE', wait_timeout = 701, innodb_lock_wait_timeout = 72,
-                     lock_wait_timeout = 73, max_execution_time = 74000;
+                     lock_wait_timeout = 73, max_execution_time = 74000, completion_type = 'CHAIN',
+                     sql_select_limit = 7, sql_big_selects = 0, autocommit = 0;
                  set session transaction isolation level serializable"
             }
         })
@@ -64,11 +66,13 @@ fn settings<C: Subject>(conn: &mut C) -> String {
         "SQLite" => "select timeout from pragma_busy_timeout",
         _ if conn.is_mariadb() => {
             "select concat_ws(' ', @@lc_messages, @@wait_timeout, @@innodb_lock_wait_timeout,
-                 @@lock_wait_timeout, @@max_statement_time, @@tx_isolation)"
+                 @@lock_wait_timeout, @@max_statement_time, @@tx_isolation, @@completion_type,
+                 @@sql_select_limit, @@sql_big_selects, @@autocommit)"
         }
         _ => {
             "select concat_ws(' ', @@lc_messages, @@wait_timeout, @@innodb_lock_wait_timeout,
-                 @@lock_wait_timeout, @@max_execution_time, @@transaction_isolation)"
+                 @@lock_wait_timeout, @@max_execution_time, @@transaction_isolation, @@completion_type,
+                 @@sql_select_limit, @@sql_big_selects, @@autocommit)"
         }
     };
     conn.text(query).unwrap()

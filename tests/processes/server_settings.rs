@@ -77,6 +77,53 @@ impl Place for Own {
     }
 }
 
+/// An administrator's connection to a new outbox, and the programs' place, as the user `shop`.
+fn own(server: &MariaDb<MysqlConnection>, broker: String) -> (MysqlConnection, Own) {
+    let mut admin = server.admin();
+    admin
+        .batch_execute(
+            "create database outbox; use outbox; create user shop@'%' identified by 'x';
+             grant all on outbox.* to shop@'%'",
+        )
+        .unwrap();
+    admin.migrate().unwrap();
+    let url = server.url("shop:x", "outbox");
+    (admin, Own { url, broker })
+}
+
+/// What `init_connect` sets, or the server for all sessions and tables, concerns none of the programs' statements: each
+/// is committed, and reads all rows.
+#[test]
+fn what_the_server_sets_for_all_sessions_changes_nothing() {
+    const ROWS: usize = 60;
+    let Some(broker) = support::server("OUTBOX_TEST_RABBITMQ", "RabbitMQ") else {
+        return;
+    };
+    let server = MariaDb::<MysqlConnection>::start_with(&[
+        // Keys of such tables have at most 767 bytes.
+        "--innodb-default-row-format=compact",
+        // For users without the right to administer.
+        "--init-connect=set autocommit = 0, completion_type = 'CHAIN', sql_select_limit = 1, max_join_size = 1",
+    ]);
+    let (mut admin, place) = own(&server, broker);
+    let name = format!("outbox-test-{}", uuid::Uuid::new_v4().simple());
+    let topic = format!("/topic/{name}");
+    let arguments = ["exec:/bin/true", &topic, &name];
+    let mut subscriber = Program::start(&place, SUBSCRIBE, &arguments);
+    subscriber.wait_for_line("subscribed");
+    for n in 0..ROWS {
+        Message::new(topic.as_str(), n).publish(&mut admin).unwrap();
+    }
+    let mut relay = Program::start(&place, PUBLISH, &["--once"]);
+    assert!(relay.ended().success(), "{:#?}", relay.lines());
+    wait_until("all are received", || {
+        Counts::of(&mut admin).received == ROWS as i64
+    });
+    assert_eq!(Counts::of(&mut admin).sent, ROWS as i64);
+    subscriber.signal("TERM");
+    assert!(subscriber.ended().success(), "{:#?}", subscriber.lines());
+}
+
 /// A relay and a subscriber run into a time limit that an administrator has set for their user, again and again, until
 /// the tables are free.
 #[test]
@@ -88,19 +135,10 @@ fn a_time_limit_of_the_user_charges_no_attempt() {
         return;
     };
     let server = MariaDb::<MysqlConnection>::start();
-    let mut admin = server.admin();
+    let (mut admin, place) = own(&server, broker);
     admin
-        .batch_execute(
-            "create database outbox; use outbox;
-             create user limited@'%' identified by 'x' with max_statement_time 0.5;
-             grant all on outbox.* to limited@'%'",
-        )
+        .batch_execute("alter user shop@'%' with max_statement_time 0.5")
         .unwrap();
-    admin.migrate().unwrap();
-    let place = Own {
-        url: server.url("limited:x", "outbox"),
-        broker,
-    };
     let name = format!("outbox-test-{}", uuid::Uuid::new_v4().simple());
     let topic = format!("/topic/{name}");
     let write = |conn: &mut MysqlConnection| {

@@ -24,7 +24,7 @@ create table published (
     -- "Which keys are blocked, and from which row on?"
     key published_held (status, due_at, `key`, seq),
     key published_settled (status, added)
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;
 
 create table received (
     id         char(36) character set ascii collate ascii_bin primary key,
@@ -38,11 +38,11 @@ create table received (
     status     integer not null default 2 check (status in (-1, 1, 2)),
     constraint received_once unique (msg_id, consumer),
     key received_added (added)
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;
 
 -- When a job that any process may do was last started. The row `claim` is the lock of claims.
 create table outbox_jobs (
     name  varchar(100) primary key,
     begun datetime(6) not null
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;
 insert into outbox_jobs (name, begun) values ('claim', '1970-01-01 00:00:00');

@@ -2,4 +2,4 @@
 create table outbox_streams (
     name   varchar(100) primary key,
     paused boolean not null default false
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;

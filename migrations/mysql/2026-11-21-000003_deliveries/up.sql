@@ -5,4 +5,4 @@ create table outbox_deliveries (
     begun      integer not null,
     last_begun datetime(6) not null default (utc_timestamp(6)),
     primary key (msg_id, consumer)
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;

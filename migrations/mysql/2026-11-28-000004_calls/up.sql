@@ -26,5 +26,5 @@ create table outbox_calls (
     key outbox_calls_waiting (status, seq),
     key outbox_calls_held (status, due_at, `key`, seq),
     key outbox_calls_settled (status, added)
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;
 insert into outbox_jobs (name, begun) values ('claim outbox_calls', '1970-01-01 00:00:00');

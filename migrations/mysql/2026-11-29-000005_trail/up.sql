@@ -11,4 +11,4 @@ create table outbox_trail (
     changed bigint not null,
     error   text,
     key outbox_trail_added (added)
-) engine = innodb default character set utf8mb4 collate utf8mb4_bin;
+) engine = innodb row_format = dynamic default character set utf8mb4 collate utf8mb4_bin;

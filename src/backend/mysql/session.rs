@@ -10,14 +10,18 @@ use crate::backend::qualify::RunQueryDsl;
 use crate::backend::session::{Limits, Purpose, Session, whole_seconds};
 use crate::config::Config;
 
-/// Errors of the server in English: any user may set this.
-const ENGLISH: &str = "set lc_messages = 'en_US';";
+/// What our statements rely on, whatever the server's settings or its `init_connect` say: a statement outside of a
+/// transaction is committed at once, COMMIT begins no other one, all rows are read; and errors are in English. Any user
+/// may set these. The first one ends a transaction that Diesel's statements have begun.
+const USUAL: &str =
+    "set autocommit = 1; set completion_type = 'NO_CHAIN', sql_select_limit = 18446744073709551615,
+    sql_big_selects = 1, lc_messages = 'en_US';";
 /// Each statement of ours sees what is committed when it starts.
 const ISOLATION: &str = "set session transaction isolation level read committed;";
 
 pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
     Session {
-        setup: purpose.limit().map_or(ENGLISH.to_owned(), |limit| {
+        setup: purpose.limit().map_or(USUAL.to_owned(), |limit| {
             // If a session is silent in the middle of a claim, the server ends it and releases its
             // lock. The last setting exists on MariaDB only; MySQL has none for writes and refuses the name.
             let (idle, limit) = (
@@ -25,7 +29,7 @@ pub(crate) fn new(config: &Config, purpose: Purpose) -> Session {
                 limit.as_secs_f64().clamp(0.001, 31_536_000.0),
             );
             format!(
-                "{ENGLISH} {ISOLATION} set wait_timeout = {};
+                "{USUAL} {ISOLATION} set wait_timeout = {};
                          set max_statement_time =
                              if(@@max_statement_time = 0, {limit}, @@max_statement_time)",
                 at_most("wait_timeout", idle)
@@ -45,7 +49,11 @@ fn at_most(setting: &str, limit: u32) -> String {
 /// Writes the statement for the settings that are changed here. MySQL and MariaDB know different ones: the
 /// comments are read by one of them only.
 const SETTINGS: &str = "\
-select concat('set session lc_messages = ', quote(@@session.lc_messages),
+select concat('set session autocommit = ', @@session.autocommit,
+    ', session completion_type = ', quote(@@session.completion_type),
+    ', session sql_select_limit = ', @@session.sql_select_limit,
+    ', session sql_big_selects = ', @@session.sql_big_selects,
+    ', session lc_messages = ', quote(@@session.lc_messages),
     ', session wait_timeout = ', @@session.wait_timeout,
     ', session innodb_lock_wait_timeout = ', @@session.innodb_lock_wait_timeout,
     ', session lock_wait_timeout = ', @@session.lock_wait_timeout
