@@ -51,8 +51,6 @@ mod place;
 #[cfg(feature = "testing")]
 mod poisoned;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
-mod queue_limit;
-#[cfg(all(feature = "sqlite", feature = "testing"))]
 mod queue_types;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod quorum_counts;
@@ -81,6 +79,8 @@ mod stranger;
 mod survivors;
 #[cfg(feature = "sqlite")]
 mod unreadable;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod virtual_host_limits;
 #[cfg(feature = "testing")]
 mod wake;
 mod workers;
@@ -312,7 +312,8 @@ mod foreign {
                 a_letter_from_a_queue_of_others_says_what_it_lacks,
                 a_replay_says_which_letter_has_too_many_headers,
                 a_row_with_many_headers_says_why_it_is_refused;
-            queue_limit: messages_are_kept_if_the_dead_letter_queue_cannot_be_declared;
+            virtual_host_limits: messages_are_kept_if_the_dead_letter_queue_cannot_be_declared,
+                a_second_connection_that_is_refused_is_told;
             queue_types: quorum_queues_may_be_the_default,
                 a_quorum_queue_gives_up_a_message_after_its_limit,
                 at_least_once_dead_lettering_loses_nothing,

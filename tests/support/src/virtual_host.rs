@@ -60,9 +60,9 @@ impl VirtualHost {
         assert_eq!(answer.status, 204, "{answer:?}");
     }
 
-    /// From now on there may be this many queues, or any number.
-    pub fn limit_queues(&self, most: Option<usize>) {
-        let path = format!("vhost-limits/{}/max-queues", self.name);
+    /// From now on there may be this many, or any number: `max-queues`, `max-connections`.
+    pub fn limit(&self, name: &str, most: Option<usize>) {
+        let path = format!("vhost-limits/{}/{name}", self.name);
         match most {
             Some(most) => self.put(&path, &format!(r#"{{"value":{most}}}"#)),
             None => drop(self.request("DELETE", &path, "")),
