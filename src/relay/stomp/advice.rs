@@ -8,7 +8,7 @@ use crate::stomp::{Broker, Error as StompError, ErrorKind};
 const ROOM_FOR_HEADERS: usize = 64 << 10;
 
 /// What to do about a SEND with a body of this length and so many headers at which RabbitMQ closes the connection: it
-/// would declare the queue with other arguments, or its frame is too long. Begins with a separator; empty if there is
+/// would declare the queue with other arguments, has a header that it cannot read, or its frame is too long. Begins with a separator; empty if there is
 /// no advice.
 pub(super) fn advice(
     error: &StompError,
@@ -32,12 +32,16 @@ pub(super) fn advice(
             String::new()
         };
     };
-    let has_other_arguments = frame.kind() == ErrorKind::DeclaredOtherwise;
-    match Destination::parse(destination) {
-        Destination::Queue(name) if has_other_arguments => format!(
+    match (frame.kind(), Destination::parse(destination)) {
+        (ErrorKind::DeclaredOtherwise, Destination::Queue(name)) => format!(
             "; the queue was declared with arguments, as `subscribe` declares its queues: send to \
              /amq/queue/{name}, or to a topic"
         ),
+        (ErrorKind::Internal, _) => {
+            "; RabbitMQ says only this of a header whose value it cannot read, such as a \
+             `priority`, a `timestamp` or an `x-message-ttl` that is no number"
+                .to_owned()
+        }
         _ => String::new(),
     }
 }

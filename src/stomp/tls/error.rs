@@ -196,7 +196,7 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// The connection failed during the handshake.
-    #[error("the connection ended: {source}")]
+    #[error("the connection ended (does this port speak TLS, or is it for stomp://?): {source}")]
     Io {
         /// The operating system's error.
         source: Arc<io::Error>,
