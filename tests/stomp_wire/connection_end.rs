@@ -75,7 +75,7 @@ async fn the_reason_may_come_after_a_processing_error() {
     drop(peer);
     let error = within(pending).await.unwrap_err();
     let frame = error.error_frame().unwrap();
-    assert_eq!(frame.kind(), ErrorKind::PreconditionFailed, "{error}");
+    assert_eq!(frame.kind(), ErrorKind::DeclaredOtherwise, "{error}");
 }
 
 /// RabbitMQ 3.10 does this after an unknown destination. Its RECEIPT for a SUBSCRIBE after the
