@@ -40,7 +40,7 @@ async fn a_queue_with_other_arguments() {
     let other = broker.connect().await;
     let error = queue.subscribe(&other).await.map(drop).unwrap_err();
     let frame = error.error_frame().unwrap();
-    assert_eq!(frame.kind(), ErrorKind::PreconditionFailed, "{error}");
+    assert_eq!(frame.kind(), ErrorKind::DeclaredOtherwise, "{error}");
     assert!(error.is_outcome_unknown() && !error.names_receipt());
     assert!(error.to_string().contains("x-expires"), "{error}");
     assert!(error.to_string().contains("delete it"), "{error}");
@@ -50,7 +50,7 @@ async fn a_queue_with_other_arguments() {
     let other = broker.connect().await;
     let error = within(other.send(queue.message(b"1"))).await.unwrap_err();
     let kind = error.error_frame().unwrap().kind();
-    assert_eq!(kind, ErrorKind::PreconditionFailed, "{error}");
+    assert_eq!(kind, ErrorKind::DeclaredOtherwise, "{error}");
     within(client.ping()).await.unwrap();
 }
 
