@@ -16,6 +16,7 @@ use url::{Host, Url};
 use super::check::Check;
 use super::queue_object::QueueObject;
 use super::report::Report;
+use super::routes::TOPICS;
 use crate::config::Config;
 use crate::http_client::{self, GetError};
 use crate::stomp::{Endpoint, Tls};
@@ -71,8 +72,23 @@ impl Management {
     ) -> Option<Self> {
         let mut management = Self::of(config, endpoint)?;
         let address = management.address();
+        let virtual_host = &endpoint.virtual_host;
         let outcome: Result<Option<serde_json::Value>, _> = management.get("/api/whoami").await;
         let (check, found) = match outcome {
+            Ok(_) if management.hides_virtual_host().await => (
+                Check::warning(
+                    NAME,
+                    format_args!(
+                        "does not show the virtual host {virtual_host}: queues and bindings cannot be checked"
+                    ),
+                    format_args!(
+                        "if it belongs to another broker than stomp_url, set management_url; else give its user \
+                         permissions there: `rabbitmqctl set_permissions -p '{virtual_host}' USER '^$' '^$' '^$'` \
+                         lets the user see it and change nothing"
+                    ),
+                ),
+                None,
+            ),
             Ok(_) => {
                 management.default_queue_type = management.find_default_queue_type().await;
                 (Check::ok(NAME, "answers"), Some(management))
@@ -170,6 +186,15 @@ impl Management {
     pub(super) async fn queue(&self, name: &str) -> Result<Option<QueueObject>, ManagementError> {
         let found: Option<QueueObject> = self.object("queues", name, "").await?;
         Ok(found.map(|queue| queue.where_default_is(self.default_queue_type.clone())))
+    }
+
+    /// Whether it does not have the virtual host or does not show it to this user. RabbitMQ 3.10 answers 401 then, and
+    /// 4.3 answers 404 for each queue and exchange, so it is asked about one that each virtual host has. Only
+    /// administrators may ask about the virtual host itself.
+    async fn hides_virtual_host(&self) -> bool {
+        let found: Result<Option<serde_json::Value>, _> =
+            self.object("exchanges", TOPICS, "").await;
+        matches!(found, Ok(None) | Err(ManagementError::Refused))
     }
 
     async fn find_default_queue_type(&self) -> Option<String> {

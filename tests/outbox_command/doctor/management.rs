@@ -276,6 +276,44 @@ fn a_low_delivery_limit_of_dead_letters_is_a_warning() {
     }
 }
 
+/// RabbitMQ 4.3 answers 404 for each queue and exchange of a virtual host that the user may not see.
+#[test]
+fn what_the_management_api_does_not_show_is_not_reported_as_missing() {
+    let Some((mut host, world)) = where_queues_are("classic") else {
+        return;
+    };
+    let user = world.name.clone();
+    let of_user = host.add_user(&user);
+    let topic = format!("/topic/{}", world.name);
+    world.declare(&[]);
+    world.write(&topic);
+    let run = || {
+        Doctor::of(&world.database.url, &world.broker)
+            .set("OUTBOX_MANAGEMENT_URL", &of_user)
+            .with(&["--subscription", &topic, &world.name])
+            .run()
+    };
+    run()
+        .only(&["broker.management", "broker.route", "queue"])
+        .has(
+            "broker.management",
+            "warning",
+            &format!("does not show the virtual host {}", host.name),
+        )
+        .has(
+            "broker.management",
+            "warning",
+            &format!("rabbitmqctl set_permissions -p '{}' USER", host.name),
+        )
+        .has("broker.route", "warning", "rabbitmqctl list_bindings")
+        .has("queue", "warning", "rabbitmqctl list_queues");
+    host.show_to(&user);
+    run()
+        .only(&[])
+        .has("broker.route", "ok", "1 waiting row, 1 binding")
+        .has("queue.dead_letters", "ok", "exists");
+}
+
 /// What STOMP does not show is a warning that says how to look.
 #[test]
 fn without_the_management_api_it_says_what_to_look_at() {

@@ -90,4 +90,21 @@ fn alarms_and_refusals_are_reported() {
     report
         .only(&["settings", "queue"])
         .has("queue", "warning", "it answers with the status 500");
+    // That of another broker, which does not have the virtual host.
+    let other = api(|path| match path {
+        "/api/whoami" => (200, "{}"),
+        _ => (404, r#"{"error":"Object Not Found","reason":"Not Found"}"#),
+    });
+    let report = Doctor::of("", &rabbitmq)
+        .set("OUTBOX_MANAGEMENT_URL", &other)
+        .with(&["--subscription", "/topic/a", "b"])
+        .run();
+    report
+        .only(&["settings", "broker.management", "queue"])
+        .has(
+            "broker.management",
+            "warning",
+            "another broker than stomp_url",
+        )
+        .has("queue", "warning", "rabbitmqctl list_queues");
 }

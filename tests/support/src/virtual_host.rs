@@ -2,10 +2,11 @@
 
 use crate::http;
 
-/// A virtual host. It is deleted at the end.
+/// A virtual host. It is deleted at the end, with its users.
 pub struct VirtualHost {
     address: String,
     pub name: String,
+    users: Vec<String>,
 }
 
 impl VirtualHost {
@@ -19,6 +20,7 @@ impl VirtualHost {
         let host = Self {
             address: address.to_owned(),
             name: name.to_owned(),
+            users: Vec::new(),
         };
         let body = format!(r#"{{"default_queue_type":"{queue_type}"}}"#);
         host.put(&format!("vhosts/{name}"), &body);
@@ -27,6 +29,24 @@ impl VirtualHost {
             r#"{"configure":".*","write":".*","read":".*"}"#,
         );
         Some(host)
+    }
+
+    /// The address of the API for a new user with the tag `management`, who has no rights.
+    pub fn add_user(&mut self, name: &str) -> String {
+        self.put(
+            &format!("users/{name}"),
+            r#"{"password":"secret","tags":"management"}"#,
+        );
+        self.users.push(name.to_owned());
+        format!("http://{name}:secret@{}/", self.address)
+    }
+
+    /// Lets a user see this virtual host, and change nothing in it.
+    pub fn show_to(&self, user: &str) {
+        self.put(
+            &format!("permissions/{}/{user}", self.name),
+            r#"{"configure":"^$","write":"^$","read":"^$"}"#,
+        );
     }
 
     /// Sets a policy for the queues of this name.
@@ -88,5 +108,8 @@ impl VirtualHost {
 impl Drop for VirtualHost {
     fn drop(&mut self) {
         self.request("DELETE", &format!("vhosts/{}", self.name), "");
+        for user in &self.users {
+            self.request("DELETE", &format!("users/{user}"), "");
+        }
     }
 }
