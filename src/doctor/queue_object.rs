@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 pub(super) const TYPE: &str = "x-queue-type";
 pub(super) const DELIVERY_LIMIT: &str = "delivery-limit";
+const OVERFLOW: &str = "overflow";
 
 /// Headers of SUBSCRIBE that are arguments of the consumer, and not of the queue.
 const OF_CONSUMER: [&str; 4] = ["x-queue-name", "x-priority", "x-stream-offset", "x-credit"];
@@ -23,7 +24,7 @@ pub(super) struct QueueObject {
     pub(super) messages: Option<u64>,
     #[serde(default)]
     pub(super) consumer_details: Vec<Consumer>,
-    /// By policies.
+    /// By policies and operator policies.
     #[serde(default)]
     effective_policy_definition: Value,
     #[serde(rename = "type")]
@@ -51,6 +52,29 @@ impl QueueObject {
         limit
             .as_u64()
             .filter(|_| self.kind.as_deref() == Some("quorum"))
+    }
+
+    /// What a policy lets the broker delete: `each after 2000 ms (message-ttl)`. A queue that refuses messages at its
+    /// maximum length deletes none for it.
+    pub(super) fn deleted_by_policy(&self) -> Vec<String> {
+        let policy = |key: &str| self.effective_policy_definition.get(key);
+        let overflow = self
+            .arguments
+            .get("x-overflow")
+            .or_else(|| policy(OVERFLOW));
+        let refuses = overflow.and_then(Value::as_str) == Some("reject-publish");
+        let keys = [
+            ("message-ttl", "each after", " ms"),
+            ("expires", "the queue after", " ms without use"),
+            ("max-length", "the oldest of more than", ""),
+            ("max-length-bytes", "the oldest of more than", " bytes"),
+        ];
+        let deleting = keys
+            .iter()
+            .filter(|(key, ..)| !refuses || !key.starts_with("max-length"));
+        deleting
+            .filter_map(|(key, what, unit)| Some(format!("{what} {}{unit} ({key})", policy(key)?)))
+            .collect()
     }
 
     /// The arguments that differ from those in headers of SUBSCRIBE or SEND.
@@ -125,5 +149,25 @@ mod tests {
         assert_eq!(limit("quorum", 5), Some(5));
         assert_eq!((limit("quorum", -1), limit("classic", 5)), (None, None));
         assert_eq!(QueueObject::default().delivery_limit(), None);
+    }
+
+    /// RabbitMQ 3.10 and 4.3: the queue's own argument counts, and not that of the policy.
+    #[test]
+    fn a_queue_that_refuses_messages_at_its_maximum_length_deletes_none() {
+        let deleted = |own: Option<&str>, of_policy: Option<&str>| {
+            let queue = serde_json::json!({
+                "arguments": own.map_or(Map::new(), |own| Map::from_iter([("x-overflow".to_owned(), own.into())])),
+                "effective_policy_definition": {"max-length": 5, "overflow": of_policy},
+            });
+            QueueObject::deserialize(queue).unwrap().deleted_by_policy()
+        };
+        let oldest = ["the oldest of more than 5 (max-length)"];
+        let (refuses, drops) = (Some("reject-publish"), Some("drop-head"));
+        assert_eq!(deleted(None, None), oldest);
+        assert_eq!(deleted(drops, refuses), oldest);
+        assert!(deleted(None, refuses).is_empty());
+        assert!(deleted(refuses, None).is_empty());
+        assert!(deleted(refuses, drops).is_empty());
+        assert!(QueueObject::default().deleted_by_policy().is_empty());
     }
 }

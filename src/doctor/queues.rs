@@ -140,8 +140,9 @@ async fn with_management(
     }
     if one.dead_letter != DeadLetter::None {
         let advice = start(has_our_arguments);
-        let check = dead_letters(broker, management, one, found.is_some(), advice).await?;
-        report.push(check.about(&dead_letter_queue(name)));
+        for check in dead_letters(broker, management, one, found.is_some(), advice).await? {
+            report.push(check.about(&dead_letter_queue(name)));
+        }
     }
     Ok(())
 }
@@ -259,20 +260,51 @@ async fn dead_letters(
     one: &Subscribed,
     is_queue_there: bool,
     advice: &str,
-) -> Result<Check, ManagementError> {
+) -> Result<Vec<Check>, ManagementError> {
     let name = dead_letter_queue(&one.queue.name);
     let Some(found) = management.queue(&name).await? else {
-        return Ok(match is_queue_there {
+        return Ok(vec![match is_queue_there {
             true => Check::error(
                 DEAD_LETTERS,
                 "does not exist: the broker drops messages that it moves there (rejected, expired)",
                 advice,
             ),
             false => Check::warning(DEAD_LETTERS, "does not exist", advice),
-        });
+        }]);
     };
+    let mut warnings = policies(&name, &found);
+    let headers = one
+        .queue
+        .dead_letter_declaration(broker)
+        .map(|declared| declared.headers);
+    let differences = found.differences(&headers.unwrap_or_default());
+    if !differences.is_empty() {
+        warnings.push(Check::warning(
+            DEAD_LETTERS,
+            format_args!(
+                "is used as it is, with other arguments: {}",
+                differences.join(", ")
+            ),
+            "set dead_letter_headers to the queue's arguments; or, when the queue is empty, delete it and start \
+             `subscribe`",
+        ));
+    }
+    if warnings.is_empty() {
+        warnings.push(Check::ok(
+            DEAD_LETTERS,
+            found.messages.map_or("exists".to_owned(), |messages| {
+                format!("exists, {}", counted(messages, "message"))
+            }),
+        ));
+    }
+    Ok(warnings)
+}
+
+/// The warnings of policies by which dead letters are lost.
+fn policies(name: &str, found: &QueueObject) -> Vec<Check> {
+    let mut warnings = Vec::new();
     if let Some(limit) = found.delivery_limit().filter(|limit| *limit < LOWEST_LIMIT) {
-        return Ok(Check::warning(
+        warnings.push(Check::warning(
             DEAD_LETTERS,
             format_args!(
                 "the quorum queue drops a dead letter that was read more than {limit} times"
@@ -282,26 +314,21 @@ async fn dead_letters(
             ),
         ));
     }
-    let headers = one
-        .queue
-        .dead_letter_declaration(broker)
-        .map(|declared| declared.headers);
-    Ok(
-        match found.differences(&headers.unwrap_or_default()).as_slice() {
-            [] => Check::ok(
-                DEAD_LETTERS,
-                found.messages.map_or("exists".to_owned(), |messages| {
-                    format!("exists, {}", counted(messages, "message"))
-                }),
+    let deleted = found.deleted_by_policy();
+    if !deleted.is_empty() {
+        warnings.push(Check::warning(
+            DEAD_LETTERS,
+            format_args!(
+                "the broker deletes dead letters because of a policy: {}",
+                deleted.join(", ")
             ),
-            all => Check::warning(
-                DEAD_LETTERS,
-                format_args!("is used as it is, with other arguments: {}", all.join(", ")),
-                "set dead_letter_headers to the queue's arguments; or, when the queue is empty, delete it and start \
-             `subscribe`",
+            format_args!(
+                "unless dead letters may be lost, leave {name} out of the policy's pattern, or give it a policy of a \
+                 higher priority without these keys: `rabbitmqctl list_policies` and `list_operator_policies` show them"
             ),
-        },
-    )
+        ));
+    }
+    warnings
 }
 
 #[cfg(test)]

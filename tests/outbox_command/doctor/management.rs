@@ -276,6 +276,52 @@ fn a_low_delivery_limit_of_dead_letters_is_a_warning() {
     }
 }
 
+/// RabbitMQ keeps neither dead letters beyond such a limit nor an unused queue.
+#[test]
+fn a_policy_that_deletes_dead_letters_is_a_warning() {
+    let Some((host, world)) = where_queues_are("classic") else {
+        return;
+    };
+    let topic = format!("/topic/{}", world.name);
+    let dead_letters = format!("DLQ.{}", world.name);
+    world.declare(&[]);
+    for (policy, expected) in [
+        (
+            r#"{"message-ttl":2000000}"#,
+            Some("each after 2000000 ms (message-ttl)"),
+        ),
+        (
+            r#"{"expires":3000000,"max-length":5}"#,
+            Some(
+                "the queue after 3000000 ms without use (expires), the oldest of more than 5 (max-length)",
+            ),
+        ),
+        (
+            r#"{"max-length-bytes":10000,"overflow":"drop-head"}"#,
+            Some("the oldest of more than 10000 bytes (max-length-bytes)"),
+        ),
+        (r#"{"max-length":5,"overflow":"reject-publish"}"#, None),
+    ] {
+        host.set_policy(&dead_letters, policy);
+        wait_until("the policy applies", || {
+            let queue = host.queue(&dead_letters).unwrap();
+            let expected: serde_json::Value = serde_json::from_str(policy).unwrap();
+            queue["effective_policy_definition"] == expected
+        });
+        let report = world
+            .doctor()
+            .with(&["--subscription", &topic, &world.name])
+            .run();
+        match expected {
+            Some(text) => report
+                .only(&["queue.dead_letters"])
+                .has("queue.dead_letters", "warning", text)
+                .has("queue.dead_letters", "warning", &dead_letters),
+            None => report.only(&[]),
+        };
+    }
+}
+
 /// RabbitMQ 4.3 answers 404 for each queue and exchange of a virtual host that the user may not see.
 #[test]
 fn what_the_management_api_does_not_show_is_not_reported_as_missing() {
