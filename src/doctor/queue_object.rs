@@ -54,6 +54,11 @@ impl QueueObject {
             .filter(|_| self.kind.as_deref() == Some("quorum"))
     }
 
+    /// Whether it is a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        self.kind.as_deref() == Some("stream")
+    }
+
     /// What a policy lets the broker delete: `each after 2000 ms (message-ttl)`. A queue that refuses messages at its
     /// maximum length deletes none for it.
     pub(super) fn deleted_by_policy(&self) -> Vec<String> {

@@ -115,6 +115,15 @@ async fn with_management(
             "does not exist: until it does, the broker drops what is sent to it",
             "start `subscribe` once; it creates the queue",
         )),
+        Some(found) if found.is_stream() => {
+            // It has no dead letters.
+            push(Check::error(
+                QUEUE,
+                QueueError::Stream(name.to_owned()),
+                "change the subscription; `subscribe` refuses it",
+            ));
+            return Ok(());
+        }
         Some(found) => {
             let messages = found.messages.map_or(String::new(), |messages| {
                 format!(", {}", counted(messages, "message"))

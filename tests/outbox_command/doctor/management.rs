@@ -322,6 +322,27 @@ fn a_policy_that_deletes_dead_letters_is_a_warning() {
     }
 }
 
+#[test]
+fn a_queue_that_is_a_stream_is_an_error() {
+    let Some((host, world)) = where_queues_are("classic") else {
+        return;
+    };
+    host.declare(&world.name, "stream");
+    for arguments in [
+        vec![format!("/amq/queue/{}", world.name)],
+        vec![format!("/topic/{}", world.name), world.name.clone()],
+    ] {
+        let mut subscription = vec!["--subscription"];
+        subscription.extend(arguments.iter().map(String::as_str));
+        let report = world.doctor().with(&subscription).run();
+        report
+            .only(&["queue"])
+            .has("queue", "error", "is a stream")
+            .has("queue", "error", "`subscribe` refuses it");
+        assert!(!report.out.contains("start `subscribe`"), "{report:?}");
+    }
+}
+
 /// RabbitMQ 4.3 answers 404 for each queue and exchange of a virtual host that the user may not see.
 #[test]
 fn what_the_management_api_does_not_show_is_not_reported_as_missing() {
