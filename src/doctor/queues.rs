@@ -113,7 +113,7 @@ async fn with_management(
         None => push(Check::warning(
             QUEUE,
             "does not exist: until it does, the broker drops what is sent to it",
-            "start `subscribe` once; it creates the queue",
+            "start `subscribe` once; it creates the queue, if the user of stomp_url has the right to configure it",
         )),
         Some(found) if found.is_stream() => {
             // It has no dead letters.
@@ -173,7 +173,10 @@ fn arguments(found: &QueueObject, headers: &Headers) -> Check {
 /// What to do if `subscribe` is needed, which a queue with other arguments refuses.
 fn start(has_our_arguments: bool) -> &'static str {
     match has_our_arguments {
-        true => "start `subscribe` once; it creates the queue or binds it",
+        true => {
+            "start `subscribe` once; it creates or binds the queue, if the user of stomp_url has the right to \
+             configure it"
+        }
         false => "correct the arguments of the queue first, then start `subscribe` once",
     }
 }

@@ -118,7 +118,7 @@ fn queues_bindings_and_dead_letters_are_checked() {
         .has(
             "queue",
             "warning",
-            "start `subscribe` once; it creates the queue",
+            "start `subscribe` once; it creates the queue, if the user of stomp_url has the right to configure it",
         )
         .has("queue.dead_letters", "warning", "does not exist");
     let mut subscriber = world.subscribe();
