@@ -12,6 +12,7 @@ use super::last_error::LastError;
 use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
 use super::new_row::NewPublished;
+use super::rights::{FoundTable, Grantee, Needed};
 use super::schemas::{Found, Tables};
 use super::scope::Filter;
 use super::server::{TooOld, Unsuitable};
@@ -159,6 +160,19 @@ pub trait Dialect: Connection + Sized {
         named: Option<&str>,
         error: &diesel::result::Error,
     ) -> QueryResult<Tables>;
+
+    /// The rights that claims need besides those on the rows.
+    const CLAIM_RIGHTS: &'static [Needed] = &[];
+
+    /// Those of the tables that exist, with those of the rights that the user lacks.
+    fn find_rights(&mut self, _needed: &[Needed]) -> QueryResult<Vec<FoundTable>> {
+        Ok(Vec::new())
+    }
+
+    /// The user and the place of the tables, for a GRANT.
+    fn grantee(&mut self) -> QueryResult<Grantee> {
+        Ok(Grantee::default())
+    }
 
     /// SQL on our tables that means the named schema, for running outside of this crate.
     fn in_named_schema(sql: &str) -> Cow<'_, str> {

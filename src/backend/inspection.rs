@@ -7,18 +7,8 @@ use diesel::sql_types::{BigInt, Text};
 
 use super::Backend;
 use super::lifecycle::{SUCCEEDED, WAITING};
+use super::rights::{self, FoundTable};
 use crate::migrations::Migrate;
-
-/// A table of the outbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FoundTable {
-    pub(crate) name: String,
-    /// The rights that the user lacks, such as `insert`.
-    pub(crate) lacks: Vec<&'static str>,
-}
-
-/// The rights that the programs need on each table.
-pub(crate) const RIGHTS: [&str; 4] = ["select", "insert", "update", "delete"];
 
 /// The versions in `outbox_migrations`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +107,9 @@ pub(crate) trait Inspection: Backend + Migrate {
     }
 
     /// The tables of the outbox that exist.
-    fn find_tables(&mut self) -> QueryResult<Vec<FoundTable>>;
+    fn find_tables(&mut self) -> QueryResult<Vec<FoundTable>> {
+        self.find_rights(&rights::all())
+    }
 
     /// The migrations that were run.
     fn recorded_versions(&mut self) -> QueryResult<Recorded>;

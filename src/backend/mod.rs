@@ -75,6 +75,7 @@ mod new_row;
 pub(crate) mod outbox_write;
 mod qualify;
 mod returning;
+pub(crate) mod rights;
 pub(crate) mod row_state;
 mod schemas;
 mod scope;
@@ -126,6 +127,9 @@ pub use new_call_row::NewCallRow;
 #[doc(hidden)]
 pub use new_row::NewPublished;
 pub(crate) use returning::Returning;
+pub use rights::MissingRights;
+#[doc(hidden)]
+pub use rights::{FoundTable, Grantee, Needed};
 #[doc(hidden)]
 pub use schemas::{Found, Tables};
 pub(crate) use scope::shared_key;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::ConnectError;
 use crate::backend::{
-    TooOld, Unsuitable, is_contention, is_infrastructure, is_of_a_connection, is_refusal,
+    MissingRights, TooOld, Unsuitable, is_contention, is_infrastructure, is_of_a_connection,
+    is_refusal,
 };
 
 /// Why work on the database was not done.
@@ -46,6 +47,9 @@ pub enum DbError {
         /// The database's error.
         source: diesel::result::Error,
     },
+    /// The database user lacks rights that this program needs besides reading.
+    #[error(transparent)]
+    MissingRights(#[from] MissingRights),
     /// The server is older than the outbox requires.
     #[error(transparent)]
     TooOld(#[from] TooOld),
@@ -71,6 +75,7 @@ impl DbError {
             Self::Statement(error) => is_infrastructure(error),
             Self::Tables { .. }
             | Self::Rights { .. }
+            | Self::MissingRights(_)
             | Self::TooOld(_)
             | Self::Unsuitable(_)
             | Self::Panicked

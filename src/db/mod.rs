@@ -8,6 +8,7 @@ mod manager;
 mod mask;
 mod pool;
 mod pooler;
+mod rights;
 mod schema;
 mod threads;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::backend::session::{Purpose, Session};
-use crate::backend::{Backend, Tables};
+use crate::backend::{Backend, Needed, Tables};
 use crate::config::{Config, Secret};
 use crate::metrics::DatabaseErrors;
 use crate::runtime::outage::Outage;
@@ -54,6 +55,8 @@ pub(crate) struct Db<C: Backend> {
     limit: Option<Duration>,
     /// Whether rows are claimed on it.
     claims: bool,
+    /// The rights that the program needs.
+    needed: Vec<Needed>,
     /// The shutdown signal. After it work takes at most [`CLOSE_TIMEOUT`].
     shutdown: Option<Shutdown>,
 }
@@ -67,6 +70,7 @@ impl<C: Backend> Clone for Db<C> {
             threads: self.threads.clone(),
             limit: self.limit,
             claims: self.claims,
+            needed: self.needed.clone(),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -199,6 +203,7 @@ impl<C: Backend> Db<C> {
             threads: Threads::default(),
             limit: None,
             claims: false,
+            needed: Vec::new(),
             shutdown: None,
         }
     }
@@ -210,6 +215,15 @@ impl<C: Backend> Db<C> {
             limit: Some(limit),
             ..self
         }
+    }
+
+    /// Makes [`check_tables`](Self::check_tables) fail if the user lacks one of these rights.
+    pub(crate) fn needing(mut self, rights: &[Needed]) -> Self {
+        self.needed.extend_from_slice(rights);
+        if self.claims {
+            self.needed.extend_from_slice(C::CLAIM_RIGHTS);
+        }
+        self
     }
 
     /// Makes work end soon after `shutdown` is requested.
@@ -374,7 +388,8 @@ impl<C: Backend> Db<C> {
     }
 
     /// Fails with [`DbError::Tables`] if the tables are missing, with [`DbError::Rights`] if the user
-    /// may not read them, with [`DbError::TooOld`] if the server cannot have them, and with
+    /// may not read them, with [`DbError::MissingRights`] if the user lacks another right that the program
+    /// [needs](Self::needing), with [`DbError::TooOld`] if the server cannot have them, and with
     /// [`DbError::Unsuitable`] if the server does not support what the program needs.
     pub(crate) async fn check_tables(&self) -> Result<(), DbError> {
         // Before any setting of a session is changed.
@@ -388,6 +403,7 @@ impl<C: Backend> Db<C> {
         }
         let source = match self.run(C::check_tables).await {
             Ok(()) => {
+                self.check_rights().await?;
                 self.warn_of_others().await;
                 return Ok(());
             }

@@ -7,7 +7,8 @@ use super::expected::Expected;
 use super::queues::Subscribed;
 use super::report::Report;
 use super::{connections, indexes, migrations, rights, statistics};
-use crate::backend::inspection::{FoundTable, Inspection, READ_ROWS, UsedDestination};
+use crate::backend::inspection::{Inspection, READ_ROWS, UsedDestination};
+use crate::backend::rights::FoundTable;
 use crate::config::Config;
 use crate::db::{Address, Db, DbError};
 

@@ -2,7 +2,8 @@
 
 use super::check::Check;
 use super::database::Database;
-use crate::backend::inspection::{FoundTable, Inspection, Recorded};
+use crate::backend::inspection::{Inspection, Recorded};
+use crate::backend::rights::FoundTable;
 use crate::db::DbError;
 use crate::migrations::{Script, TABLES};
 

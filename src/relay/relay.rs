@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use diesel::r2d2::{ConnectionManager, Pool};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, rights};
 use crate::config::Config;
 use crate::db::{Address, Db};
 use crate::engine::hooks::Hooks;
@@ -112,6 +112,7 @@ impl<C: Backend> Relay<C> {
 
     fn on(db: Db<C>, config: &Config) -> Result<Self, RelayError> {
         metrics::register(Emitter::Relay);
+        let db = db.needing(rights::OF_RELAY);
         Ok(Self {
             cleanup: Arc::new(Cleanup::of_outbox(db.clone(), config)),
             db,

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 
+use crate::db::is_unexplained;
+
 /// The state of something that may not be available, such as a database.
 #[derive(Debug)]
 pub(crate) struct Outage {
@@ -39,11 +41,15 @@ impl Outage {
     }
 
     /// Notes a failed attempt and returns the pause before the next one.
-    pub(crate) fn pause_after(&mut self, error: &dyn Error) -> Duration {
+    pub(crate) fn pause_after(&mut self, error: &(dyn Error + 'static)) -> Duration {
         let what = self.what;
         if self.since.is_none() {
             self.since = Some(Instant::now());
-            tracing::warn!(error = %error, "{what} is not available; retrying");
+            if is_unexplained(error) {
+                tracing::warn!(error = %error, "{what} refuses a statement; retrying");
+            } else {
+                tracing::warn!(error = %error, "{what} is not available; retrying");
+            }
         } else {
             tracing::debug!(error = %error, "{what} is not available yet");
         }

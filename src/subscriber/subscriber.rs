@@ -11,7 +11,7 @@ use super::queue_error::QueueError;
 use super::settings::Settings;
 use super::stats::SubscriberStats;
 use super::status::SubscriberStatus;
-use crate::backend::Backend;
+use crate::backend::{Backend, rights};
 use crate::callback::kind::Callback;
 use crate::callback::{Registry, celery};
 use crate::config::Config;
@@ -150,7 +150,10 @@ impl<C: Backend> Subscriber<C> {
         let callback = registry.get(callback, config.exec_timeout)?;
         let workers = u32::try_from(config.workers).unwrap_or(u32::MAX);
         let queue = Queue::of(config, destination, queue)?;
-        let db = db(workers.saturating_add(CONNECTIONS))?;
+        let mut db = db(workers.saturating_add(CONNECTIONS))?.needing(rights::OF_SUBSCRIBER);
+        if config.delivery_limit.is_some() {
+            db = db.needing(rights::OF_CRASH_COUNT);
+        }
         metrics::register(Emitter::Subscriber);
         // Its series exist from now on.
         drop(SubscriberMetrics::new(&callback_name));

@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::place::{Place, Subject, brokers, wait_until};
-use crate::refusals::ends_at_the_start;
+use crate::refusals::{ends_at_the_start, relay_ends, subscriber_ends};
 use crate::survivors::Survivors;
 
 type MariaDb = outbox_test_support::own::MariaDb<MysqlConnection>;
@@ -148,4 +148,30 @@ fn a_refused_login_ends_a_program_at_its_start() {
     ] {
         ends_at_the_start::<MysqlConnection>(&place, &server.url(user, database), words);
     }
+}
+
+/// A right that the program needs and lacks ends it at its start.
+#[test]
+fn a_missing_right_ends_a_program_at_its_start() {
+    let server = MariaDb::start();
+    let place = place(&server);
+    let mut admin = server.admin();
+    admin
+        .batch_execute(
+            "create user 'a@b'@'%' identified by 'x'; grant select, insert on app.* to 'a@b'@'%';
+             create user reader@'%' identified by 'x'; grant select on app.* to reader@'%'",
+        )
+        .unwrap();
+    let url = server.url("a%40b:x", "app");
+    for words in [
+        "the database user 'a@b'@'%' lacks UPDATE on the table published",
+        "`GRANT UPDATE ON app.published TO 'a@b'@'%'`",
+        "`GRANT UPDATE ON app.outbox_jobs TO 'a@b'@'%'`",
+    ] {
+        relay_ends::<MysqlConnection>(&place, &url, words);
+    }
+    let grant = "run `GRANT UPDATE, DELETE ON app.outbox_deliveries TO 'a@b'@'%'`";
+    subscriber_ends::<MysqlConnection>(&place, &url, grant);
+    let grant = "`GRANT INSERT ON app.received TO 'reader'@'%'`";
+    subscriber_ends::<MysqlConnection>(&place, &server.url("reader:x", "app"), grant);
 }

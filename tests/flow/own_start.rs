@@ -3,12 +3,13 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel_outbox::Message;
 
 use crate::faults::Running;
 use crate::own_postgres::Cluster;
 use crate::own_postgres::{look, place};
 use crate::place::{Subject, wait_until};
-use crate::refusals::ends_at_the_start;
+use crate::refusals::{ends_at_the_start, relay_ends, subscriber_ends};
 
 /// A permanent failure ends a program at its start, in any language; a temporary one does not.
 #[test]
@@ -82,6 +83,89 @@ fn the_true_reason_is_told_at_the_start() {
     ends_at_the_start::<PgConnection>(&place, &url, "run `outbox migrate`");
     admin.batch_execute("drop table received").unwrap();
     ends_at_the_start::<PgConnection>(&place, &url, "run `outbox migrate`");
+}
+
+/// A right that the program needs, and that is missing or granted on some columns only, ends it at its start.
+#[test]
+fn a_missing_right_ends_a_program_at_its_start() {
+    let cluster = Cluster::start("");
+    let place = place(cluster.database());
+    let mut admin = PgConnection::establish(&look(&cluster)).unwrap();
+    admin
+        .batch_execute(
+            r#"create role "Shop" login; grant select, insert, update, delete on all tables in schema public to "Shop""#,
+        )
+        .unwrap();
+    let url = cluster.url("Shop", "app");
+    for (table, right, column) in [
+        ("published", "update", "status"),
+        ("published", "update", ""),
+    ] {
+        let mut may = |what: &str| admin.batch_execute(&format!("{what} \"Shop\"")).unwrap();
+        may(&format!("revoke {right} on {table} from"));
+        if !column.is_empty() {
+            may(&format!("grant {right} ({column}) on {table} to"));
+        }
+        let grant = format!("run `GRANT UPDATE ON public.{table} TO \"Shop\"`");
+        relay_ends::<PgConnection>(&place, &url, &grant);
+        let lacks = format!("the database user \"Shop\" lacks UPDATE on the table {table}:");
+        relay_ends::<PgConnection>(&place, &url, &lacks);
+        may(&format!("grant {right} on {table} to"));
+    }
+    for (table, right, column) in [
+        ("received", "INSERT", "(id)"),
+        ("received", "INSERT", ""),
+        ("outbox_deliveries", "INSERT", ""),
+        ("outbox_deliveries", "UPDATE", ""),
+        ("outbox_deliveries", "DELETE", ""),
+    ] {
+        let mut may = |what: &str| admin.batch_execute(&format!("{what} \"Shop\"")).unwrap();
+        may(&format!("revoke {right} on {table} from"));
+        if !column.is_empty() {
+            may(&format!("grant {right} {column} on {table} to"));
+        }
+        let grant = format!("run `GRANT {right} ON public.{table} TO \"Shop\"`");
+        subscriber_ends::<PgConnection>(&place, &url, &grant);
+        may(&format!("grant {right} on {table} to"));
+    }
+}
+
+/// A right that is revoked later is waited for, and the log does not blame the server.
+#[test]
+fn a_right_that_is_revoked_later_is_waited_for() {
+    let cluster = Cluster::start("");
+    let place = place(cluster.database());
+    let mut admin = PgConnection::establish(&look(&cluster)).unwrap();
+    let url = cluster.url("app", "app");
+    let settings = place.settings().set("database_url", url);
+    let (relay, log) = Running::logged::<PgConnection>(settings);
+    let write = |admin: &mut PgConnection| {
+        let message = Message::new(place.topic(), &"x");
+        message.publish(admin).unwrap();
+    };
+    let sent =
+        |admin: &mut PgConnection| admin.number("select count(*) from published where status = 2");
+    write(&mut admin);
+    wait_until("it is sent", || sent(&mut admin) == 1);
+    admin
+        .batch_execute(
+            "alter table published owner to postgres; grant select, insert, delete on published to app",
+        )
+        .unwrap();
+    write(&mut admin);
+    wait_until("it is logged", || {
+        log.count("the database refuses a statement; retrying") > 0
+    });
+    assert!(
+        log.text()
+            .contains("keine Berechtigung für Tabelle published")
+    );
+    assert_eq!(log.count("is not available; retrying"), 0, "{}", log.text());
+    admin
+        .batch_execute("grant update on published to app")
+        .unwrap();
+    wait_until("it is sent", || sent(&mut admin) == 2);
+    relay.stop();
 }
 
 /// Failures of a clean-up are logged, and it is retried within the hour.

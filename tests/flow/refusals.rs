@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use diesel_outbox::config::Config;
 use diesel_outbox::relay::Relay;
 use diesel_outbox::subscriber::Subscriber;
 use diesel_outbox::{Registry, Shutdown};
@@ -13,20 +14,33 @@ use crate::support;
 
 /// A relay and a subscriber on the database at `url` end with this error.
 pub(crate) fn ends_at_the_start<C: Subject>(place: &Place, url: &str, words: &str) {
-    let settings = place
+    relay_ends::<C>(place, url, words);
+    subscriber_ends::<C>(place, url, words);
+}
+
+fn settings(place: &Place, url: &str) -> Config {
+    place
         .settings()
         .set("database_url", url)
         .set("database_timeout", "300ms")
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+/// A relay on the database at `url` ends with this error.
+pub(crate) fn relay_ends<C: Subject>(place: &Place, url: &str, words: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let shutdown = Shutdown::new();
-    let relay = Relay::<C>::new(&settings).unwrap();
-    runtime.block_on(ends_with(words, relay.run(&shutdown)));
-    let registry = Registry::<C>::new();
+    let relay = Relay::<C>::new(&settings(place, url)).unwrap();
+    runtime.block_on(ends_with(words, relay.run(&Shutdown::new())));
+}
+
+/// A subscriber on the database at `url` ends with this error.
+pub(crate) fn subscriber_ends<C: Subject>(place: &Place, url: &str, words: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (settings, registry) = (settings(place, url), Registry::<C>::new());
     let topic = place.topic();
     let subscriber = Subscriber::<C>::new(&settings, &registry, "store", &topic, None).unwrap();
-    runtime.block_on(ends_with(words, subscriber.run(&shutdown)));
+    runtime.block_on(ends_with(words, subscriber.run(&Shutdown::new())));
 }
 
 async fn ends_with<T, E: Display>(words: &str, run: impl Future<Output = Result<T, E>>) {

@@ -9,29 +9,11 @@ use diesel::sql_types::BigInt;
 use super::Variable;
 use crate::backend::dialect::Dialect;
 use crate::backend::inspection::{
-    ConnectionsLeft, FoundIndex, FoundTable, IndexRow, Inspection, Named, RIGHTS, Recorded,
-    SessionLimits, UsedDestination, read_versions, table_list, used_destinations,
+    ConnectionsLeft, FoundIndex, IndexRow, Inspection, Named, Recorded, SessionLimits,
+    UsedDestination, read_versions, table_list, used_destinations,
 };
 use crate::backend::qualify::RunQueryDsl;
 use crate::backend::schemas::Tables;
-use crate::migrations::TABLES;
-
-/// A statement that needs this right on a table and is only explained. EXPLAIN needs the rights of the statement:
-/// <https://dev.mysql.com/doc/refman/8.4/en/explain.html>.
-fn explained(right: &str, table: &str) -> String {
-    let column = match table {
-        "outbox_jobs" | "outbox_streams" => "name",
-        "outbox_deliveries" => "msg_id",
-        _ => "id",
-    };
-    let statement = match right {
-        "select" => format!("select {column} from {table}"),
-        "insert" => format!("insert into {table} ({column}) values ('')"),
-        "update" => format!("update {table} set {column} = ''"),
-        _ => format!("delete from {table}"),
-    };
-    format!("explain {statement}")
-}
 
 const INDEXES: &str = "\
 select table_name as in_table, index_name as name,
@@ -50,27 +32,6 @@ fn why(conn: &mut MysqlConnection, error: diesel::result::Error) -> QueryResult<
 }
 
 impl Inspection for MysqlConnection {
-    /// A table on which the user has no right at all counts as one that exists.
-    fn find_tables(&mut self) -> QueryResult<Vec<FoundTable>> {
-        let mut found = Vec::new();
-        'tables: for table in TABLES {
-            let mut lacks = Vec::new();
-            for right in RIGHTS {
-                if let Err(error) = self.batch_execute(&explained(right, table)) {
-                    match why(self, error)? {
-                        Tables::Missing => continue 'tables,
-                        _ => lacks.push(right),
-                    }
-                }
-            }
-            found.push(FoundTable {
-                name: table.to_owned(),
-                lacks,
-            });
-        }
-        Ok(found)
-    }
-
     fn recorded_versions(&mut self) -> QueryResult<Recorded> {
         if let Err(error) = self.batch_execute("explain select version from outbox_migrations") {
             return Ok(match why(self, error)? {

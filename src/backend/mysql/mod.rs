@@ -13,6 +13,7 @@ mod inspection;
 mod migrate;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod refusals;
+mod rights;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 pub(crate) mod session;
 mod settle;
@@ -38,6 +39,7 @@ use super::maintenance::Maintenance;
 use super::new_call_row::NewCallRow;
 use super::new_row::NewPublished;
 use super::qualify::{RunQueryDsl, unqualified};
+use super::rights::{FoundTable, Grantee, Needed};
 use super::schemas::Tables;
 use super::scope::Filter;
 use super::server::{self, Feature, TooOld, Unsuitable};
@@ -218,6 +220,17 @@ impl Dialect for MysqlConnection {
         } else {
             Tables::Exist
         })
+    }
+
+    // Claims lock a row of it.
+    const CLAIM_RIGHTS: &'static [Needed] = &[("outbox_jobs", &["select", "update"])];
+
+    fn find_rights(&mut self, needed: &[Needed]) -> QueryResult<Vec<FoundTable>> {
+        rights::find(self, needed)
+    }
+
+    fn grantee(&mut self) -> QueryResult<Grantee> {
+        rights::grantee(self)
     }
 
     fn now(&mut self) -> QueryResult<DateTime<Utc>> {

@@ -7,37 +7,10 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::qualify::schema_name;
 use crate::backend::inspection::{
-    ConnectionsLeft, FoundIndex, FoundTable, FoundTrigger, IndexRow, Inspection, Named, RIGHTS,
-    Recorded, SessionLimits, TableStatistics, UsedDestination, read_versions, table_list,
-    used_destinations,
+    ConnectionsLeft, FoundIndex, FoundTrigger, IndexRow, Inspection, Named, Recorded,
+    SessionLimits, TableStatistics, UsedDestination, read_versions, table_list, used_destinations,
 };
 use crate::backend::qualify::RunQueryDsl;
-
-/// The privileges on a table, in the order of [`RIGHTS`]. A right on columns counts.
-const TABLES: &str = "\
-select c.relname::text as name, has_schema_privilege(n.oid, 'usage') as usage,
-    has_any_column_privilege(c.oid, 'select') as may_select,
-    has_any_column_privilege(c.oid, 'insert') as may_insert,
-    has_any_column_privilege(c.oid, 'update') as may_update,
-    has_table_privilege(c.oid, 'delete') as may_delete
-from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where n.nspname = {schema} and c.relkind in ('r', 'p') and c.relname in ({tables})";
-
-#[derive(QueryableByName)]
-struct TableRow {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Bool)]
-    usage: bool,
-    #[diesel(sql_type = Bool)]
-    may_select: bool,
-    #[diesel(sql_type = Bool)]
-    may_insert: bool,
-    #[diesel(sql_type = Bool)]
-    may_update: bool,
-    #[diesel(sql_type = Bool)]
-    may_delete: bool,
-}
 
 const INDEXES: &str = "\
 select t.relname::text as in_table, i.relname::text as name,
@@ -160,30 +133,6 @@ impl Inspection for PgConnection {
 
     fn online(create_index: &str) -> String {
         create_index.replacen(" index ", " index concurrently ", 1)
-    }
-
-    fn find_tables(&mut self) -> QueryResult<Vec<FoundTable>> {
-        let rows: Vec<TableRow> = load(self, TABLES)?;
-        Ok(rows
-            .into_iter()
-            .map(|row| {
-                let may = [
-                    row.may_select,
-                    row.may_insert,
-                    row.may_update,
-                    row.may_delete,
-                ];
-                let lacks = RIGHTS.into_iter().zip(may).filter(|(_, may)| !may);
-                let usage = (!row.usage).then_some("usage on its schema");
-                FoundTable {
-                    name: row.name,
-                    lacks: usage
-                        .into_iter()
-                        .chain(lacks.map(|(right, _)| right))
-                        .collect(),
-                }
-            })
-            .collect())
     }
 
     fn recorded_versions(&mut self) -> QueryResult<Recorded> {

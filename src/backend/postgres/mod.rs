@@ -19,6 +19,7 @@ mod migration_lock;
 mod qualify;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
 mod refusals;
+mod rights;
 mod schemas;
 mod search_path;
 #[cfg(any(feature = "relay", feature = "subscriber"))]
@@ -44,6 +45,7 @@ use super::lifecycle::LifecycleTable;
 use super::new_call_row::NewCallRow;
 use super::new_row::NewPublished;
 use super::qualify::RunQueryDsl;
+use super::rights::{FoundTable, Grantee, Needed};
 use super::schemas::{Found, Tables};
 use super::scope::Filter;
 use super::server::{self, Feature, TooOld};
@@ -106,6 +108,14 @@ impl Dialect for PgConnection {
         _: &diesel::result::Error,
     ) -> QueryResult<Tables> {
         schemas::why_no_tables(self, named)
+    }
+
+    fn find_rights(&mut self, needed: &[Needed]) -> QueryResult<Vec<FoundTable>> {
+        rights::find(self, needed)
+    }
+
+    fn grantee(&mut self) -> QueryResult<Grantee> {
+        rights::grantee(self)
     }
 
     fn in_named_schema(sql: &str) -> Cow<'_, str> {

@@ -4,10 +4,11 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::backend::inspection::{
-    FoundIndex, FoundTable, IndexRow, Inspection, Named, Recorded, UsedDestination, read_versions,
-    table_list, used_destinations,
+    FoundIndex, IndexRow, Inspection, Named, Recorded, UsedDestination, read_versions, table_list,
+    used_destinations,
 };
 use crate::backend::qualify::RunQueryDsl;
+use crate::backend::rights::FoundTable;
 
 fn tables(conn: &mut SqliteConnection, names: &str) -> QueryResult<Vec<String>> {
     let found: Vec<Named> = diesel::sql_query(format!(
@@ -26,7 +27,7 @@ impl Inspection for SqliteConnection {
         let found = tables(self, &table_list())?;
         let table = |name| FoundTable {
             name,
-            lacks: Vec::new(),
+            ..FoundTable::default()
         };
         Ok(found.into_iter().map(table).collect())
     }

@@ -11,7 +11,7 @@ use super::execution::Shared;
 use super::monitor::{ExecutorMonitor, ExecutorStats, ExecutorStatus};
 use super::observer::ExecutorObserver;
 use super::workers::Workers;
-use crate::backend::Backend;
+use crate::backend::{Backend, rights};
 use crate::calls::immediate::Immediate;
 use crate::calls::registry::Calls;
 use crate::config::Config;
@@ -66,7 +66,7 @@ impl<C: Backend> Executor<C> {
         config.validate()?;
         calls.check()?;
         let address = Address::parse(config.require_database_url()?)?.for_backend::<C>()?;
-        let db = Db::for_engine(config, &address, CONNECTIONS);
+        let db = Db::for_engine(config, &address, CONNECTIONS).needing(rights::OF_EXECUTOR);
         let workers = config.call_workers.unwrap_or_else(cores);
         let connections = u32::try_from(workers).unwrap_or(u32::MAX);
         metrics::register(Emitter::Executor);
