@@ -127,9 +127,9 @@ pub use new_call_row::NewCallRow;
 #[doc(hidden)]
 pub use new_row::NewPublished;
 pub(crate) use returning::Returning;
-pub use rights::MissingRights;
 #[doc(hidden)]
 pub use rights::{FoundTable, Grantee, Needed};
+pub use rights::{MissingRights, RowSecurity};
 #[doc(hidden)]
 pub use schemas::{Found, Tables};
 pub(crate) use scope::shared_key;

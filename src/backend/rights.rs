@@ -47,6 +47,10 @@ pub struct FoundTable {
     pub name: String,
     /// The rights that the user lacks, such as `insert`.
     pub lacks: Vec<&'static str>,
+    /// The rights for which row-level security has no policy for the user: it reads and changes no row.
+    pub hidden: Vec<&'static str>,
+    /// Whether row-level security applies to the user.
+    pub is_filtered: bool,
 }
 
 /// The database user, and the schema or the database of the tables, as GRANT expects them.
@@ -90,6 +94,38 @@ impl fmt::Display for MissingRights {
 }
 
 impl std::error::Error for MissingRights {}
+
+/// Row-level security of PostgreSQL hides all rows of a table from the database user, because none of its policies
+/// is for this user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RowSecurity {
+    /// The user, as `CREATE POLICY` expects it.
+    pub user: String,
+    /// The schema of the tables.
+    pub schema: String,
+    /// The tables, each with the rights that no policy gives.
+    pub tables: Vec<(String, Vec<&'static str>)>,
+}
+
+impl fmt::Display for RowSecurity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, schema) = (&self.user, &self.schema);
+        let hidden = each(&self.tables, |rights, table| {
+            format!("{rights} on the table {table}")
+        });
+        let policies = each(&self.tables, |_, table| {
+            format!("`CREATE POLICY outbox ON {schema}.{table} TO {user} USING (true)`")
+        });
+        write!(
+            f,
+            "row-level security has no policy for the database user {user} for {hidden}: as the owner of the tables, \
+             run {policies}, or give the user BYPASSRLS"
+        )
+    }
+}
+
+impl std::error::Error for RowSecurity {}
 
 /// A text for each table and its rights.
 fn each(tables: &[(String, Vec<&str>)], text: impl Fn(&str, &str) -> String) -> String {

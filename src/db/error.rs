@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::ConnectError;
 use crate::backend::{
-    MissingRights, TooOld, Unsuitable, is_contention, is_infrastructure, is_of_a_connection,
-    is_refusal,
+    MissingRights, RowSecurity, TooOld, Unsuitable, is_contention, is_infrastructure,
+    is_of_a_connection, is_refusal,
 };
 
 /// Why work on the database was not done.
@@ -50,6 +50,9 @@ pub enum DbError {
     /// The database user lacks rights that this program needs besides reading.
     #[error(transparent)]
     MissingRights(#[from] MissingRights),
+    /// Row-level security hides all rows of a table from the database user.
+    #[error(transparent)]
+    RowSecurity(#[from] RowSecurity),
     /// The server is older than the outbox requires.
     #[error(transparent)]
     TooOld(#[from] TooOld),
@@ -76,6 +79,7 @@ impl DbError {
             Self::Tables { .. }
             | Self::Rights { .. }
             | Self::MissingRights(_)
+            | Self::RowSecurity(_)
             | Self::TooOld(_)
             | Self::Unsuitable(_)
             | Self::Panicked

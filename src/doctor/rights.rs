@@ -6,6 +6,7 @@ use crate::backend::inspection::Inspection;
 use crate::backend::rights::FoundTable;
 
 const NAME: &str = "database.rights";
+const ROW_SECURITY: &str = "database.row_security";
 
 pub(super) fn check<C: Inspection>(database: &mut Database<'_, C>, tables: &[FoundTable]) {
     let mut is_complete = true;
@@ -32,6 +33,32 @@ pub(super) fn check<C: Inspection>(database: &mut Database<'_, C>, tables: &[Fou
                 tables.len()
             ),
         ));
+    }
+    row_security(database, tables);
+}
+
+/// Row-level security hides rows without any error.
+fn row_security<C: Inspection>(database: &mut Database<'_, C>, tables: &[FoundTable]) {
+    for table in tables.iter().filter(|table| table.is_filtered) {
+        let check = if table.hidden.is_empty() {
+            Check::warning(
+                ROW_SECURITY,
+                "row-level security applies to the user: rows that no policy shows it are left out",
+                "check that the policies show this user all rows, or give it BYPASSRLS",
+            )
+        } else {
+            let rights = table.hidden.join(", ");
+            Check::error(
+                ROW_SECURITY,
+                format_args!("row-level security has no policy for the user for {rights}"),
+                format_args!(
+                    "as the owner of the table: `create policy outbox on {} to … using (true)`, or give the user \
+                     BYPASSRLS, or connect as the owner",
+                    table.name
+                ),
+            )
+        };
+        database.push(check.about(&table.name));
     }
 }
 

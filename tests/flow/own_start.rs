@@ -130,6 +130,40 @@ fn a_missing_right_ends_a_program_at_its_start() {
     }
 }
 
+/// Row-level security without a policy for the user ends a program; with one it is only logged.
+#[test]
+fn hidden_rows_end_a_program_at_its_start() {
+    let cluster = Cluster::start("");
+    let place = place(cluster.database());
+    let mut admin = PgConnection::establish(&look(&cluster)).unwrap();
+    admin
+        .batch_execute(
+            "create role shop login; grant select, insert, update, delete on all tables in schema public to shop;
+             alter table published enable row level security; alter table received enable row level security",
+        )
+        .unwrap();
+    let url = cluster.url("shop", "app");
+    let policy = "has no policy for the database user shop for SELECT, UPDATE on the table published: as the owner \
+                  of the tables, run `CREATE POLICY outbox ON public.published TO shop USING (true)`";
+    relay_ends::<PgConnection>(&place, &url, policy);
+    let policy = "run `CREATE POLICY outbox ON public.received TO shop USING (true)`";
+    subscriber_ends::<PgConnection>(&place, &url, policy);
+    admin
+        .batch_execute("CREATE POLICY outbox ON public.published TO shop USING (true)")
+        .unwrap();
+    Message::new(place.topic(), &"x")
+        .publish(&mut admin)
+        .unwrap();
+    let settings = place.settings().set("database_url", url);
+    let (relay, log) = Running::logged::<PgConnection>(settings);
+    wait_until("it is sent", || {
+        admin.number("select count(*) from published where status = 2") == 1
+    });
+    relay.stop();
+    let warning = "row-level security applies to the database user";
+    assert_eq!(log.count(warning), 1, "{}", log.text());
+}
+
 /// A right that is revoked later is waited for, and the log does not blame the server.
 #[test]
 fn a_right_that_is_revoked_later_is_waited_for() {

@@ -41,6 +41,7 @@ pub(super) fn find(conn: &mut MysqlConnection, needed: &[Needed]) -> QueryResult
         found.push(FoundTable {
             name: (*table).to_owned(),
             lacks,
+            ..FoundTable::default()
         });
     }
     Ok(found)

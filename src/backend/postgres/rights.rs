@@ -7,10 +7,16 @@ use super::qualify::schema_name;
 use crate::backend::rights::{FoundTable, Grantee, Needed, RIGHTS};
 
 /// The rights on the tables, in the order of [`RIGHTS`]. A right on columns counts if it is one on all columns.
+/// `policies` has the letters of the commands that permissive policies for the user are for.
 const TABLES: &str = "\
 select c.relname::text as name, has_schema_privilege(n.oid, 'usage') as usage,
     on_columns.may_select, on_columns.may_insert, on_columns.may_update,
-    has_table_privilege(c.oid, 'delete') as may_delete
+    has_table_privilege(c.oid, 'delete') as may_delete, row_security_active(c.oid) as is_filtered,
+    array_to_string(array(
+        select p.polcmd::text from pg_catalog.pg_policy p
+        where p.polrelid = c.oid and p.polpermissive and (0::oid = any(p.polroles)
+            or exists (select from unnest(p.polroles) as r (id) where pg_has_role(r.id, 'usage')))
+    ), '') as policies
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 cross join lateral (
@@ -36,6 +42,20 @@ struct TableRow {
     may_update: bool,
     #[diesel(sql_type = Bool)]
     may_delete: bool,
+    #[diesel(sql_type = Bool)]
+    is_filtered: bool,
+    #[diesel(sql_type = Text)]
+    policies: String,
+}
+
+/// The letter of a command in `pg_policy`.
+fn letter(right: &str) -> char {
+    match right {
+        "select" => 'r',
+        "insert" => 'a',
+        "update" => 'w',
+        _ => 'd',
+    }
 }
 
 impl TableRow {
@@ -49,7 +69,13 @@ impl TableRow {
         let rights = RIGHTS.into_iter().zip(may);
         let lacks = rights.filter(|(right, may)| !may && needed.contains(right));
         let usage = (!self.usage).then_some("usage on its schema");
+        let has_policy = |right: &str| self.policies.contains(['*', letter(right)]);
+        let hidden = RIGHTS
+            .into_iter()
+            .filter(|right| self.is_filtered && needed.contains(right) && !has_policy(right));
         FoundTable {
+            hidden: hidden.collect(),
+            is_filtered: self.is_filtered,
             name: self.name,
             lacks: usage
                 .into_iter()

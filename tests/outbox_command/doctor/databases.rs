@@ -175,7 +175,7 @@ case!(
 
 /// A user of a server, who is dropped at the end.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-struct User<C: Backend> {
+pub(super) struct User<C: Backend> {
     name: String,
     admin: C,
     drop: &'static str,
@@ -183,7 +183,7 @@ struct User<C: Backend> {
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl<C: Backend> User<C> {
-    fn new(url: &str, create: &str, drop: &'static str) -> Self {
+    pub(super) fn new(url: &str, create: &str, drop: &'static str) -> Self {
         let name = format!(
             "outbox_{}",
             &uuid::Uuid::new_v4().simple().to_string()[..16]
@@ -193,14 +193,14 @@ impl<C: Backend> User<C> {
         Self { name, admin, drop }
     }
 
-    fn may(&mut self, what: &str) {
+    pub(super) fn may(&mut self, what: &str) {
         self.admin
             .batch_execute(&what.replace("{}", &self.name))
             .unwrap();
     }
 
     /// The address of the same database, as this user.
-    fn url(&self, url: &str) -> String {
+    pub(super) fn url(&self, url: &str) -> String {
         let (scheme, rest) = url.split_once("://").unwrap();
         format!(
             "{scheme}://{}:secret@{}",

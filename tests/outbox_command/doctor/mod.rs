@@ -10,6 +10,8 @@ mod databases;
 #[cfg(feature = "postgres")]
 mod management;
 mod management_api;
+#[cfg(feature = "postgres")]
+mod rights;
 mod settings;
 mod tls;
 
