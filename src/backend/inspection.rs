@@ -101,6 +101,9 @@ pub(crate) trait Inspection: Backend + Migrate {
     /// Whether a relay's watch for new rows is a session without statements.
     const HAS_IDLE_WATCH: bool = false;
 
+    /// The setting with which sessions take no writes, and how it may be set for this user.
+    const READ_ONLY_SETTING: Option<&'static str> = None;
+
     /// The statement that creates an index, in the form that lets others write in the meantime.
     fn online(create_index: &str) -> String {
         create_index.to_owned()

@@ -178,13 +178,15 @@ impl<C: Inspection> Database<'_, C> {
         let Some(reason) = self.ask(NAME, C::why_not_writable).await else {
             return;
         };
+        let mut advice =
+            "connect to the primary server, or give this user the right to write".to_owned();
+        if let Some(setting) = C::READ_ONLY_SETTING {
+            advice.push_str(", or turn off the setting ");
+            advice.push_str(setting);
+        }
         self.push(match reason {
             None => Check::ok(NAME, "takes writes"),
-            Some(reason) => Check::error(
-                NAME,
-                reason,
-                "connect to the primary server, or give this user the right to write",
-            ),
+            Some(reason) => Check::error(NAME, reason, advice),
         });
     }
 

@@ -32,6 +32,9 @@ fn why(conn: &mut MysqlConnection, error: diesel::result::Error) -> QueryResult<
 }
 
 impl Inspection for MysqlConnection {
+    const READ_ONLY_SETTING: Option<&'static str> =
+        Some("`transaction_read_only` (MariaDB: `tx_read_only`), also in `init_connect`");
+
     fn recorded_versions(&mut self) -> QueryResult<Recorded> {
         if let Err(error) = self.batch_execute("explain select version from outbox_migrations") {
             return Ok(match why(self, error)? {

@@ -74,10 +74,11 @@ pub(super) fn settings(conn: &mut MysqlConnection) -> QueryResult<String> {
     Ok(settings.statement)
 }
 
-/// Whether the server is read-only.
+/// Whether the server or the session is read-only.
 pub(super) fn is_read_only(conn: &mut MysqlConnection) -> QueryResult<bool> {
-    // A number, or a word in later versions of MariaDB.
-    let is_set = "cast(@@global.read_only as char) not in ('0', 'OFF')";
+    // A number, or a word in later versions of MariaDB. The comments are read by one of the servers only.
+    let is_set = "cast(@@global.read_only as char) not in ('0', 'OFF')
+        /*M! or @@session.tx_read_only */ /*!80000 or @@session.transaction_read_only */";
     diesel::select(sql::<Bool>(is_set)).get_result(conn)
 }
 

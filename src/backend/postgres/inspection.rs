@@ -130,6 +130,8 @@ where
 
 impl Inspection for PgConnection {
     const HAS_IDLE_WATCH: bool = true;
+    const READ_ONLY_SETTING: Option<&'static str> =
+        Some("`default_transaction_read_only`, also of this role or database (`\\drds`)");
 
     fn online(create_index: &str) -> String {
         create_index.replacen(" index ", " index concurrently ", 1)

@@ -404,7 +404,7 @@ mod on_postgres {
             .has(
                 "database.writable",
                 "error",
-                "connect to the primary server",
+                "or turn off the setting `default_transaction_read_only`",
             );
         // A second outbox on the search path.
         conn.batch_execute("create schema tenant").unwrap();

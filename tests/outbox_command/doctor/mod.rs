@@ -10,6 +10,8 @@ mod databases;
 #[cfg(feature = "postgres")]
 mod management;
 mod management_api;
+#[cfg(feature = "mysql")]
+mod read_only;
 #[cfg(feature = "postgres")]
 mod rights;
 mod settings;
