@@ -75,6 +75,7 @@ mod new_row;
 pub(crate) mod outbox_write;
 mod qualify;
 mod returning;
+#[allow(dead_code)] // not every feature needs it
 pub(crate) mod rights;
 pub(crate) mod row_state;
 mod schemas;

@@ -151,7 +151,7 @@ fn hidden_rows_end_a_program_at_its_start() {
     admin
         .batch_execute("CREATE POLICY outbox ON public.published TO shop USING (true)")
         .unwrap();
-    Message::new(place.topic(), &"x")
+    Message::new(place.topic(), "x")
         .publish(&mut admin)
         .unwrap();
     let settings = place.settings().set("database_url", url);
@@ -174,7 +174,7 @@ fn a_right_that_is_revoked_later_is_waited_for() {
     let settings = place.settings().set("database_url", url);
     let (relay, log) = Running::logged::<PgConnection>(settings);
     let write = |admin: &mut PgConnection| {
-        let message = Message::new(place.topic(), &"x");
+        let message = Message::new(place.topic(), "x");
         message.publish(admin).unwrap();
     };
     let sent =

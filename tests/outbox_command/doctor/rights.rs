@@ -1,7 +1,6 @@
 //! Rights on columns and row-level security of PostgreSQL.
 
-use diesel::PgConnection;
-use diesel_outbox::backend::Backend;
+use diesel::{Connection, PgConnection};
 use diesel_outbox::migrations::Migrate;
 use diesel_outbox::testing::LoopbackBroker;
 
@@ -10,12 +9,10 @@ use super::databases::User;
 use crate::support::{self, TestDatabase};
 
 /// A database with an outbox, and a user with all rights on it.
-fn outbox<C: Backend + Migrate>() -> Option<(TestDatabase, User<C>)>
-where
-    C: diesel::Connection,
-{
-    let database = support::postgres::<C>()?;
-    C::establish(&database.url).unwrap().migrate().unwrap();
+fn outbox() -> Option<(TestDatabase, User<PgConnection>)> {
+    let database = support::postgres::<PgConnection>()?;
+    let mut conn = PgConnection::establish(&database.url).unwrap();
+    conn.migrate().unwrap();
     let create = "create role {} login password 'secret'";
     let mut user = User::new(&database.url, create, "drop owned by {}; drop role {}");
     user.may("grant select, insert, update, delete on all tables in schema public to {}");
@@ -24,7 +21,7 @@ where
 
 #[test]
 fn a_right_on_some_columns_is_missing() {
-    let Some((database, mut user)) = outbox::<PgConnection>() else {
+    let Some((database, mut user)) = outbox() else {
         return;
     };
     let broker = LoopbackBroker::start().unwrap();
@@ -55,7 +52,7 @@ fn a_right_on_some_columns_is_missing() {
 
 #[test]
 fn rows_that_row_level_security_hides_are_an_error() {
-    let Some((database, mut user)) = outbox::<PgConnection>() else {
+    let Some((database, mut user)) = outbox() else {
         return;
     };
     let broker = LoopbackBroker::start().unwrap();
