@@ -389,8 +389,9 @@ impl<C: Backend> Db<C> {
 
     /// Fails with [`DbError::Tables`] if the tables are missing, with [`DbError::Rights`] if the user
     /// may not read them, with [`DbError::MissingRights`] if the user lacks another right that the program
-    /// [needs](Self::needing), with [`DbError::RowSecurity`] if row-level security hides all rows, with [`DbError::TooOld`] if the server cannot have them, and with
-    /// [`DbError::Unsuitable`] if the server does not support what the program needs.
+    /// [needs](Self::needing), with [`DbError::RowSecurity`] if row-level security hides all rows, with
+    /// [`DbError::TooOld`] if the server cannot have them, and with [`DbError::Unsuitable`] if the server does not
+    /// support what the program needs.
     pub(crate) async fn check_tables(&self) -> Result<(), DbError> {
         // Before any setting of a session is changed.
         self.check_sessions().await?;
