@@ -47,10 +47,23 @@ pub struct FoundTable {
     pub name: String,
     /// The rights that the user lacks, such as `insert`.
     pub lacks: Vec<&'static str>,
+    /// Those of them that the user has on some columns. Of no use on MySQL and MariaDB, where a claim needs UPDATE on
+    /// each column that it reads.
+    pub on_some_columns: Vec<&'static str>,
     /// The rights for which row-level security has no policy for the user: it reads and changes no row.
     pub hidden: Vec<&'static str>,
     /// Whether row-level security applies to the user.
     pub is_filtered: bool,
+}
+
+impl FoundTable {
+    /// The rights that the user has on no column.
+    pub(crate) fn lacks_wholly(&self) -> Vec<&'static str> {
+        let lacks = self.lacks.iter().copied();
+        lacks
+            .filter(|right| !self.on_some_columns.contains(right))
+            .collect()
+    }
 }
 
 /// The database user, and the schema or the database of the tables, as GRANT expects them.

@@ -16,7 +16,8 @@ pub enum ErrorKind {
     DeclaredOtherwise,
     /// The queue does not exist, and the virtual host or the cluster may have no further one.
     TooManyQueues,
-    /// The broker refuses the frame for another reason that its text names, such as the value of the header `expiration`.
+    /// The broker refuses the frame for another reason that its text names, such as the value of the header
+    /// `expiration`.
     PreconditionFailed,
     /// Queues of this type do not have one of the arguments, such as dead letters of a stream.
     InvalidArgument,
@@ -28,9 +29,9 @@ pub enum ErrorKind {
     ClientIdInUse,
     /// The broker ended a subscription, usually because its queue was deleted.
     Cancelled,
-    /// The broker has failed to process the frame (`Processing error`). Measured on RabbitMQ 4.3.6: about one of 400 SENDs that
-    /// declare a queue with other arguments gets this before [`DeclaredOtherwise`](Self::DeclaredOtherwise). An ERROR that
-    /// follows on the same connection replaces it.
+    /// The broker has failed to process the frame (`Processing error`), for example because it cannot read a header's
+    /// value. Measured on RabbitMQ 4.3.6: about one of 400 SENDs that declare a queue with other arguments gets this
+    /// before [`DeclaredOtherwise`](Self::DeclaredOtherwise). An ERROR that follows on the same connection replaces it.
     Internal,
     /// Anything else.
     Other,
@@ -52,7 +53,8 @@ impl ErrorKind {
         match self {
             Self::RefusedLogin => " (check the user and the password in STOMP_URL)",
             Self::RefusedVirtualHost => {
-                " (check the virtual host, which is the path of STOMP_URL, and how many connections it and the user may have)"
+                " (check the virtual host, which is the path of STOMP_URL, and how many connections it and the user \
+                 may have)"
             }
             Self::DeclaredOtherwise => {
                 " (the queue exists with other arguments: delete it, or use the same ones)"

@@ -20,8 +20,9 @@ impl<C: Backend> Db<C> {
             }
             Err(error) => return Err(error),
         };
-        let lacks = some(&found, |table| &table.lacks);
-        let hidden = some(&found, |table| &table.hidden);
+        // On some columns: those may be all that the program uses.
+        let lacks = some(&found, FoundTable::lacks_wholly);
+        let hidden = some(&found, |table| table.hidden.clone());
         if lacks.is_empty() && hidden.is_empty() {
             warn_of_policies(&found);
             return Ok(());
@@ -51,12 +52,12 @@ impl<C: Backend> Db<C> {
 /// The tables with some of these rights.
 fn some(
     found: &[FoundTable],
-    rights: impl Fn(&FoundTable) -> &Vec<&'static str>,
+    rights: impl Fn(&FoundTable) -> Vec<&'static str>,
 ) -> Vec<(String, Vec<&'static str>)> {
-    let found = found.iter().filter(|table| !rights(table).is_empty());
-    found
-        .map(|table| (table.name.clone(), rights(table).clone()))
-        .collect()
+    let found = found
+        .iter()
+        .map(|table| (table.name.clone(), rights(table)));
+    found.filter(|(_, rights)| !rights.is_empty()).collect()
 }
 
 /// Warns if row-level security may hide rows: a policy that shows all of them is legitimate.

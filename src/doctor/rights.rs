@@ -15,6 +15,15 @@ pub(super) fn check<C: Inspection>(database: &mut Database<'_, C>, tables: &[Fou
         let rights = table.lacks.join(", ");
         let text = format!("the user lacks {rights}");
         let check = match table.lacks.as_slice() {
+            _ if table.lacks_wholly().is_empty() && !table.lacks.contains(&"select") => {
+                Check::warning(
+                    NAME,
+                    format_args!(
+                        "the user has {rights} on some columns only: the programs need those that they write"
+                    ),
+                    grant(table),
+                )
+            }
             // A subscriber deletes its own rows there.
             ["delete"] if table.name != "outbox_deliveries" => Check::warning(
                 NAME,

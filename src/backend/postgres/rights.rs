@@ -6,12 +6,16 @@ use diesel::sql_types::{Bool, Text};
 use super::qualify::schema_name;
 use crate::backend::rights::{FoundTable, Grantee, Needed, RIGHTS};
 
-/// The rights on the tables, in the order of [`RIGHTS`]. A right on columns counts if it is one on all columns.
+/// The rights on the tables, in the order of [`RIGHTS`]: on all columns, and on any.
 /// `policies` has the letters of the commands that permissive policies for the user are for.
 const TABLES: &str = "\
 select c.relname::text as name, has_schema_privilege(n.oid, 'usage') as usage,
     on_columns.may_select, on_columns.may_insert, on_columns.may_update,
-    has_table_privilege(c.oid, 'delete') as may_delete, row_security_active(c.oid) as is_filtered,
+    has_table_privilege(c.oid, 'delete') as may_delete,
+    has_any_column_privilege(c.oid, 'select') as any_select,
+    has_any_column_privilege(c.oid, 'insert') as any_insert,
+    has_any_column_privilege(c.oid, 'update') as any_update,
+    row_security_active(c.oid) as is_filtered,
     array_to_string(array(
         select p.polcmd::text from pg_catalog.pg_policy p
         where p.polrelid = c.oid and p.polpermissive and (0::oid = any(p.polroles)
@@ -43,6 +47,12 @@ struct TableRow {
     #[diesel(sql_type = Bool)]
     may_delete: bool,
     #[diesel(sql_type = Bool)]
+    any_select: bool,
+    #[diesel(sql_type = Bool)]
+    any_insert: bool,
+    #[diesel(sql_type = Bool)]
+    any_update: bool,
+    #[diesel(sql_type = Bool)]
     is_filtered: bool,
     #[diesel(sql_type = Text)]
     policies: String,
@@ -68,6 +78,14 @@ impl TableRow {
         ];
         let rights = RIGHTS.into_iter().zip(may);
         let lacks = rights.filter(|(right, may)| !may && needed.contains(right));
+        let on_any_column = [
+            self.any_select,
+            self.any_insert,
+            self.any_update,
+            self.may_delete,
+        ];
+        let some_columns = RIGHTS.into_iter().zip(may.into_iter().zip(on_any_column));
+        let some_columns = some_columns.filter(|(_, (on_all, on_any))| *on_any && !on_all);
         let usage = (!self.usage).then_some("usage on its schema");
         let has_policy = |right: &str| self.policies.contains(['*', letter(right)]);
         let hidden = RIGHTS
@@ -75,6 +93,7 @@ impl TableRow {
             .filter(|right| self.is_filtered && needed.contains(right) && !has_policy(right));
         FoundTable {
             hidden: hidden.collect(),
+            on_some_columns: some_columns.map(|(right, _)| right).collect(),
             is_filtered: self.is_filtered,
             name: self.name,
             lacks: usage
