@@ -7,9 +7,9 @@ use crate::stomp::{Broker, Error as StompError, ErrorKind};
 /// The length in bytes that a frame's headers may have.
 const ROOM_FOR_HEADERS: usize = 64 << 10;
 
-/// What to do about a SEND with a body of this length and so many headers at which RabbitMQ closes the connection: it
-/// would declare the queue with other arguments, has a header that it cannot read, or its frame is too long. Begins with a separator; empty if there is
-/// no advice.
+/// What to do about a SEND with a body of this length and so many headers that RabbitMQ refuses or at which it closes the
+/// connection: it would declare the queue with other arguments, has a header that cannot be read, or its frame is too
+/// long. Begins with a separator; empty if there is no advice.
 pub(super) fn advice(
     error: &StompError,
     destination: &str,
