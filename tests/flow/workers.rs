@@ -6,13 +6,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use diesel_outbox::config::Config;
+use diesel_outbox::subscriber::{Subscriber, SubscriberStats};
 use diesel_outbox::{BoxError, Message, Outcome, Payload, Registry};
 #[cfg(feature = "testing")]
-use diesel_outbox::{
-    Shutdown,
-    subscriber::{SubscribeError, Subscriber},
-};
+use diesel_outbox::{Shutdown, subscriber::SubscribeError};
 
+use crate::consumer::Consumer;
 #[cfg(feature = "testing")]
 use crate::place::next;
 use crate::place::{Place, Subject, wait_until};
@@ -188,23 +187,29 @@ pub(crate) fn one_that_fails_holds_up_no_other<C: Subject>(place: &Place) {
 pub(crate) fn a_message_that_comes_twice_at_once_has_one_effect<C: Subject>(place: &Place) {
     place.declare::<C>();
     let dead_letters = place.dead_letters();
-    let registry = || Registry::<C>::new().on("it", note::<C>);
+    let registry = Registry::<C>::new().on("it", note::<C>);
     for n in 0..20 {
         for _ in 0..2 {
             place.send_raw(&format!("m{n}"), b"{}");
         }
     }
     // As many as two processes handle, each with several workers.
-    let consumers = [0, 1].map(|_| place.subscribe_with(&registry(), "it", &workers(place, 4)));
-    wait_until("all effects", || effects::<C>(place) >= 20);
-    place.send_raw("last", b"{}");
-    wait_until("the last one", || effects::<C>(place) >= 21);
-    let handled = consumers.map(crate::place::Consumer::stop);
-    let total = |of: fn(&diesel_outbox::subscriber::SubscriberStats) -> u64| -> u64 {
-        handled.iter().map(of).sum()
-    };
-    assert_eq!(effects::<C>(place), 21);
-    assert_eq!(total(|handled| handled.done), 21);
+    let (topic, settings) = (place.topic(), workers(place, 4));
+    let subscribers =
+        [0, 1].map(|_| Subscriber::new(&settings, &registry, "it", &topic, None).unwrap());
+    let monitors = subscribers.each_ref().map(Subscriber::monitor);
+    let consumers = subscribers.map(Consumer::of);
+    wait_until("all are handled", || {
+        let handled = monitors.iter().map(|monitor| monitor.stats());
+        handled
+            .map(|handled| handled.done + handled.duplicates)
+            .sum::<u64>()
+            >= 40
+    });
+    let handled = consumers.map(Consumer::stop);
+    let total = |of: fn(&SubscriberStats) -> u64| -> u64 { handled.iter().map(of).sum() };
+    assert_eq!(effects::<C>(place), 20);
+    assert_eq!(total(|handled| handled.done), 20);
     assert_eq!(total(|handled| handled.duplicates), 20);
     assert_eq!(total(|handled| handled.dead), 0);
     assert!(dead_letters.try_recv().is_err());
