@@ -4,6 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::backend::dialect::Dialect;
+use crate::backend::qualify::RunQueryDsl;
 use crate::backend::rights::{FoundTable, Grantee, Needed};
 use crate::backend::schemas::Tables;
 

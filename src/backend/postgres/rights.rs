@@ -4,6 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 
 use super::qualify::schema_name;
+use crate::backend::qualify::RunQueryDsl;
 use crate::backend::rights::{FoundTable, Grantee, Needed, RIGHTS};
 
 /// The rights on the tables, in the order of [`RIGHTS`]: on all columns, and on any.
